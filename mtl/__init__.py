@@ -1,0 +1,26 @@
+"""Multi-task learning on text with Keras 3 and TensorFlow."""
+
+from mtl.backend import require_tensorflow
+
+require_tensorflow()
+
+from mtl import balancing, callbacks, data, encoders, heads, layers, losses, metrics, sharing, transfer
+from mtl.model import MultiTaskModel
+from mtl.task import Task
+from mtl.version import __version__
+
+__all__ = [
+    "MultiTaskModel",
+    "Task",
+    "__version__",
+    "balancing",
+    "callbacks",
+    "data",
+    "encoders",
+    "heads",
+    "layers",
+    "losses",
+    "metrics",
+    "sharing",
+    "transfer",
+]

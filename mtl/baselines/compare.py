@@ -1,0 +1,86 @@
+"""Baselines beside a model: trained on the same split, scored on the same examples by the head's own report."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from mtl.baselines.majority import majority
+from mtl.baselines.ngrams import character_ngrams, word_ngrams
+from mtl.baselines.snownlp_models import character_model, tnt
+from mtl.data.example import Example
+from mtl.heads.head import Head
+from mtl.task import Task
+from mtl.utils import unknown_name
+
+__all__ = ["BASELINES", "Baseline", "compare", "sample"]
+
+#: Labelled training examples, test examples, the task's head -> predictions in the form of `head.decode`.
+Baseline = Callable[[Sequence[tuple[Example, Any]], Sequence[Example], Head], list[dict[str, Any]]]
+
+#: Every baseline by name.
+BASELINES: Mapping[str, Baseline] = MappingProxyType(
+    {each.__name__: each for each in (majority, character_ngrams, word_ngrams, tnt, character_model)}
+)
+
+
+def compare(
+    task: Task, names: Iterable[str] = ("majority",), split: str = "test", limit: int | None = None, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Trains baselines on a task's training split and scores them as the task's head scores a model.
+
+    Args:
+        task: a task with a source.
+        names: which of `BASELINES`.
+        split: the split to score on.
+        limit: score on so many of its examples, as `sample` draws them; None for all.
+        seed: of the draw.
+
+    Returns:
+        name -> `{"metrics": {...}, "seconds": ...}`, the metrics from `head.report`, the time of training and prediction.
+
+    Raises:
+        ValueError: an unknown name, or a split without labelled examples.
+        TypeError: a baseline that does not fit the task's head.
+
+    Example:
+
+    >>> import mtl
+    >>> rows = mtl.data.records({"train": [{"text": "a", "label": 1}] * 3, "test": [{"text": "b", "label": 1}]}, label="label")
+    >>> compare(mtl.Task("label", mtl.heads.Classification([0, 1]), rows))["majority"]["metrics"]["accuracy"]
+    1.0
+    """
+    chosen = {}
+    for name in names:
+        if name not in BASELINES:
+            raise unknown_name("baseline", name, BASELINES)
+        chosen[name] = BASELINES[name]
+    train = list(task.labelled("train"))
+    test = sample(list(task.labelled(split)), limit, seed)
+    for part, pairs in (("train", train), (split, test)):
+        if not pairs:
+            raise ValueError(
+                f"Expected examples labelled for task '{task.name}' in the split '{part}', got none; check its source."
+            )
+    examples, gold = [example for example, _ in test], [value for _, value in test]
+    results = {}
+    for name, baseline in chosen.items():
+        start = time.perf_counter()
+        predicted = baseline(train, examples, task.head)
+        seconds = time.perf_counter() - start
+        results[name] = {"metrics": task.head.report(gold, predicted, examples), "seconds": seconds}
+    return results
+
+
+def sample(items: Sequence[Any], limit: int | None, seed: int = 0) -> list[Any]:
+    """At most so many items, drawn without replacement and left in their order.
+
+    Example:
+
+    >>> len(sample("abcdef", 3)), sample("ab", 3)
+    (3, ['a', 'b'])
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]

@@ -1,0 +1,67 @@
+"""The answer that is right most often."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mtl.baselines.tagged import decoded, units_of
+from mtl.data.annotation import annotated_spans, annotated_units
+from mtl.data.example import Example
+from mtl.heads.classification import Classification
+from mtl.heads.head import Head
+from mtl.heads.multi_label import MultiLabel
+from mtl.heads.tagging import Tagging
+from mtl.utils.labels import label_text
+
+__all__ = ["majority"]
+
+
+def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
+    """The same answer for every example: what the training split has most of.
+
+    For `Classification` the most frequent class, for `MultiLabel` the most frequent set of labels. For `Tagging` each word (each
+    character, at `level="token"`) has the most frequent type and is a span by itself; no type, where most words have none.
+
+    Args:
+        train: examples and their labels.
+        test: examples to predict.
+        head: the task's head, which knows its labels.
+
+    Returns:
+        Predictions as `head.decode` gives them, without probabilities.
+
+    Raises:
+        TypeError: another head.
+
+    Example:
+
+    >>> import mtl
+    >>> texts = [mtl.data.Example(text) for text in "abc"]
+    >>> majority(list(zip(texts, ["up", "down", "up"])), texts[:1], mtl.heads.Classification(["down", "up"]))
+    [{'label': 'up'}]
+    """
+    if isinstance(head, Classification):
+        return [{"label": _most(label_text(value) for _, value in train)} for _ in test]
+    if isinstance(head, MultiLabel):
+        no_tokens: Any = None
+        best = _most(tuple(head.encode(value, example, no_tokens)[0]) for example, value in train)
+        names = [name for name, there in zip(head.labels or (), best, strict=True) if there]
+        return [{"labels": list(names)} for _ in test]
+    if isinstance(head, Tagging):
+        kind = _most(kind for example, value in train for kind in _types(value, example, head))
+        guesses = [[(*unit, kind) for unit in units_of(example, head) if kind != "O"] for example in test]
+        return [decoded(spans, example, head) for spans, example in zip(guesses, test, strict=True)]
+    kinds = "Classification, MultiLabel or Tagging"
+    raise TypeError(f"Baseline 'majority' expects a {kinds} head, got {type(head).__name__}; compare by hand.")
+
+
+def _types(value: Any, example: Example, head: Tagging) -> list[str | None]:
+    """The type of each unit, or `O`."""
+    value = value if head.scheme is None else annotated_spans(value, example)
+    return annotated_units(value, example, units_of(example, head), None)
+
+
+def _most(items: Any) -> Any:
+    """The most frequent item; of equals the first in sorted order."""
+    counts = Counter(items)
+    return min(counts, key=lambda item: (-counts[item], item))

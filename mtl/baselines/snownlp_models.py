@@ -1,0 +1,136 @@
+"""Classical models of the package snownlp: `pip install keras-mtl[demo]`."""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from mtl.baselines.tagged import decoded, tagging_head, typed_spans
+from mtl.data.annotation import annotated_spans, annotated_units, words_of
+from mtl.data.demo import package_folder
+from mtl.data.example import Example
+from mtl.data.spans import spans_of_tags
+from mtl.heads.head import Head
+
+__all__ = ["character_model", "tnt"]
+
+
+def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
+    """TnT, a trigram hidden Markov model, that tags words; it is given the words of the test examples, not only their text.
+
+    Args:
+        train: examples and their labels.
+        test: examples to predict.
+        head: the task's `Tagging` head.
+
+    Returns:
+        Predictions as `head.decode` gives them, without probabilities.
+
+    Raises:
+        TypeError: another head.
+        ModuleNotFoundError: the package `snownlp` is not installed.
+
+    Example:
+
+    >>> from mtl.data.example import Example
+    >>> from mtl.heads.tagging import Tagging
+    >>> texts = [Example.from_words(words) for words in (["我", "看", "书"], ["他", "看", "我"])]
+    >>> train = list(zip(texts, [["r", "v", "n"], ["r", "v", "r"]]))
+    >>> tnt(train, [Example.from_words(["他", "看", "书"])], Tagging(["n", "r", "v"], scheme=None))[0]["tags"]
+    ['r', 'v', 'n']
+
+    Reference:
+        Brants, "TnT: A Statistical Part-of-Speech Tagger", ANLP 2000.
+    """
+    head = tagging_head(head, "tnt")
+    model = _snownlp("utils.tnt").TnT()
+
+    def tagged_words(example: Example, value: Any) -> list[tuple[str, str]]:
+        units = words_of(example)
+        tags = annotated_units(value, example, units, head.scheme)
+        return [(example.text[start:end], tag) for (start, end), tag in zip(units, tags, strict=True) if tag is not None]
+
+    model.train(tagged_words(example, value) for example, value in train)
+    # Among equally likely tags the model takes the first: an order that does not change from process to process.
+    model.status = sorted(model.status)
+    model.word = {word: sorted(tags) for word, tags in model.word.items()}
+    results = []
+    for example in test:
+        units = words_of(example)
+        tags = [tag for _, tag in model.tag([example.text[start:end] for start, end in units])] if units else []
+        results.append(decoded(typed_spans(units, tags, head.scheme), example, head))
+    return results
+
+
+def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
+    """A generative trigram model of characters and their places in words, that cuts a text into words.
+
+    Args:
+        train: examples and their labels, the words as spans of one type.
+        test: examples to predict.
+        head: the task's `Tagging` head.
+
+    Returns:
+        Predictions as `head.decode` gives them, without probabilities.
+
+    Raises:
+        TypeError: another head.
+        ValueError: spans of several types.
+        ModuleNotFoundError: the package `snownlp` is not installed.
+
+    Example:
+
+    >>> from mtl.data.example import Example
+    >>> from mtl.heads.tagging import Tagging
+    >>> train = [(Example("我们看书"), [(0, 2, "word"), (2, 3, "word"), (3, 4, "word")])] * 2
+    >>> head = Tagging(["O", "B-word", "I-word"], level="token")
+    >>> [span["text"] for span in character_model(train, [Example("看我们")], head)[0]["spans"]]
+    ['看', '我们']
+
+    Reference:
+        Wang, Zong and Su, "Which is More Suitable for Chinese Word Segmentation, the Generative Model or the Discriminative
+        One?", PACLIC 2009.
+    """
+    head = tagging_head(head, "character_model")
+    spans = [annotated_spans(value, example) for example, value in train]
+    kinds = sorted({kind for each in spans for *_, kind in each})
+    if len(kinds) != 1:
+        raise ValueError(f"Baseline 'character_model' expects spans of one type, words, got {kinds}; choose another baseline.")
+    model = _snownlp("seg.y09_2047").CharacterBasedGenerativeModel()
+    model.train(list(_places(example.text, each)) for (example, _), each in zip(train, spans, strict=True))
+    results = []
+    for example in test:
+        found = []
+        for run in re.finditer(r"\S+", example.text):
+            tags = [_TAG_OF_PLACE[place] for _, place in model.tag(run.group())]
+            found += [(run.start() + start, run.start() + end, kinds[0]) for start, end, _ in spans_of_tags(tags)]
+        results.append(decoded(found, example, head))
+    return results
+
+
+#: The model's names of a character's place in its word, and the tags that spell the same.
+_TAG_OF_PLACE = {"b": "B-word", "m": "I-word", "e": "E-word", "s": "S-word"}
+
+
+def _places(text: str, words: Sequence[tuple[int, int, str]]) -> Iterator[tuple[str, str]]:
+    for start, end, _ in words:
+        last = end - start - 1
+        for i, character in enumerate(text[start:end]):
+            yield character, "s" if last == 0 else "b" if i == 0 else "e" if i == last else "m"
+
+
+def _snownlp(module: str) -> ModuleType:
+    """A module of snownlp, without its packages' `__init__`, which load models of its own for seconds.
+
+    The packages stand under a name of our own as empty ones that only know their folder.
+    """
+    folder = package_folder("snownlp")
+    for part in ("", *module.split(".")[:-1]):
+        name = f"_mtl_snownlp.{part}".rstrip(".")
+        if name not in sys.modules:
+            package = ModuleType(name)
+            package.__path__ = [str(folder / part)]
+            sys.modules[name] = package
+    return importlib.import_module(f"_mtl_snownlp.{module}")

@@ -1,0 +1,186 @@
+"""What a recipe may name: the public objects of a few packages, and nothing else."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtl.recipe_file import Document
+from mtl.utils import nearest, unknown_name
+
+__all__ = ["KINDS", "Kind", "check", "construct", "names_of"]
+
+Route = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object: the public names of `package` that are subclasses of `base`, or functions that return one."""
+
+    package: str
+    base: str
+
+    @property
+    def base_class(self) -> type:
+        """The class behind `base`, a dotted path."""
+        module, _, name = self.base.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+KINDS: dict[str, Kind] = {
+    "source": Kind("mtl.data", "mtl.data.source.Source"),
+    "encoder": Kind("mtl.encoders", "mtl.encoders.encoder.Encoder"),
+    "head": Kind("mtl.heads", "mtl.heads.head.Head"),
+    "sharing": Kind("mtl.sharing", "mtl.sharing.sharing.Sharing"),
+    "balancer": Kind("mtl.balancing", "mtl.balancing.balancer.Balancer"),
+    "optimizer": Kind("keras.optimizers", "keras.optimizers.Optimizer"),
+    "schedule": Kind("keras.optimizers.schedules", "keras.optimizers.schedules.LearningRateSchedule"),
+    "callback": Kind("mtl.callbacks", "keras.callbacks.Callback"),
+}
+
+#: Arguments that take an object of a kind, written as NAME or {NAME: {argument: value}}.
+PARTS = {"learning_rate": "schedule", "inner_optimizer": "optimizer", **{kind: kind for kind in KINDS}}
+#: Arguments that name a file or folder; a relative one is beside the recipe.
+PATHS = ("path", "folder", "data_dir", "embedding_matrix")
+#: An argument that may be the name of something else, and counts as a path where there is such a file or folder.
+MAYBE_PATHS = ("preset",)
+
+
+def names_of(kind: str) -> dict[str, Callable[..., Any]]:
+    """The objects of a kind by name."""
+    package, base = importlib.import_module(KINDS[kind].package), KINDS[kind].base_class
+    found = {}
+    for name in getattr(package, "__all__", None) or [name for name in dir(package) if not name.startswith("_")]:
+        each = getattr(package, name)
+        if inspect.isclass(each):
+            if issubclass(each, base) and each is not base:
+                found[name] = each
+        elif inspect.isfunction(each) and each.__annotations__.get("return") in (base, base.__name__):
+            found[name] = each
+    return found
+
+
+def check(document: Document, route: Route, kind: str) -> None:
+    """Checks one object of a recipe: its name and its arguments' names; makes relative paths absolute, in place.
+
+    Args:
+        document: the recipe.
+        route: where the object stands.
+        kind: a key of `KINDS`.
+
+    Raises:
+        ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument.
+    """
+    name, arguments = _split(document, route, kind)
+    options = names_of(kind)
+    if name not in options:
+        raise document.error((*route, name), unknown_name(kind, name, options))
+    check_arguments(document, (*route, name), options[name], arguments)
+
+
+def check_arguments(document: Document, route: Route, function: Callable[..., Any], arguments: Any) -> None:
+    """As `check`, for the arguments of a class or function."""
+    if not isinstance(arguments, dict):
+        raise document.error(route, f"expected '{route[-1]}' with arguments by name; got '{arguments}'. Write {{argument: value}}.")
+    signature = list(inspect.signature(function).parameters.values())
+    free = any(p.kind is p.VAR_KEYWORD for p in signature)
+    named = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    options = [p.name for p in named] + (["name", "dtype"] if free and inspect.isclass(function) else [])
+    for argument in arguments:
+        if argument not in options and not (free and not inspect.isclass(function)):
+            raise document.error((*route, str(argument)), unknown_name(f"argument of {route[-1]}", argument, options))
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name not in arguments:
+            raise document.error(route, f"{route[-1]} needs the argument '{parameter.name}'. Add '{parameter.name}:'.")
+    folder = Path(document.name).parent
+    for argument, value in arguments.items():
+        here = (*route, argument)
+        if argument in PATHS:
+            arguments[argument] = _absolute(value, folder)
+        elif argument in MAYBE_PATHS and isinstance(value, str) and (folder / value).exists():
+            arguments[argument] = _absolute(value, folder)
+        elif argument == "tokenizer" and value is not None:
+            _check_tokenizer(document, here, value)
+        elif _is_part(argument, value):
+            check(document, here, PARTS[argument])
+
+
+def _check_tokenizer(document: Document, route: Route, value: Any) -> None:
+    from mtl.data import Tokenizer
+
+    if not isinstance(value, dict) or ("learn" in value) == ("folder" in value):
+        raise document.error(
+            route, f"a tokenizer is {{learn: character, size: 6000}} or {{folder: PATH}}; got {value!r}. Write one of the two."
+        )
+    if "folder" in value:
+        if len(value) > 1:
+            raise document.error(route, f"a tokenizer from a folder takes no other argument; got {sorted(value)}. Leave them out.")
+        value["folder"] = _absolute(value["folder"], Path(document.name).parent)
+        return
+    options = ["learn", *list(inspect.signature(Tokenizer.learn).parameters)[2:]]
+    for argument in value:
+        if argument not in options:
+            raise document.error((*route, str(argument)), unknown_name("argument of the tokenizer", argument, options))
+
+
+def construct(document: Document, route: Route, kind: str, tokenizer: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Makes one object of a recipe that `check` has passed, and the objects among its arguments first.
+
+    Args:
+        document: the recipe.
+        route: where the object stands.
+        kind: a key of `KINDS`.
+        tokenizer: makes a tokenizer from the recipe's description.
+
+    Raises:
+        ValueError: the object does not take the values; with the place in the recipe.
+    """
+    name, arguments = _split(document, route, kind)
+    made = {}
+    for argument, value in arguments.items():
+        here = (*route, name, argument)
+        if argument == "tokenizer" and isinstance(value, dict) and tokenizer is not None:
+            with document.located(here):
+                value = tokenizer(value)
+        elif _is_part(argument, value):
+            value = construct(document, here, PARTS[argument], tokenizer)
+        made[argument] = value
+    with document.located((*route, name)):
+        return names_of(kind)[name](**made)
+
+
+def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, Any]]:
+    """The name and arguments of an object."""
+    value = document.at(route)
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and len(value) == 1:
+        name, arguments = next(iter(value.items()))
+        return str(name), {} if arguments is None else arguments
+    got = repr(value)
+    if isinstance(value, dict) and len(value) > 1:
+        known = [str(key) for key in value if nearest(str(key), names_of(kind)) == str(key)]
+        other = next((str(key) for key in value if str(key) not in known), "")
+        got = f"the names {', '.join(map(str, value))}"
+        if known and other:
+            got += f" (did you mean '{'.'.join((*route, known[0], other))}'?)"
+    raise document.error(route, f"expected one {kind} as NAME or {{NAME: {{argument: value}}}}; got {got}.")
+
+
+def _is_part(argument: str, value: Any) -> bool:
+    if argument not in PARTS:
+        return False
+    return isinstance(value, dict) or (isinstance(value, str) and value in names_of(PARTS[argument]))
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    """Paths beside the recipe, as absolute ones: one, several, or by split."""
+    if isinstance(value, str):
+        return str((folder / Path(value).expanduser()).absolute())
+    if isinstance(value, list):
+        return [_absolute(each, folder) for each in value]
+    if isinstance(value, dict):
+        return {key: _absolute(each, folder) for key, each in value.items()}
+    return value

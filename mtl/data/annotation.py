@@ -1,0 +1,121 @@
+"""Labels of words, characters or spans of a text, brought to one form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl.data.example import Example, Span, split_words
+from mtl.data.spans import cover, spans_of_tags, split_tag, tags_of_spans
+
+__all__ = ["annotated_spans", "annotated_types", "annotated_units", "words_of"]
+
+
+def words_of(example: Example) -> tuple[Span, ...]:
+    """The example's words, `(start, end)` in characters: those of its source, or else those its text splits into."""
+    return example.words if example.words is not None else split_words(example.text)
+
+
+def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
+    """The types that one label names: span types, or without a scheme plain tags (and `O`, where spans leave gaps)."""
+    if _holds_spans(value):
+        return {str(span[2]) for span in value} | (set() if scheme else {"O"})
+    if scheme is None:
+        return {str(tag) for tag in value}
+    return {kind for _, kind in map(split_tag, map(str, value)) if kind}
+
+
+def annotated_spans(value: Sequence[Any], example: Example) -> list[tuple[int, int, str]]:
+    """One label as spans of characters, in order.
+
+    Args:
+        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or `(start, end, type)` spans
+            of characters; white space at the ends of a span is left out.
+        example: the example.
+
+    Raises:
+        ValueError: the numbers of tags and words differ, or spans overlap or lie outside the text.
+
+    Example:
+
+    >>> annotated_spans(["O", "B-LOC", "I-LOC"], Example.from_words(["in", "New", "York"]))
+    [(3, 11, 'LOC')]
+    """
+    if _holds_spans(value):
+        return _checked(value, example.text)
+    units, tags = _tagged(value, example)
+    return [(units[first][0], units[end - 1][1], kind) for first, end, kind in spans_of_tags(tags)]
+
+
+def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: str | None) -> list[str | None]:
+    """One label as one tag a unit, such as a word or a token.
+
+    A unit belongs to the first span, or the first word, that it touches.
+
+    Args:
+        value: as for `annotated_spans`; without a scheme any tags.
+        example: the example.
+        units: int `[N, 2]`, `(start, end)` in characters, in order; `(-1, -1)` for units to be left out.
+        scheme: `"BIO"`, `"BIOES"` or None for tags as they are.
+
+    Returns:
+        Tags; None for units that carry none.
+
+    Example:
+
+    >>> annotated_units([(0, 8, "LOC")], Example("New York"), [(0, 3), (4, 6), (6, 8), (-1, -1)], "BIOES")
+    ['B-LOC', 'I-LOC', 'E-LOC', None]
+    """
+    units = np.asarray(units, np.int64).reshape(-1, 2)
+    real = (units[:, 0] >= 0) & (units[:, 1] > units[:, 0])
+    tags: list[str | None]
+    if scheme is None and not _holds_spans(value):
+        words, plain = _tagged(value, example)
+        return [plain[index] if index >= 0 else None for index in cover(units, words)]
+    spans = annotated_spans(value, example)
+    index = cover(units, spans)
+    if scheme is None:
+        tags = [spans[i][2] if i >= 0 else "O" for i in index]
+    else:
+        runs: list[list[int]] = []
+        for position, i in enumerate(index):
+            if i >= 0 and runs and runs[-1][2] == i:
+                runs[-1][1] = position + 1
+            elif i >= 0:
+                runs.append([position, position + 1, int(i)])
+        tags = list(tags_of_spans([(first, end, spans[i][2]) for first, end, i in runs], len(units), scheme))
+    return [tag if there else None for tag, there in zip(tags, real, strict=True)]
+
+
+def _holds_spans(value: Sequence[Any]) -> bool:
+    if isinstance(value, str) or not isinstance(value, (list, tuple, np.ndarray)):
+        raise ValueError(f"Expected a list of tags, or of (start, end, type) spans, got {type(value).__name__} {value!r:.60}.")
+    return len(value) == 0 or (isinstance(value[0], (list, tuple)) and len(value[0]) == 3)
+
+
+def _tagged(value: Sequence[Any], example: Example) -> tuple[Sequence[Span], list[str]]:
+    """The words that a list of tags is for (characters, where the example has no words), and the tags."""
+    characters = example.words is None
+    words = [(i, i + 1) for i in range(len(example.text))] if characters else example.words
+    if len(value) != len(words):
+        unit, remedy = ("character", "; give the example's words, if the tags are for words") if characters else ("word", "")
+        raise ValueError(
+            f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)} tags{remedy}."
+        )
+    return words, [str(tag) for tag in value]
+
+
+def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
+    spans = []
+    for start, end, kind in value:
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, got ({start}, {end}, '{kind}').")
+        piece = text[start:end]
+        start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+        if start < end:
+            spans.append((int(start), int(end), str(kind)))
+    spans.sort()
+    for before, after in zip(spans, spans[1:], strict=False):
+        if after[0] < before[1]:
+            raise ValueError(f"Expected spans that do not overlap, got {before} and {after}; leave one of them out.")
+    return spans

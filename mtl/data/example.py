@@ -1,0 +1,74 @@
+"""One example: a text, perhaps a second one, and its labels."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Example", "join_words", "split_words"]
+
+_CJK = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
+_WORD = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])\w)+(?:[-'’/.:](?:(?![{_CJK}])\w)+)*|[^\w\s]")
+_IS_CJK = re.compile(rf"[{_CJK}]")
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text with its labels.
+
+    Args:
+        text: the text.
+        pair: a second text, for tasks on pairs of texts.
+        words: the words of `text` as `(start, end)` character offsets, where the source has words.
+        labels: label name -> value. A name that is absent, or None, means "not labelled". Values are whatever the task's
+            head takes: a class name, a list of names, a number, a list of tags (one a word), a list of
+            `(start, end, type)` character spans.
+    """
+
+    text: str
+    pair: str | None = None
+    words: tuple[Span, ...] | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_words(cls, words: Sequence[str], pair: str | None = None, labels: Mapping[str, Any] | None = None) -> "Example":
+        """An example whose text is given as words."""
+        text, spans = join_words(words)
+        return cls(text, pair, spans, labels or {})
+
+
+def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
+    """Joins words to a text: a space between two words, none between two Chinese characters.
+
+    Returns:
+        The text, and each word's `(start, end)` in it.
+
+    Example:
+
+    >>> join_words(["我", "爱", "New", "York"])
+    ('我爱 New York', ((0, 1), (1, 2), (3, 6), (7, 11)))
+    """
+    parts: list[str] = []
+    spans: list[Span] = []
+    length = 0
+    for word in words:
+        if parts and not (_IS_CJK.match(word[:1]) and _IS_CJK.match(parts[-1][-1:])):
+            parts.append(" ")
+            length += 1
+        parts.append(word)
+        spans.append((length, length + len(word)))
+        length += len(word)
+    return "".join(parts), tuple(spans)
+
+
+def split_words(text: str) -> tuple[Span, ...]:
+    """Words of a text as `(start, end)`: runs of letters and digits, single Chinese characters, single other signs.
+
+    Example:
+
+    >>> [("I'm in 北京, ok")[a:b] for a, b in split_words("I'm in 北京, ok")]
+    ["I'm", 'in', '北', '京', ',', 'ok']
+    """
+    return tuple(match.span() for match in _WORD.finditer(text))

@@ -1,0 +1,159 @@
+"""Which fields of a record are its text and its labels."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl.data.example import Example, join_words
+from mtl.data.rows import Malformed, Row, shown
+from mtl.utils import unknown_name
+
+__all__ = ["Convert", "Field", "Fields", "Label", "Text", "class_names", "plain"]
+
+Field = str | int
+Text = Field | tuple[Field, Field]
+Label = Field | Sequence[Field] | Mapping[str, Field] | None
+Convert = Mapping[str, Callable[[Any], Any]]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Fields:
+    """How a record becomes an `Example`.
+
+    Args:
+        text: the text's field, or the fields of text and pair. A value is a text or a list of words.
+        label: a field, several, or label name -> field; None for records without labels. A field without a name of its own
+            gives the label its name.
+        convert: label name -> function that is called with each value that is not missing.
+        decode: called with a field and its value before anything else, such as to decode bytes.
+
+    Example:
+
+    >>> Fields("text", {"topic": "class"}).row({"text": "hello", "class": "greeting"}, "here").labels
+    {'topic': 'greeting'}
+    """
+
+    def __init__(
+        self,
+        text: Text = "text",
+        label: Label = None,
+        convert: Convert | None = None,
+        decode: Callable[[Field, Any], Any] | None = None,
+    ):
+        self.text: tuple[Field, ...] = (text,) if isinstance(text, str | int) else tuple(text)
+        if len(self.text) not in (1, 2):
+            raise ValueError(f"Expected text to name one field, or two for a pair, got {text!r}; name the text's field.")
+        if label is None:
+            label = ()
+        elif isinstance(label, str | int):
+            label = (label,)
+        self.label: dict[str, Field] = dict(label) if isinstance(label, Mapping) else {str(field): field for field in label}
+        self.convert = dict(convert or {})
+        self._decode = decode
+        for name in self.convert:
+            if name not in self.label:
+                raise unknown_name("label in convert", name, self.label)
+
+    @property
+    def names(self) -> tuple[Field, ...]:
+        """The fields that are read, each once."""
+        return tuple(dict.fromkeys((*self.text, *self.label.values())))
+
+    def check(self, name: str, known: Iterable[Field]) -> None:
+        """Raises a `ValueError` for a field that the records of the source `name` do not have."""
+        known = list(known)
+        for field in self.names:
+            if field not in known:
+                raise unknown_name(f"field of '{name}'", str(field), map(str, known))
+
+    def row(self, record: Any, place: str) -> Row:
+        """One record's example, or what is wrong with it."""
+        try:
+            return self._example(record)
+        except Malformed as error:
+            return error.at(place)
+
+    def _example(self, record: Any) -> Example:
+        if not isinstance(record, Mapping):
+            raise Malformed(f"expected a record with named fields, got {shown(record)}")
+        text, *rest = [self._text(record, field) for field in self.text]
+        pair = rest[0] if rest else None
+        if pair is not None and not isinstance(pair, str):
+            pair = join_words(pair)[0]
+        labels = {name: value for name in self.label if not _missing(value := self._label(record, name))}
+        if isinstance(text, str):
+            return Example(text, pair, None, labels)
+        return Example.from_words(text, pair, labels)
+
+    def _text(self, record: Mapping, field: Field) -> str | list[str]:
+        if field not in record:
+            raise Malformed(f"expected a field '{field}', got {shown(list(record))}", "name the text's field with text=")
+        value = self._value(record, field)
+        parts = value if isinstance(value, list | tuple) else [value]
+        for part in parts:
+            if not isinstance(part, str):
+                raise Malformed(f"expected a text or a list of words in '{field}', got {shown(value)}")
+            if not part.isascii() and _SURROGATE.search(part):
+                raise Malformed(f"expected a text in '{field}', got half of a surrogate pair in {shown(part)}")
+        return value if isinstance(value, str) else list(parts)
+
+    def _label(self, record: Mapping, name: str) -> Any:
+        value = self._value(record, self.label[name])
+        if name not in self.convert or _missing(value):
+            return value
+        try:
+            return self.convert[name](value)
+        except (ValueError, TypeError, LookupError) as error:
+            raise Malformed(f"expected a value that convert['{name}'] takes, got {shown(value)} ({error})") from error
+
+    def _value(self, record: Mapping, field: Field) -> Any:
+        value = record.get(field)
+        return value if self._decode is None else self._decode(field, value)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and value != value)
+
+
+def plain(value: Any) -> Any:
+    """NumPy values and bytes as Python's own numbers, lists and texts.
+
+    Raises:
+        Malformed: bytes that are not UTF-8.
+
+    Example:
+
+    >>> plain(np.array([b"a", "\u00e9".encode()], object))
+    ['a', '\u00e9']
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Malformed(f"expected UTF-8 text, got the bytes {shown(value)}") from error
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if hasattr(value, "to_list"):  # A ragged tensor's value.
+        return plain(value.to_list())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value] if isinstance(value, list) else tuple(map(plain, value))
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    return value
+
+
+def class_names(feature: Any, value: Any) -> Any:
+    """Class numbers as names where a feature says what they are called; -1 means "not labelled".
+
+    Args:
+        feature: a `ClassLabel` of TFDS or Hugging Face, or a sequence of such; any other leaves the value as it is.
+        value: a number, a list of numbers, or whatever the feature holds.
+    """
+    if isinstance(value, list) and hasattr(feature, "feature"):
+        return [class_names(feature.feature, part) for part in value]
+    if not hasattr(feature, "int2str") or value is None:
+        return value
+    return None if value < 0 else feature.int2str(value)

@@ -1,0 +1,130 @@
+"""Records in memory, and datasets of records."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mtl.data.fields import Convert, Fields, Label, Text, plain
+from mtl.data.rows import FRACTIONS, Reader, Row, RowSource, Segment, named_splits
+from mtl.data.source import Source
+
+__all__ = ["RecordSource", "from_dataset", "records"]
+
+
+def records(
+    data: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]],
+    text: Text = "text",
+    label: Label = None,
+    *,
+    convert: Convert | None = None,
+    segment: Segment | None = None,
+    fractions: Mapping[str, float] | None = FRACTIONS,
+    seed: int = 0,
+    on_error: str = "raise",
+) -> Source:
+    """Examples from a list of dicts.
+
+    Args:
+        data: a list of dicts, or a dict from split to such a list.
+        text: the text's field, or a tuple of two for pairs of texts. A list in that field is taken as the text's words.
+        label: a field, several, or a dict from label name to field. Absent fields, None, NaN and "" are "not labelled".
+        convert: label name -> function from the field's value to the label's value.
+        segment: a function from a text to its words, or "jieba"; gives the examples words.
+        fractions: split -> share of the texts, where `data` is one list. None: all are "train".
+        seed: another seed is another split.
+        on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
+
+    Returns:
+        A source.
+
+    Raises:
+        ValueError: `data` can be read only once, or, while reading, a record is malformed.
+
+    Example:
+
+    >>> source = records({"train": [{"text": "hello", "mood": "good"}, {"text": "hm", "mood": None}]}, label="mood")
+    >>> [(example.text, example.labels) for example in source.examples("train")]
+    [('hello', {'mood': 'good'}), ('hm', {})]
+    """
+    for part in data.values() if isinstance(data, Mapping) else [data]:
+        if isinstance(part, str | bytes | Mapping) or not isinstance(part, Sequence):
+            raise ValueError(
+                f"Expected a list of dicts, or a dict from split to such lists, got {type(part).__name__}; "
+                "give list(...) of what can be read only once."
+            )
+    return RecordSource(
+        "records", data, Fields(text, label, convert, _decode), iter,
+        segment=segment, fractions=fractions, seed=seed, on_error=on_error,
+    )  # fmt: skip
+
+
+def from_dataset(
+    dataset: Any,
+    text: Text = "text",
+    label: Label = None,
+    *,
+    convert: Convert | None = None,
+    segment: Segment | None = None,
+    fractions: Mapping[str, float] | None = FRACTIONS,
+    seed: int = 0,
+    on_error: str = "raise",
+) -> Source:
+    """Examples from a `tf.data.Dataset` whose elements are dicts, one record each (not batched).
+
+    Args:
+        dataset: the dataset, or a dict from split to dataset. Byte strings are decoded as UTF-8, arrays become lists.
+        text, label, convert, segment, fractions, seed, on_error: as in `records`.
+
+    Returns:
+        A source.
+
+    Raises:
+        ValueError: the elements are no dicts or lack a field, or, while reading, a record is malformed.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> dataset = tf.data.Dataset.from_tensor_slices({"text": ["a", "b"], "stars": [1, 5]})
+    >>> [(example.text, example.labels) for example in from_dataset({"train": dataset}, label="stars").examples("train")]
+    [('a', {'stars': 1}), ('b', {'stars': 5})]
+    """
+    fields = Fields(text, label, convert, _decode)
+    for part in dataset.values() if isinstance(dataset, Mapping) else [dataset]:
+        spec = getattr(part, "element_spec", part)
+        if not isinstance(spec, Mapping):
+            raise ValueError(
+                f"Expected a tf.data.Dataset of dicts, got elements of {type(spec).__name__}; map each element to a dict."
+            )
+        fields.check("dataset", spec)
+    return RecordSource(
+        "dataset", dataset, fields, lambda part: part.as_numpy_iterator(),
+        segment=segment, fractions=fractions, seed=seed, on_error=on_error,
+    )  # fmt: skip
+
+
+class RecordSource(RowSource):
+    """A source out of records that are not lines of a file.
+
+    Args:
+        name: what errors call the source.
+        data: anything that `start` takes, or a dict from split to it.
+        fields: how a record becomes an example.
+        start: starts a pass over the records.
+        **options: `fractions`, `seed`, `on_error`, `segment` and `fingerprint` of `RowSource`.
+    """
+
+    def __init__(self, name: str, data: Any, fields: Fields, start: Callable[[Any], Iterable[Mapping]], **options: Any):
+        def rows(part: Any, place: str) -> Iterator[Row]:
+            for index, record in enumerate(start(part)):
+                yield fields.row(record, f"{place}[{index}]")
+
+        readers: Reader | dict[str, Reader]
+        if isinstance(data, Mapping):
+            readers = {split: partial(rows, part, f"{name}/{split}") for split, part in named_splits(data).items()}
+        else:
+            readers = partial(rows, data, name)
+        super().__init__(name, readers, fields.label, **options)
+
+
+def _decode(_: Any, value: Any) -> Any:
+    return plain(value)

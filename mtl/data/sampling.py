@@ -1,0 +1,121 @@
+"""How often each group of examples is drawn."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mtl.utils import unknown_name
+
+__all__ = ["counts", "order", "shares"]
+
+METHODS = ("proportional", "uniform", "weights", "temperature", "annealed")
+
+
+def shares(
+    sizes: Sequence[int],
+    method: str = "proportional",
+    *,
+    weights: Sequence[float] | None = None,
+    temperature: float = 1.0,
+    cap: int | None = None,
+    progress: float = 0.0,
+) -> np.ndarray:
+    """The share of draws that each group gets.
+
+    With sizes `n`: `proportional` p ~ n; `uniform` p ~ 1; `weights` p ~ w; `temperature` p ~ min(n, cap)^(1/T);
+    `annealed` p ~ n^(1 - 0.8 progress), from proportional at the start towards uniform at the end.
+
+    Args:
+        sizes: examples in each group.
+        method: one of the five.
+        weights: for `weights`, one a group.
+        temperature: for `temperature`, T > 0; 1 is proportional, infinity is uniform.
+        cap: for `temperature`, the size beyond which a group counts no more.
+        progress: for `annealed`, the part of the training that is over, 0 to 1.
+
+    Returns:
+        float64, adding up to 1.
+
+    Raises:
+        ValueError: an unknown method or a setting out of its range.
+
+    Example:
+
+    >>> shares([900, 100], "temperature", temperature=2.0).round(2).tolist()
+    [0.75, 0.25]
+
+    Reference:
+        Temperature and cap: Raffel et al., "Exploring the Limits of Transfer Learning", JMLR 2020. Annealed: Stickland and
+        Murray, "BERT and PALs", ICML 2019.
+    """
+    if method not in METHODS:
+        raise unknown_name("sampling", method, METHODS)
+    n = np.asarray(sizes, np.float64)
+    if method == "uniform":
+        p = (n > 0).astype(np.float64)
+    elif method == "weights":
+        if weights is None or len(weights) != len(n):
+            raise ValueError(f"Sampling by weights expects a weight for each of the {len(n)} groups of tasks; got {weights}.")
+        p = np.asarray(weights, np.float64) * (n > 0)
+        if not (p >= 0).all() or not p.sum() > 0:
+            raise ValueError(f"Sampling weights are at least 0 and not all 0; got {list(weights)}.")
+    elif method == "temperature":
+        if not temperature > 0:
+            raise ValueError(f"A sampling temperature is above 0; got {temperature}.")
+        p = np.minimum(n, cap if cap is not None else math.inf) ** (1.0 / temperature) * (n > 0)
+    elif method == "annealed":
+        p = n ** (1.0 - 0.8 * min(max(progress, 0.0), 1.0)) * (n > 0)
+    else:
+        p = n
+    return p / p.sum()
+
+
+def counts(share: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers of draws that add up to `total`, nearest to the shares (largest remainders).
+
+    Example:
+
+    >>> counts(np.array([0.5, 0.3, 0.2]), 9).tolist()
+    [4, 3, 2]
+    """
+    exact = share * total
+    result = np.floor(exact).astype(np.int64)
+    rest = total - int(result.sum())
+    by_remainder = np.argsort(-(exact - result), kind="stable")
+    result[by_remainder[:rest]] += 1
+    return result
+
+
+def order(size: int, start: int, count: int, seed: Sequence[int], shuffle: bool = True) -> np.ndarray:
+    """Positions `start` to `start + count` of an endless stream of passes over `size` examples, each pass in its own order.
+
+    Args:
+        size: examples in the group.
+        start: how many were drawn before.
+        count: how many to draw.
+        seed: integers; the order of pass k depends on them and k only.
+        shuffle: whether passes are shuffled.
+
+    Example:
+
+    >>> stream = order(3, 0, 6, [7])
+    >>> sorted(stream[:3].tolist()), sorted(stream[3:].tolist()), (order(3, 2, 2, [7]) == stream[2:4]).all().item()
+    ([0, 1, 2], [0, 1, 2], True)
+    """
+    parts = []
+    while count > 0:
+        number, offset = divmod(start, size)
+        take = min(size - offset, count)
+        whole = np.random.default_rng([*seed, number]).permutation(size) if shuffle else np.arange(size)
+        parts.append(whole[offset : offset + take])
+        start, count = start + take, count - take
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def as_weights(names: Sequence[str], groups: Sequence[Sequence[str]], weights: Mapping[str, float]) -> list[float]:
+    """Weights of groups from weights of tasks: a group's is the sum of its tasks'."""
+    for name in weights:
+        if name not in names:
+            raise unknown_name("task in the sampling weights", name, names)
+    return [sum(weights.get(name, 0.0) for name in group) for group in groups]

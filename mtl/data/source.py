@@ -1,0 +1,88 @@
+"""Where examples come from."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mtl.data.example import Example
+from mtl.utils import unknown_name
+
+__all__ = ["Source", "split_of"]
+
+SPLITS = ("train", "validation", "test")
+
+
+class Source:
+    """A stream of examples for each split.
+
+    A source is made by a function (`mtl.data.csv`, `mtl.data.conll`, ...). It is read one example at a time and can be read
+    again, and again in the same order.
+
+    Args:
+        name: what errors and tables call it, such as the file's name.
+        read: split -> a function without arguments that starts a new pass over that split's examples.
+        labels: names of the labels that the examples carry.
+        fingerprint: text that changes when the examples do (such as paths, sizes and times of change of the files). None: the
+            source is never cached between processes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Mapping[str, Callable[[], Iterator[Example]]],
+        labels: tuple[str, ...],
+        fingerprint: str | None = None,
+    ):
+        self.name = name
+        self._read = dict(read)
+        self.labels = tuple(labels)
+        self.fingerprint = fingerprint
+        #: split -> number of malformed records that were left out in the last pass (`on_error="skip"`).
+        self.skipped: dict[str, int] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self._read)
+
+    def examples(self, split: str = "train") -> Iterator[Example]:
+        """A new pass over the examples of one split.
+
+        Raises:
+            ValueError: the source has no such split.
+        """
+        if split not in self._read:
+            raise unknown_name(f"split of source '{self.name}'", split, self._read)
+        return self._read[split]()
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r}, splits={list(self.splits)}, labels={list(self.labels)})"
+
+
+def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str:
+    """The split that a text belongs to, from a hash of the text and the seed.
+
+    Equal texts land on the same side, whatever else the file holds, so no text stands in two splits; nothing is stored.
+
+    Args:
+        text: the text (for pairs, both).
+        fractions: split -> share of the texts; the shares add up to 1.
+        seed: another seed is another split.
+
+    Example:
+
+    >>> split_of("a text", {"train": 0.8, "validation": 0.1, "test": 0.1})
+    'train'
+    """
+    digest = hashlib.blake2b(f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    position = int.from_bytes(digest, "big") / 2.0**64
+    for split, share in fractions.items():
+        position -= share
+        if position < 0:
+            return split
+    return next(reversed(fractions))
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """A short digest of anything whose `repr` says what it is."""
+    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

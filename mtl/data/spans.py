@@ -1,0 +1,145 @@
+"""Tags of a sequence, and the spans that they spell."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mtl.utils import unknown_name
+
+__all__ = ["SCHEMES", "allowed_transitions", "convert_tags", "cover", "scheme_labels", "spans_of_tags", "split_tag", "tags_of_spans"]
+
+#: scheme -> its prefixes.
+SCHEMES = {"BIO": "BI", "BIOES": "BIES"}
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """A tag's prefix and type: `"B-LOC"` -> `("B", "LOC")`, `"O"` -> `("O", "")`.
+
+    Raises:
+        ValueError: the tag is not `O`, and not one of `B-`, `I-`, `E-`, `S-` and a type.
+    """
+    prefix, dash, kind = tag.partition("-")
+    if tag == "O":
+        return "O", ""
+    if prefix not in ("B", "I", "E", "S") or not dash or not kind:
+        raise ValueError(
+            f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'; for plain tags, such as parts of speech, pass scheme=None."
+        )
+    return prefix, kind
+
+
+def scheme_labels(types: Iterable[str], scheme: str = "BIO") -> list[str]:
+    """All tags of a scheme: `O` first, then each type's, the types sorted.
+
+    Example:
+
+    >>> scheme_labels(["PER", "LOC"])
+    ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
+    """
+    return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in _prefixes(scheme))]
+
+
+def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The spans that tags spell, as `(start, end, type)` with `end` exclusive.
+
+    It takes BIO (IOB2), IOB1 and BIOES, and reads invalid sequences as the CoNLL evaluation does: a span begins at `B` and
+    `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next beginning.
+
+    Example:
+
+    >>> spans_of_tags(["I-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"])
+    [(0, 2, 'PER'), (3, 4, 'LOC'), (4, 6, 'LOC')]
+
+    Reference:
+        Tjong Kim Sang and Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking", CoNLL 2000 (`conlleval`).
+    """
+    spans: list[tuple[int, int, str]] = []
+    start, before, inside = 0, "O", ""
+    for position, tag in enumerate([*tags, "O"]):
+        prefix, kind = split_tag(tag)
+        begins = prefix != "O" and (prefix in "BS" or before in "OES" or kind != inside)
+        if before != "O" and (prefix == "O" or begins):
+            spans.append((start, position, inside))
+        if begins:
+            start = position
+        before, inside = prefix, kind
+    return spans
+
+
+def tags_of_spans(spans: Iterable[tuple[int, int, str]], length: int, scheme: str = "BIO") -> list[str]:
+    """The tags that spell spans, which must not overlap.
+
+    Example:
+
+    >>> tags_of_spans([(0, 2, "PER"), (3, 4, "LOC")], 4, scheme="BIOES")
+    ['B-PER', 'E-PER', 'O', 'S-LOC']
+    """
+    bioes = "S" in _prefixes(scheme)
+    tags = ["O"] * length
+    for start, end, kind in spans:
+        tags[start:end] = [f"I-{kind}"] * (end - start)
+        tags[start] = f"B-{kind}"
+        if bioes:
+            tags[end - 1] = f"E-{kind}" if end - start > 1 else f"S-{kind}"
+    return tags
+
+
+def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
+    """Tags of any of the schemes as valid tags of one.
+
+    Example:
+
+    >>> convert_tags(["I-PER", "I-PER", "O"], "BIOES")
+    ['B-PER', 'E-PER', 'O']
+    """
+    return tags_of_spans(spans_of_tags(tags), len(tags), scheme)
+
+
+def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which tag may follow which, in BIO or BIOES (told by whether there are `E` and `S` tags).
+
+    Returns:
+        bool `[C, C]` (row: the tag before, column: the tag after), bool `[C]` (may begin a row), bool `[C]` (may end one).
+
+    Example:
+
+    >>> allowed_transitions(["O", "B-X", "I-X"])[0].astype(int).tolist()
+    [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
+    """
+    pairs = [split_tag(label) for label in labels]
+    prefixes = np.array([prefix for prefix, _ in pairs])
+    kinds = np.array([kind for _, kind in pairs])
+    bioes = bool(np.isin(prefixes, ["E", "S"]).any())
+    opens = np.isin(prefixes, ["B", "I"])  # A span is open after the tag.
+    continues = np.isin(prefixes, ["I", "E"])  # The tag needs an open span before it.
+    follows = opens[:, None] & (kinds[:, None] == kinds[None])
+    allowed = np.where(continues[None], follows, ~opens[:, None] if bioes else True)
+    return allowed, ~continues, ~opens if bioes else np.ones(len(pairs), bool)
+
+
+def cover(units: np.ndarray, spans: Sequence[tuple]) -> np.ndarray:
+    """Which span each unit lies in: int32 `[N]`, -1 for none; a unit that touches several lies in the first of them.
+
+    Args:
+        units: int `[N, 2]`, `(start, end)` in characters; units without characters lie in none.
+        spans: `(start, end, ...)` in characters, in order, not overlapping.
+
+    Example:
+
+    >>> cover(np.array([[0, 2], [2, 3], [-1, -1], [4, 6]]), [(0, 3), (5, 6)]).tolist()
+    [0, 0, -1, 1]
+    """
+    units = np.asarray(units, np.int64).reshape(-1, 2)
+    if not len(spans):
+        return np.full(len(units), -1, np.int32)
+    bounds = np.array([span[:2] for span in spans], np.int64)
+    index = np.searchsorted(bounds[:, 1], units[:, 0], side="right")
+    inside = (units[:, 0] >= 0) & (units[:, 1] > units[:, 0]) & (index < len(bounds))
+    inside[inside] = bounds[index[inside], 0] < units[inside, 1]
+    return np.where(inside, index, -1).astype(np.int32)
+
+
+def _prefixes(scheme: str) -> str:
+    if scheme not in SCHEMES:
+        raise unknown_name("tag scheme", scheme, SCHEMES)
+    return SCHEMES[scheme]

@@ -1,0 +1,208 @@
+"""Tokenized examples on disk: written once, read at random."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl.data.encoding import Encoding, encode_examples
+from mtl.data.example import Example, split_words
+from mtl.data.source import Source
+
+__all__ = ["Store", "prepare"]
+
+CHUNK = 1000
+FORMAT = 1
+
+
+class _Column:
+    """Values of one kind, appended to a file."""
+
+    def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str, width: int):
+        self.dtype, self.width = np.dtype(dtype), width
+        self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
+
+    def append(self, values: Any) -> None:
+        self.file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+
+
+class Store:
+    """Examples of one source and split as tokens and targets, memory-mapped.
+
+    Args:
+        folder: where `prepare` wrote them.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        meta = json.loads((folder / "store.json").read_text("utf-8"))
+        self._columns = {}
+        for name, column in meta["columns"].items():
+            path, dtype = folder / f"{name}.bin", np.dtype(column["dtype"])
+            if os.path.getsize(path) == 0:
+                flat = np.zeros(0, dtype)
+            else:
+                flat = np.memmap(path, dtype, "r")
+            self._columns[name] = flat if column["width"] == 1 else flat.reshape(-1, column["width"])
+        self.truncated: int = meta["truncated"]
+        self.starts = self._columns["starts"]
+        self.lengths = self._columns["lengths"]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def labelled(self, task: str) -> np.ndarray:
+        """Rows that carry a label for a task: bool `[N]`."""
+        return self._columns[f"has.{task}"] > 0
+
+    def fixed(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """A column with one value a row, at some rows."""
+        return np.asarray(self._columns[name][rows])
+
+    def tokens(self, name: str, rows: np.ndarray, length: int, filler: int = 0) -> np.ndarray:
+        """A column with one value a token, at some rows, cut or filled to a length: `[rows, length]`."""
+        position = np.arange(length)
+        inside = position < self.lengths[rows][:, None]
+        index = np.where(inside, self.starts[rows][:, None] + position, 0)
+        flat = self._columns[name]
+        return np.where(inside, flat[index] if len(flat) else 0, filler).astype(flat.dtype)
+
+
+def prepare(
+    source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, cache_dir: str | os.PathLike | None
+) -> Store:
+    """Tokenizes a split of a source and encodes its labels, or finds that done by an earlier call.
+
+    Args:
+        source: the source.
+        split: one of its splits.
+        tasks: the tasks that it feeds.
+        encoder: an encoder with a tokenizer.
+        max_length: tokens kept of an example; None for all.
+        cache_dir: a folder to keep the result in for later runs; None for a temporary one.
+
+    Returns:
+        The store. It is found again when the source's fingerprint, the tokenizer, the length and the tasks' heads are the same.
+    """
+    from mtl.version import __version__
+
+    words = any(getattr(task.head, "needs_word_mask", False) for task in tasks)
+    key = None
+    if cache_dir is not None and source.fingerprint is not None:
+        identity = [
+            (FORMAT, __version__, source.fingerprint, split, encoder.tokenizer.fingerprint, max_length, words),
+            [(task.name, task.label_in(source), type(task.head).__name__, _settings(task.head)) for task in tasks],
+        ]
+        key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
+        folder = Path(cache_dir) / key
+        if (folder / "store.json").exists():
+            return Store(folder)
+    parent = Path(cache_dir) if key else Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    working = parent / f".writing-{uuid.uuid4().hex}"
+    working.mkdir()
+    try:
+        _write(working, source, split, tasks, encoder, max_length, words)
+        if key:
+            try:
+                os.replace(working, folder)
+            except OSError:
+                if not (folder / "store.json").exists():
+                    raise
+                shutil.rmtree(working)  # Another process was first; what it wrote is the same.
+            return Store(folder)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
+    store = Store(working)
+    weakref.finalize(store, shutil.rmtree, working, ignore_errors=True)
+    return store
+
+
+def _settings(head: Any) -> dict[str, Any]:
+    return {key: value for key, value in head.get_config().items() if key not in ("name", "dtype", "trainable")}
+
+
+def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
+    while chunk := list(islice(examples, size)):
+        yield chunk
+
+
+def _write(
+    folder: Path, source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, words: bool
+) -> None:
+    kinds: dict[str, tuple[str, int]] = {
+        "starts": ("int64", 1),
+        "lengths": ("int32", 1),
+        "token_ids": ("int32", 1),
+        "segment_ids": ("int8", 1),
+    }
+    if words:
+        kinds["word_mask"] = ("int8", 1)
+    for task in tasks:
+        target = task.head.target
+        kinds[f"y.{task.name}"] = (target.dtype, 1 if target.per_token else int(np.prod(target.shape, dtype=int)))
+        kinds[f"w.{task.name}"] = ("float32", 1)
+        kinds[f"has.{task.name}"] = ("int8", 1)
+    with ExitStack() as files:
+        columns = {name: _Column(files, folder, name, *kind) for name, kind in kinds.items()}
+        truncated = _fill(columns, source, split, tasks, encoder, max_length)
+    meta = {"columns": {n: {"dtype": c.dtype.str, "width": c.width} for n, c in columns.items()}, "truncated": truncated}
+    (folder / "store.json").write_text(json.dumps(meta), "utf-8")
+
+
+def _fill(
+    columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
+) -> int:
+    """Writes the examples; returns how many were truncated."""
+    position, truncated, row = 0, 0, 0
+    for chunk in _chunks(source.examples(split), CHUNK):
+        encodings = encode_examples(chunk, encoder.tokenizer, max_length)
+        for example, encoding in zip(chunk, encodings, strict=True):
+            length = len(encoding)
+            columns["starts"].append(position)
+            columns["lengths"].append(length)
+            columns["token_ids"].append(encoding.token_ids)
+            columns["segment_ids"].append(encoding.segment_ids)
+            if "word_mask" in columns:
+                columns["word_mask"].append(word_mask(example, encoding))
+            for task in tasks:
+                head, value = task.head, task.value(example, source)
+                if value is None:
+                    shape = (length,) if head.target.per_token else head.target.shape
+                    target, weight = np.zeros(shape, head.target.dtype), 0.0
+                    if head.target.per_token:
+                        weight = np.zeros(length, np.float32)
+                else:
+                    try:
+                        target, weight = head.encode(value, example, encoding)
+                    except (ValueError, TypeError) as error:
+                        raise ValueError(
+                            f"Task '{task.name}', source '{source.name}', split '{split}', example {row + 1}: {error}"
+                        ) from error
+                columns[f"y.{task.name}"].append(target)
+                columns[f"w.{task.name}"].append(weight)
+                columns[f"has.{task.name}"].append(np.any(np.asarray(weight) > 0))
+            position += length
+            truncated += encoding.truncated
+            row += 1
+    return truncated
+
+
+def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
+    """1 at the first token of each word of the first text, 0 elsewhere: int8 `[S]`."""
+    spans = example.words if example.words is not None else split_words(example.text)
+    result = np.zeros(len(encoding), np.int8)
+    first = encoding.first_tokens(spans)
+    result[first[first >= 0]] = 1
+    return result

@@ -1,0 +1,113 @@
+"""Parallel files of words, slots and intents."""
+
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+from mtl.data.example import Example
+from mtl.data.files import FileSource, PathLike, by_split, existing, files_fingerprint, read_lines, undecodable
+from mtl.data.rows import FRACTIONS, Malformed, Row, named_splits
+from mtl.data.source import Source
+
+__all__ = ["triples"]
+
+FILES = ("seq.in", "seq.out", "label")
+
+
+def triples(
+    path: PathLike | Mapping[str, PathLike],
+    *,
+    encoding: str = "utf-8",
+    fractions: Mapping[str, float] | None = FRACTIONS,
+    seed: int = 0,
+    on_error: str = "raise",
+) -> Source:
+    r"""Utterances with an intent and a slot tag a word, from parallel files `seq.in`, `seq.out` and `label`.
+
+    Args:
+        path: a folder with the three files, a folder with such a folder for each split (train, valid, test), or a dict from split
+            to such a folder. Files may be gzip-compressed.
+        encoding: of files without a byte order mark.
+        fractions: split -> share of the texts, where `path` is one folder with the three files. None: all are "train".
+        seed: another seed is another split.
+        on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
+
+    Returns:
+        A source with the labels "intent" (a string) and "slots" (a list of tags, one a word). An empty line in `label` or
+        `seq.out` means "not labelled".
+
+    Raises:
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: while reading, words and tags differ in number, or the files do in lines.
+
+    Reference:
+        Goo et al., "Slot-Gated Modeling for Joint Slot Filling and Intent Prediction", NAACL 2018.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for file, line in zip(FILES, ["play jazz", "O B-genre", "PlayMusic"]):
+    ...         _ = Path(folder, file).write_text(line + "\n")
+    ...     [(example.text, example.labels) for example in triples(folder, fractions=None).examples("train")]
+    [('play jazz', {'intent': 'PlayMusic', 'slots': ['O', 'B-genre']})]
+    """
+    folders = _folders(path)
+    files = [existing(folder / file) for folder in folders.values() for file in FILES]
+    # The words' files stand for their folders, so that the splits are those of any source of files.
+    words = {split: folder / FILES[0] for split, folder in folders.items()}
+    one = words.pop("", None)
+
+    def parse(file: Path) -> Iterator[Row]:
+        return _parse(file.parent, encoding)
+
+    return FileSource(
+        one or words, parse, ("intent", "slots"), ("triples", files_fingerprint({"": files}, ())),
+        encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
+        name=one.absolute().parent.name if one else None,
+    )  # fmt: skip
+
+
+def _folders(path: PathLike | Mapping[str, PathLike]) -> dict[str, Path]:
+    """The folder of each split, or one under the name "" whose examples are yet to be split."""
+    if isinstance(path, Mapping):
+        return {split: existing(folder) for split, folder in named_splits(path).items()}
+    path = existing(path)
+    if any((path / file).exists() for file in FILES):
+        return {"": path}
+    found = by_split(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else {}
+    if not found:
+        raise FileNotFoundError(
+            f"Expected the files {', '.join(FILES)} in '{path}', or folders train, valid and test with them, got neither; "
+            "give the folder that holds them."
+        )
+    if any(len(folders) > 1 for folders in found.values()):
+        raise ValueError(f"Expected one folder a split in '{path}', got several for one; give a dict from split to folder.")
+    return {split: folders[0] for split, folders in found.items()}
+
+
+def _parse(folder: Path, encoding: str) -> Iterator[Row]:
+    paths = [folder / file for file in FILES]
+    for number, lines in enumerate(zip_longest(*(read_lines(path, encoding) for path in paths)), 1):
+        if None in lines:
+            longer = next(file for file, line in zip(FILES, lines, strict=True) if line is not None)
+            yield Malformed(
+                f"{paths[lines.index(None)]}, line {number}: expected a line, since {longer} has one, got the file's end",
+                f"give {', '.join(FILES)} the same number of lines",
+            )
+            return
+        problems = (undecodable(path, number, line, encoding) for path, line in zip(paths, lines, strict=True))
+        if problem := next(filter(None, problems), None):
+            yield problem
+            continue
+        words, tags = (line.replace("\t", " ").split(" ") for line in lines[:2])
+        words, tags = [word for word in words if word], [tag for tag in tags if tag]
+        intent = lines[2].strip()
+        if not words:
+            if tags or intent:
+                yield Malformed(f"{paths[0]}, line {number}: expected words, got an empty line")
+        elif tags and len(tags) != len(words):
+            yield Malformed(f"{paths[1]}, line {number}: expected {len(words)} tags, one a word, got {len(tags)}")
+        else:
+            labels = {"intent": intent, "slots": tags}
+            yield Example.from_words(words, None, {name: value for name, value in labels.items() if value})

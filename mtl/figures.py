@@ -1,0 +1,43 @@
+"""Which of a task's figures stand in tables, and which of two is better."""
+
+from collections.abc import Mapping
+
+__all__ = ["better", "main_figures", "shown"]
+
+MAIN = (
+    "accuracy", "macro_f1", "subset_accuracy", "micro_f1", "span_f1", "exact_match", "f1", "uas", "las",
+    "pearson", "spearman", "mae", "rmse", "bleu", "chrf", "rouge_l", "perplexity",
+)  # fmt: skip
+_LESS = ("loss", "mae", "mse", "rmse", "perplexity", "error")
+
+
+def main_figures(scores: Mapping[str, float], most: int = 3) -> list[str]:
+    """The figures of a report that tell most, in the report's order; the first ones where none is known.
+
+    Example:
+
+    >>> main_figures({"accuracy": 0.5, "examples": 3, "macro_recall": 0.5, "macro_f1": 0.4})
+    ['accuracy', 'macro_f1']
+    """
+    names = [name for name in scores if name != "examples"]
+    known = [name for name in names if name in MAIN]
+    if "macro_f1" in known and "accuracy" in known:  # Of one class out of several, micro F1 is accuracy once more.
+        known = [name for name in known if name != "micro_f1"]
+    return (known or names)[:most]
+
+
+def better(figure: str, value: float, other: float) -> bool:
+    """Whether a value is better than another: greater, or for losses and errors less.
+
+    Example:
+
+    >>> better("accuracy", 0.9, 0.8), better("mae", 0.9, 0.8)
+    (True, False)
+    """
+    less = any(word in figure.split("_") for word in _LESS)
+    return value < other if less else value > other
+
+
+def shown(value: float) -> str:
+    """A figure as text: four decimals, whole numbers without."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,209 @@
+"""One class out of several for each text."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example
+from mtl.heads.head import Head, Target
+from mtl.layers.readout import Readout
+from mtl.losses.cross_entropy import class_distribution, cross_entropy
+from mtl.metrics.confusion_matrix import ConfusionMatrix
+from mtl.utils import unknown_name
+from mtl.utils.labels import Labels, label_text
+from mtl.utils.rows import labelled
+
+__all__ = ["Classification"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class Classification(Head):
+    """One class out of several for each text or pair of texts: softmax and cross-entropy.
+
+    Labels are compared as text, so that 3, 3.0 and "3" are one label, whether CSV or JSON brought it.
+
+    With class weights the loss is a weighted mean: a row of class `c` counts `w_c` times, in the sum of losses and in the sum
+    of weights that divides it. The metrics count every row once.
+
+    Args:
+        labels: the classes in the order of their ids; a number `n` for the classes `0 ... n - 1`; None to learn them from the
+            training split, in sorted order (numbers by value).
+        label_smoothing: the share of each target that is spread evenly over the classes.
+        class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)` of the
+            training split's `n` labels (a class that never occurs counts as one); None for ones.
+        focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
+        dropout: the share of the features dropped in training.
+        hidden: the width of a tanh layer before the classes; 0 for none.
+        features: which `[B, H]` features it reads.
+
+    Returns:
+        Logits, float32 `[B, C]`. `loss` takes class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`; `activate`
+        gives probabilities; `decode` gives `label`, its `probability`, and the `probabilities` of all labels (of the five
+        likeliest where there are more than 20).
+
+    Raises:
+        ValueError: a label that is not known, or an argument out of its range.
+
+    Example:
+
+    >>> import numpy as np
+    >>> head = Classification(["bad", "good"])
+    >>> logits = head({"pooled": np.ones([3, 4], "float32")})
+    >>> loss_sum, weight_sum = head.loss(np.array([1, 0, 0]), logits, np.array([1.0, 1.0, 0.0]), {})
+    >>> tuple(logits.shape), float(weight_sum)
+    ((3, 2), 2.0)
+    """
+
+    def __init__(
+        self,
+        labels: int | Iterable[Any] | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: str | Mapping[Any, float] | Sequence[float] | None = None,
+        focal: float = 0.0,
+        dropout: float = 0.1,
+        hidden: int = 0,
+        features: str = "pooled",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
+        if focal < 0:
+            raise ValueError(f"`focal` is 0 or more, got {focal}.")
+        if isinstance(class_weights, str) and class_weights != "balanced":
+            raise unknown_name("class weights", class_weights, ["balanced"])
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.focal = focal
+        self.dropout = dropout
+        self.hidden = hidden
+        self.features = features
+        self._labels: Labels | None = None
+        self._weights: tuple[float, ...] | None = None
+        if labels is not None:
+            self._take(Labels(labels))
+
+    @property
+    def labels(self) -> tuple | None:
+        """The classes in the order of their ids; None before they are known."""
+        return None if self._labels is None else self._labels.names
+
+    @property
+    def ready(self) -> bool:
+        return self._labels is not None and self.class_weights != "balanced"
+
+    def learn(self, values: Iterable[Any]) -> None:
+        values = list(values)
+        labels = self._labels or Labels.learn(values)
+        if self.class_weights == "balanced":
+            counts = Counter(labels.id(value) for value in values)
+            self.class_weights = [len(values) / (len(labels) * max(counts[i], 1)) for i in range(len(labels))]
+        self._take(labels)
+
+    def _take(self, labels: Labels) -> None:
+        if len(labels) < 2:
+            raise ValueError(f"Classification needs at least two labels, got {list(labels.names)}.")
+        self._labels = labels
+        if self.class_weights is not None and not isinstance(self.class_weights, str):
+            self._weights = labels.numbers("class_weights", self.class_weights)
+
+    def _known(self) -> Labels:
+        if self._labels is None or not self.ready:
+            what = "labels" if self._labels is None else "class weights"
+            raise ValueError(f"Head '{self.name}' does not know its {what} yet: pass `{what.replace(' ', '_')}`, or give its "
+                             "task a source with a training split to learn them from.")  # fmt: skip
+        return self._labels
+
+    @property
+    def target(self) -> Target:
+        return Target((), "int32")
+
+    def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[int, float]:
+        return self._known().id(value), 1.0
+
+    def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
+        labels = self._known()
+        best = int(np.argmax(prediction))
+        return {
+            "label": labels.names[best],
+            "probability": float(prediction[best]),
+            "probabilities": labels.probabilities(prediction),
+        }
+
+    def report(
+        self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
+    ) -> dict[str, float]:
+        """Accuracy, macro and micro precision, recall and F1, and Matthews' correlation, by scikit-learn.
+
+        Macro means are over the classes that occur in gold or predictions.
+
+        Args:
+            gold: labels.
+            predicted: what `decode` gave.
+            examples: not used.
+            per_class: whether to add each class's F1 as `f1:LABEL`.
+        """
+        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
+
+        truth = [label_text(value) for value in gold]
+        guess = [label_text(value["label"]) for value in predicted]
+        scores = {"accuracy": accuracy_score(truth, guess)}
+        for kind in ("macro", "micro"):
+            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0)
+            scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
+        scores["mcc"] = matthews_corrcoef(truth, guess) if len({*truth, *guess}) > 1 else 0.0
+        if per_class:
+            classes = sorted({*truth, *guess})
+            f1s = f1_score(truth, guess, labels=classes, average=None, zero_division=0)
+            scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
+        return {name: float(score) for name, score in scores.items()}
+
+    def build(self, features_shape: Mapping[str, tuple]) -> None:
+        labels = self._known()
+        if self.features not in features_shape:
+            raise unknown_name("features", self.features, features_shape)
+        self.readout = Readout(len(labels), self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
+        self.readout.build(features_shape[self.features])
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        return self.readout(features[self.features], training=training)
+
+    def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
+        return (features_shape[self.features][0], len(self._known()))
+
+    def compute_output_spec(self, features: Mapping[str, Any], training: bool | None = None) -> keras.KerasTensor:
+        return self.readout.compute_output_spec(features[self.features])
+
+    def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        return ops.softmax(ops.cast(outputs, "float32"), axis=-1)
+
+    def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        outputs = labelled(weight, outputs)
+        target = class_distribution(labelled(weight, target), outputs)
+        rows = cross_entropy(target, outputs, label_smoothing=self.label_smoothing, class_weights=self._weights, focal=self.focal)
+        weight = ops.cast(weight, "float32")
+        loss_sum = ops.sum(rows * weight)
+        if self._weights is not None:
+            weight *= ops.sum(target * ops.convert_to_tensor(self._weights, "float32"), axis=-1)
+        return loss_sum, ops.sum(weight)
+
+    def make_metrics(self) -> dict[str, Any]:
+        return {"confusion": ConfusionMatrix(len(self._known()))}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "labels": None if self.labels is None else list(self.labels),
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+            "focal": self.focal,
+            "dropout": self.dropout,
+            "hidden": self.hidden,
+            "features": self.features,
+        }

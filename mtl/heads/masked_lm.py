@@ -1,0 +1,189 @@
+"""Masked language modelling."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.data.annotation import words_of
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example, split_words
+from mtl.data.masking import choose_groups, hide_tokens
+from mtl.data.spans import cover
+from mtl.heads.head import Head, Target
+from mtl.metrics.perplexity import Perplexity
+from mtl.metrics.token_accuracy import TokenAccuracy
+
+__all__ = ["MaskedLM"]
+
+_UNATTACHED = "Head '{}' shares its encoder's token embeddings and tokenizer: call attach(encoder), or make the model, before it is used."
+
+
+@keras.saving.register_keras_serializable("mtl")
+class MaskedLM(Head):
+    """Masked language modelling: tokens are hidden, and predicted from what is left. It needs no labels.
+
+    `logits = E LayerNorm(gelu(W h + a)) + b`, where `E` are the encoder's token embeddings; they are computed at the hidden tokens
+    only. Tokens are chosen anew for each batch.
+
+    Args:
+        rate: the share of the tokens that is predicted; special tokens never are.
+        whole_words: whether all tokens of a word are hidden together; words are those of the example, or else those its text splits into.
+        keep: the share of the chosen tokens that stays visible.
+        random: the share of the chosen tokens that a random token takes the place of; all others become the mask token.
+        embedding_shape: the shape of the encoder's token embeddings, `(V, E)`; None to take it from the encoder.
+
+    Returns:
+        The transformed features, `[B, S, E]`, from which `loss` and `score` take the logits.
+
+    Raises:
+        ValueError: shares out of range, or an encoder whose tokenizer has no mask token.
+
+    Example:
+
+    >>> MaskedLM(rate=0.2).get_config()["rate"]
+    0.2
+
+    Reference:
+        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019; whole words: its authors' code, and Cui et
+        al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word too long for what is left of
+        the row's share is taken where most of it fits.
+    """
+
+    predicts = False
+    own_rows = True
+
+    def __init__(
+        self,
+        *,
+        rate: float = 0.15,
+        whole_words: bool = True,
+        keep: float = 0.1,
+        random: float = 0.1,
+        embedding_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not 0 < rate < 1:
+            raise ValueError(f"`rate` is between 0 and 1, got {rate}.")
+        if keep < 0 or random < 0 or keep + random > 1:
+            raise ValueError(f"`keep` and `random` are 0 or more and add up to at most 1, got {keep} and {random}.")
+        self.rate = rate
+        self.whole_words = whole_words
+        self.keep = keep
+        self.random = random
+        self.embedding_shape = None if embedding_shape is None else tuple(embedding_shape)
+        self._embeddings: Callable[[], Any] | None = None
+
+    # Host ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def target(self) -> Target:
+        return Target(("tokens",), "int32")
+
+    def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
+        """Each token's word, with weight 1 at the tokens that may be hidden; `prepare_batch` puts the token ids in its place."""
+        real = encoding.offsets[:, 0] >= 0
+        if not self.whole_words:
+            return np.arange(len(encoding), dtype=np.int32), real.astype(np.float32)
+        first = encoding.segment_ids == 0
+        word = np.where(first, cover(encoding.offsets, words_of(example)), -1)
+        if example.pair is not None:
+            second = cover(encoding.offsets, split_words(example.pair))
+            word = np.where(first | (second < 0), word, second + word.max(initial=-1) + 1)
+        weight = (real & (word >= 0)).astype(np.float32)
+        return np.maximum(word, 0).astype(np.int32), weight
+
+    def prepare_batch(self, x: dict[str, np.ndarray], target: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> None:
+        if self._embeddings is None:
+            raise ValueError(_UNATTACHED.format(self.name))
+        allowed = weight > 0
+        chosen = choose_groups(target, allowed, self.rate, rng)
+        target[:] = np.where(allowed, x["token_ids"], target)
+        weight[:] = np.where(chosen, weight, 0.0)
+        x["token_ids"][:] = hide_tokens(x["token_ids"], chosen, self._mask_id, self._replacements, self.keep, self.random, rng)
+
+    # Graph --------------------------------------------------------------------------------------------------------
+
+    def attach(self, encoder: Any) -> None:
+        tokenizer = encoder.tokenizer
+        if tokenizer is None or tokenizer.mask_id is None:
+            raise ValueError("Masked language modelling expects an encoder whose tokenizer has a mask token; this one has none.")
+        self._mask_id = tokenizer.mask_id
+        self._replacements = np.setdiff1d(np.arange(tokenizer.vocabulary_size), tokenizer.special_ids)
+        # Inside a function, so that Keras does not take the encoder's variables for the head's.
+        self._embeddings = lambda: encoder.token_embedding.embeddings
+        self.embedding_shape = tuple(self._embeddings().shape)
+
+    def build(self, features_shape: Mapping[str, tuple]) -> None:
+        if self.embedding_shape is None:
+            raise ValueError(_UNATTACHED.format(self.name))
+        vocabulary, width = self.embedding_shape
+        self.dense = keras.layers.Dense(width, "gelu", dtype=self.dtype_policy, name="dense")
+        self.dense.build(features_shape["sequence"])
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-12, dtype=self.dtype_policy, name="norm")
+        self.norm.build((None, width))
+        self.bias = self.add_weight(name="bias", shape=(vocabulary,), initializer="zeros", dtype="float32")
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        return self.norm(self.dense(features["sequence"]))
+
+    def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
+        return (*features_shape["sequence"][:-1], self.embedding_shape[-1])
+
+    def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        places = _places(weight)
+        losses, _ = self._predict(_at(target, places), _at(outputs, places))
+        weights = ops.cast(_at(weight, places), "float32")
+        return ops.sum(losses * weights), ops.sum(weights)
+
+    def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
+        """Works at the hidden tokens only; its outputs are their predicted `ids` and their `loss`, both `[B, S]`."""
+        if not self.built:
+            self.build({name: value.shape for name, value in features.items()})
+        places = _places(weight)
+        hidden = self.norm(self.dense(_at(features["sequence"], places)))
+        losses, ids = self._predict(_at(target, places), hidden)
+        weights = ops.cast(_at(weight, places), "float32")
+
+        def everywhere(values: Any) -> Any:
+            flat = ops.scatter(places[:, None], values, ops.reshape(ops.size(weight), (1,)))
+            return ops.reshape(flat, ops.shape(weight))
+
+        outputs = {"ids": everywhere(ids), "loss": everywhere(ops.stop_gradient(losses))}
+        return ops.sum(losses * weights), ops.sum(weights), outputs
+
+    def _predict(self, target: Any, hidden: Any) -> tuple[Any, Any]:
+        """Each hidden token's cross-entropy and likeliest id, both `[N]`, from `[N]` and `[N, E]`."""
+        if self._embeddings is None:
+            raise ValueError(_UNATTACHED.format(self.name))
+        matrix = ops.cast(self._embeddings(), hidden.dtype)
+        logits = ops.cast(ops.matmul(hidden, ops.transpose(matrix)), "float32") + self.bias
+        losses = ops.sparse_categorical_crossentropy(ops.cast(target, "int32"), logits, from_logits=True)
+        return losses, ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+    def make_metrics(self) -> dict[str, Any]:
+        return {"accuracy": TokenAccuracy(), "perplexity": Perplexity()}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "whole_words": self.whole_words,
+            "keep": self.keep,
+            "random": self.random,
+            "embedding_shape": self.embedding_shape,
+        }
+
+
+def _places(weight: Any) -> Any:
+    """Where, in the flattened batch, the weight is above 0: int32 `[N]`."""
+    return ops.cast(ops.nonzero(ops.reshape(ops.convert_to_tensor(weight), (-1,)) > 0)[0], "int32")
+
+
+def _at(array: Any, places: Any) -> Any:
+    """`[N, ...]` from `[B, S, ...]`."""
+    array = ops.convert_to_tensor(array)
+    return ops.take(ops.reshape(array, (-1, *array.shape[2:])), places, axis=0)

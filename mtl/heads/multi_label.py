@@ -1,0 +1,210 @@
+"""Any number of labels for each text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example
+from mtl.heads.head import Head, Target
+from mtl.layers.readout import Readout
+from mtl.losses.binary import binary_cross_entropy
+from mtl.metrics.label_counts import LabelCounts
+from mtl.metrics.subset_accuracy import SubsetAccuracy
+from mtl.utils import unknown_name
+from mtl.utils.labels import Labels
+from mtl.utils.rows import labelled
+
+__all__ = ["MultiLabel"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class MultiLabel(Head):
+    """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, meaned over the labels.
+
+    A source gives each example's labels as a list, or as one string with a separator; an empty list or string says that none
+    holds. Labels are compared as text, so that 3, 3.0 and "3" are one label. Arrays given to `fit` are multi-hot.
+
+    Args:
+        labels: the labels in the order of their ids; a number `n` for the labels `0 ... n - 1`; None to learn them from the
+            training split, in sorted order (numbers by value).
+        threshold: a label is predicted where its probability is this or more.
+        pos_weights: label -> what the label's positive examples count in its loss (1 for a label left out), or one number a
+            label; None for ones. They do not change what the loss is divided by.
+        label_smoothing: how far targets are drawn to 1/2.
+        focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
+        separator: what stands between labels where a source gives them as one string.
+        dropout: the share of the features dropped in training.
+        hidden: the width of a tanh layer before the labels; 0 for none.
+        features: which `[B, H]` features it reads.
+
+    Returns:
+        Logits, float32 `[B, C]`. `activate` gives probabilities; `decode` gives the predicted `labels` and the `probabilities`
+        of all labels (of the five likeliest where there are more than 20).
+
+    Raises:
+        ValueError: a label that is not known, or an argument out of its range.
+
+    Example:
+
+    >>> head = MultiLabel(["rain", "snow", "wind"])
+    >>> head.encode("wind|rain", None, None)[0].tolist()
+    [1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        labels: int | Iterable[Any] | None = None,
+        *,
+        threshold: float = 0.5,
+        pos_weights: Mapping[Any, float] | Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
+        separator: str = "|",
+        dropout: float = 0.1,
+        hidden: int = 0,
+        features: str = "pooled",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not 0 < threshold < 1:
+            raise ValueError(f"`threshold` is between 0 and 1, got {threshold}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
+        if focal < 0:
+            raise ValueError(f"`focal` is 0 or more, got {focal}.")
+        self.threshold = threshold
+        self.pos_weights = pos_weights
+        self.label_smoothing = label_smoothing
+        self.focal = focal
+        self.separator = separator
+        self.dropout = dropout
+        self.hidden = hidden
+        self.features = features
+        self._labels: Labels | None = None
+        self._weights: tuple[float, ...] | None = None
+        if labels is not None:
+            self._take(Labels(labels))
+
+    @property
+    def labels(self) -> tuple | None:
+        """The labels in the order of their ids; None before they are known."""
+        return None if self._labels is None else self._labels.names
+
+    @property
+    def ready(self) -> bool:
+        return self._labels is not None
+
+    def learn(self, values: Iterable[Any]) -> None:
+        self._take(Labels.learn(name for value in values for name in self._names(value)))
+
+    def _take(self, labels: Labels) -> None:
+        self._labels = labels
+        self._weights = None if self.pos_weights is None else labels.numbers("pos_weights", self.pos_weights)
+
+    def _known(self) -> Labels:
+        if self._labels is None:
+            raise ValueError(f"Head '{self.name}' does not know its labels yet: pass `labels`, or give its task a source with "
+                             "a training split to learn them from.")  # fmt: skip
+        return self._labels
+
+    def _names(self, value: Any) -> list[Any]:
+        if isinstance(value, str):
+            return [name for part in value.split(self.separator) if (name := part.strip())]
+        if not isinstance(value, (list, tuple, set, frozenset)):
+            raise ValueError(f"MultiLabel takes a list of labels, or one string with '{self.separator}' between, got {value!r}.")
+        return list(value)
+
+    def _multi_hot(self, value: Any) -> np.ndarray:
+        labels = self._known()
+        target = np.zeros(len(labels), np.float32)
+        target[[labels.id(name) for name in self._names(value)]] = 1.0
+        return target
+
+    @property
+    def target(self) -> Target:
+        return Target((len(self._known()),), "float32")
+
+    def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, float]:
+        return self._multi_hot(value), 1.0
+
+    def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
+        labels = self._known()
+        return {
+            "labels": [labels.names[i] for i in np.flatnonzero(prediction >= self.threshold)],
+            "probabilities": labels.probabilities(prediction),
+        }
+
+    def report(
+        self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
+    ) -> dict[str, float]:
+        """Subset accuracy, and macro and micro precision, recall and F1, by scikit-learn.
+
+        Args:
+            gold: labels.
+            predicted: what `decode` gave.
+            examples: not used.
+            per_class: whether to add each label's F1 as `f1:LABEL`.
+        """
+        from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+        truth = np.stack([self._multi_hot(value) for value in gold])
+        guess = np.stack([self._multi_hot(value["labels"]) for value in predicted])
+        scores = {"subset_accuracy": accuracy_score(truth, guess)}
+        for kind in ("macro", "micro"):
+            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0)
+            scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
+        if per_class:
+            f1s = f1_score(truth, guess, average=None, zero_division=0)
+            scores |= {f"f1:{name}": f1 for name, f1 in zip(self._known().texts, f1s, strict=True)}
+        return {name: float(score) for name, score in scores.items()}
+
+    def build(self, features_shape: Mapping[str, tuple]) -> None:
+        labels = self._known()
+        if self.features not in features_shape:
+            raise unknown_name("features", self.features, features_shape)
+        self.readout = Readout(len(labels), self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
+        self.readout.build(features_shape[self.features])
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        return self.readout(features[self.features], training=training)
+
+    def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
+        return (features_shape[self.features][0], len(self._known()))
+
+    def compute_output_spec(self, features: Mapping[str, Any], training: bool | None = None) -> keras.KerasTensor:
+        return self.readout.compute_output_spec(features[self.features])
+
+    def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        return ops.sigmoid(ops.cast(outputs, "float32"))
+
+    def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        rows = binary_cross_entropy(
+            labelled(weight, target),
+            labelled(weight, outputs),
+            label_smoothing=self.label_smoothing,
+            pos_weights=self._weights,
+            focal=self.focal,
+        )
+        weight = ops.cast(weight, "float32")
+        return ops.sum(rows * weight), ops.sum(weight)
+
+    def make_metrics(self) -> dict[str, Any]:
+        return {"counts": LabelCounts(len(self._known()), self.threshold), "subset_accuracy": SubsetAccuracy(self.threshold)}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "labels": None if self.labels is None else list(self.labels),
+            "threshold": self.threshold,
+            "pos_weights": self.pos_weights,
+            "label_smoothing": self.label_smoothing,
+            "focal": self.focal,
+            "separator": self.separator,
+            "dropout": self.dropout,
+            "hidden": self.hidden,
+            "features": self.features,
+        }

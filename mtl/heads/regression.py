@@ -1,0 +1,192 @@
+"""One number for each text."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example
+from mtl.heads.head import Head, Target
+from mtl.layers.readout import Readout
+from mtl.losses.regression import absolute_error, huber, squared_error
+from mtl.metrics.regression_scores import RegressionScores
+from mtl.utils import unknown_name
+from mtl.utils.rows import labelled
+
+__all__ = ["Regression"]
+
+LOSSES = {"mse": squared_error, "mae": absolute_error, "huber": huber}
+
+
+@keras.saving.register_keras_serializable("mtl")
+class Regression(Head):
+    """One number for each text or pair of texts.
+
+    The layer learns the standardised label `(label - mean) / scale`, and the loss is in that unit, so that tasks with small and
+    large numbers weigh alike. Labels come in, and predictions and metrics come out, in the labels' own unit.
+
+    Args:
+        loss: `"mse"`, `"mae"` or `"huber"` (which bends at one `scale`).
+        mean: the labels' mean; None to learn it from the training split.
+        scale: the labels' standard deviation; None to learn it from the training split (1 where all labels are equal). For labels
+            that need no standardising, and for plain arrays, `mean=0.0, scale=1.0`.
+        range: `(low, high)` to which predictions are clipped; a label outside is an error. None for no limits.
+        dropout: the share of the features dropped in training.
+        hidden: the width of a tanh layer before the number; 0 for none.
+        features: which `[B, H]` features it reads.
+
+    Returns:
+        Standardised numbers, float32 `[B]`. `loss` takes labels `[B]` or `[B, 1]`; `activate` gives numbers in the labels'
+        unit; `decode` gives the `value`.
+
+    Raises:
+        ValueError: a label that is no finite number or is out of range, or an argument out of its range.
+
+    Example:
+
+    >>> head = Regression()
+    >>> head.learn(["1.0", 3, 5])
+    >>> head.mean, round(head.scale, 3)
+    (3.0, 1.633)
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: str = "mse",
+        mean: float | None = None,
+        scale: float | None = None,
+        range: Sequence[float] | None = None,
+        dropout: float = 0.1,
+        hidden: int = 0,
+        features: str = "pooled",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if loss not in LOSSES:
+            raise unknown_name("regression loss", loss, LOSSES)
+        if mean is not None and not math.isfinite(mean):
+            raise ValueError(f"`mean` is a finite number, got {mean}.")
+        if scale is not None and not 0 < scale < math.inf:
+            raise ValueError(f"`scale` is a positive finite number, got {scale}.")
+        if range is not None and not (len(range) == 2 and range[0] < range[1]):
+            raise ValueError(f"`range` is (low, high) with low below high, got {tuple(range)}.")
+        self.loss_name = loss
+        self.mean = mean
+        self.scale = scale
+        self.range = None if range is None else tuple(range)
+        self.dropout = dropout
+        self.hidden = hidden
+        self.features = features
+
+    @property
+    def ready(self) -> bool:
+        return self.mean is not None and self.scale is not None
+
+    def learn(self, values: Iterable[Any]) -> None:
+        numbers = np.array([self._number(value) for value in values], np.float64)
+        if not numbers.size:
+            raise ValueError("Regression needs labels to learn `mean` and `scale` from, got none; pass both.")
+        self.mean = float(numbers.mean()) if self.mean is None else self.mean
+        # Asked of the numbers, for the deviation of equal numbers need not come out as 0.
+        spread = float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
+        self.scale = spread if self.scale is None else self.scale
+
+    def _known(self) -> tuple[float, float]:
+        if self.mean is None or self.scale is None:
+            raise ValueError(f"Head '{self.name}' does not know its labels' mean and scale yet: pass `mean` and `scale` (0.0 and "
+                             "1.0 to take labels as they are), or give its task a source with a training split.")  # fmt: skip
+        return self.mean, self.scale
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"Regression takes a number, got {value!r}.") from None
+        if not math.isfinite(number):
+            raise ValueError(f"Regression takes finite numbers, got {value!r}; leave the label empty where it is missing.")
+        if self.range is not None and not self.range[0] <= number <= self.range[1]:
+            raise ValueError(f"The label {number} is outside `range` {self.range}.")
+        return number
+
+    @property
+    def target(self) -> Target:
+        return Target((), "float32")
+
+    def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[float, float]:
+        return self._number(value), 1.0
+
+    def decode(self, prediction: Any, example: Example, encoding: Encoding) -> dict[str, float]:
+        return {"value": float(prediction)}
+
+    def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
+        """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation, by SciPy.
+
+        Without spread in gold or predictions, the correlations are 0.
+
+        Args:
+            gold: labels.
+            predicted: what `decode` gave.
+            examples: not used.
+        """
+        from scipy.stats import pearsonr, spearmanr
+
+        truth = np.array([self._number(value) for value in gold])
+        guess = np.array([value["value"] for value in predicted])
+        mse = float(np.mean((guess - truth) ** 2))
+        spread = np.ptp(truth) > 0 and np.ptp(guess) > 0
+        return {
+            "mae": float(np.mean(np.abs(guess - truth))),
+            "mse": mse,
+            "rmse": math.sqrt(mse),
+            "pearson": float(pearsonr(truth, guess).statistic) if spread else 0.0,
+            "spearman": float(spearmanr(truth, guess).statistic) if spread else 0.0,
+        }
+
+    def build(self, features_shape: Mapping[str, tuple]) -> None:
+        self._known()
+        if self.features not in features_shape:
+            raise unknown_name("features", self.features, features_shape)
+        self.readout = Readout(1, self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
+        self.readout.build(features_shape[self.features])
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        return ops.squeeze(self.readout(features[self.features], training=training), -1)
+
+    def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
+        return (features_shape[self.features][0],)
+
+    def compute_output_spec(self, features: Mapping[str, Any], training: bool | None = None) -> keras.KerasTensor:
+        return keras.KerasTensor((features[self.features].shape[0],), "float32")
+
+    def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        mean, scale = self._known()
+        values = ops.cast(outputs, "float32") * scale + mean
+        return values if self.range is None else ops.clip(values, *self.range)
+
+    def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        mean, scale = self._known()
+        target = ops.reshape(ops.cast(labelled(weight, target), "float32"), (-1,))
+        rows = LOSSES[self.loss_name]((target - mean) / scale, labelled(weight, outputs))
+        weight = ops.cast(weight, "float32")
+        return ops.sum(rows * weight), ops.sum(weight)
+
+    def make_metrics(self) -> dict[str, Any]:
+        mean, scale = self._known()
+        return {"scores": RegressionScores(mean, scale, self.range)}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "loss": self.loss_name,
+            "mean": self.mean,
+            "scale": self.scale,
+            "range": self.range,
+            "dropout": self.dropout,
+            "hidden": self.hidden,
+            "features": self.features,
+        }

@@ -1,0 +1,353 @@
+"""One tag for each word or token of a text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example
+from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, spans_of_tags, split_tag
+from mtl.heads.head import Head, Target
+from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
+from mtl.layers.readout import Readout
+from mtl.losses.cross_entropy import cross_entropy
+from mtl.metrics.span_f1 import SpanF1, span_scores
+from mtl.metrics.token_accuracy import TokenAccuracy
+from mtl.utils import unknown_name
+from mtl.utils.labels import Labels
+from mtl.utils.rows import labelled
+
+__all__ = ["Tagging"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class Tagging(Head):
+    """One tag for each word or token of a text: named entities, slots, parts of speech, word segmentation.
+
+    A label is a list of tags, one a word (one a character, where the example has no words), or a list of `(start, end, type)` spans
+    of characters. With a scheme, tags of BIO, IOB1 and BIOES are all taken, and turned into the scheme's.
+
+    With a scheme or a CRF the prediction is the best sequence of tags (Viterbi), found among those that the scheme allows; the loss
+    does not know the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides it is that
+    of the tagged tokens, so that it compares with the loss of independent tags.
+
+    Args:
+        labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags of the
+            types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means `level="token"`
+            and no scheme.
+        level: `"word"`: a word's tag sits on its first token, and its other tokens have none; `"token"`: every token of the first
+            text that is not special has a tag.
+        scheme: `"BIO"`, `"BIOES"`, or None for tags that spell no spans.
+        crf: whether a linear-chain CRF scores the sequence of tags.
+        label_smoothing: the share of each target that is spread evenly over the tags; without a CRF only, as the next two.
+        class_weights: tag -> weight (1 for a tag left out), or one weight a tag; they count in the sum of weights too.
+        focal: the exponent that makes light of tokens already right; 0 for plain cross-entropy.
+        dropout: the share of the features dropped in training.
+        hidden: the width of a tanh layer before the tags; 0 for none.
+        unknown: `"raise"` for an error where a tag is not among the labels, `"ignore"` to leave its token out.
+
+    Returns:
+        Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` gives a dict of the best tags' ids, `tags` int32 `[B, S]`,
+        and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or without scheme and CRF the probabilities `[B, S, C]`.
+        `decode` gives `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with a scheme `spans`; words that were
+        cut off have the tag `O`.
+
+    Raises:
+        ValueError: a tag that is not known or not of the scheme, a label that does not fit the text, or a bad argument.
+
+    Example:
+
+    >>> import numpy as np
+    >>> head = Tagging(["O", "B-X", "I-X"])
+    >>> features = {"sequence": np.ones([2, 5, 4], "float32"), "padding_mask": np.ones([2, 5], "int32")}
+    >>> scores = head(features)
+    >>> loss_sum, weight_sum = head.loss(np.zeros([2, 5], "int32"), scores, np.eye(2, 5, dtype="float32"), features)
+    >>> tuple(scores.shape), tuple(head.activate(scores, features)["tags"].shape), float(weight_sum)
+    ((2, 5, 3), (2, 5), 2.0)
+
+    Reference:
+        Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001; Lample et al., "Neural Architectures for Named Entity
+        Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
+    """
+
+    def __init__(
+        self,
+        labels: int | Iterable[Any] | None = None,
+        *,
+        level: str = "word",
+        scheme: str | None = "BIO",
+        crf: bool = False,
+        label_smoothing: float = 0.0,
+        class_weights: Mapping[Any, float] | Sequence[float] | None = None,
+        focal: float = 0.0,
+        dropout: float = 0.1,
+        hidden: int = 0,
+        unknown: str = "raise",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(labels, int):
+            level, scheme = "token", None
+        if level not in ("word", "token"):
+            raise unknown_name("level of tags", level, ["word", "token"])
+        if scheme is not None and scheme not in SCHEMES:
+            raise unknown_name("tag scheme", scheme, SCHEMES)
+        if unknown not in ("raise", "ignore"):
+            raise unknown_name("way with unknown tags", unknown, ["raise", "ignore"])
+        if crf and (label_smoothing or focal or class_weights is not None):
+            raise ValueError("A CRF scores whole sequences: leave out label_smoothing, class_weights and focal, or the CRF.")
+        self.level = level
+        self.scheme = scheme
+        self.crf = crf
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.focal = focal
+        self.dropout = dropout
+        self.hidden = hidden
+        self.unknown = unknown
+        self._labels: Labels | None = None
+        self._weights: tuple[float, ...] | None = None
+        self._edge_ids: tuple[int, ...] = ()
+        if labels is not None:
+            self._take(Labels(labels))
+
+    # Labels -------------------------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple | None:
+        """The tags in the order of their ids; None before they are known."""
+        return None if self._labels is None else self._labels.names
+
+    @property
+    def ready(self) -> bool:
+        return self._labels is not None
+
+    @property
+    def structured(self) -> bool:
+        """Whether tags are predicted as a sequence."""
+        return self.crf or self.scheme is not None
+
+    @property
+    def needs_word_mask(self) -> bool:
+        """Whether features need a `word_mask [B, S]`, 1 at each word's first token; without one all tokens form the sequence."""
+        return self.structured and self.level == "word"
+
+    def learn(self, values: Iterable[Any]) -> None:
+        types = set().union(*(annotated_types(value, self.scheme) for value in values))
+        if types:
+            self._take(Labels(scheme_labels(types, self.scheme)) if self.scheme else Labels.learn(types))
+
+    def _take(self, labels: Labels) -> None:
+        if self.scheme is not None:
+            for tag in labels.texts:
+                if split_tag(tag)[0] not in "O" + SCHEMES[self.scheme]:
+                    raise ValueError(f"Expected tags of {self.scheme}, got the label '{tag}'; pass scheme='BIOES' or scheme=None.")
+            rules = allowed_transitions(labels.texts)
+        else:
+            size = len(labels)
+            rules = np.ones((size, size), bool), np.ones(size, bool), np.ones(size, bool)
+        self._rules = tuple(np.where(rule, 0.0, -1e4).astype("float32") for rule in rules)
+        self._labels = labels
+        if self.class_weights is not None:
+            self._weights = labels.numbers("class_weights", self.class_weights)
+
+    def _known(self) -> Labels:
+        if self._labels is None:
+            raise ValueError(f"Head '{self.name}' does not know its labels yet: pass `labels`, or give its task a source with a "
+                             "training split to learn them from.")  # fmt: skip
+        return self._labels
+
+    # Host ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def target(self) -> Target:
+        return Target(("tokens",), "int32")
+
+    def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
+        labels = self._known()
+        target, weight = np.zeros(len(encoding), np.int32), np.zeros(len(encoding), np.float32)
+        if self.level == "word":
+            units: Any = words_of(example)
+            positions = encoding.first_tokens(units)
+        else:
+            units, positions = _token_units(encoding), np.arange(len(encoding))
+        known = set(labels.texts)
+        for tag, position in zip(annotated_units(value, example, units, self.scheme), positions, strict=True):
+            if tag is None or (self.unknown == "ignore" and tag not in known):
+                continue
+            number = labels.id(tag)
+            if position >= 0:
+                target[position], weight[position] = number, 1.0
+        return target, weight
+
+    def decode(self, prediction: Any, example: Example, encoding: Encoding) -> dict[str, Any]:
+        labels = self._known()
+        if isinstance(prediction, Mapping):
+            ids, probabilities = prediction["tags"], prediction["probability"]
+        else:
+            ids, probabilities = prediction.argmax(-1), prediction.max(-1)
+        result: dict[str, Any]
+        if self.level == "word":
+            units: Any = words_of(example)
+            positions = encoding.first_tokens(units)
+            result = {"words": [example.text[a:b] for a, b in units]}
+        else:
+            units = _token_units(encoding)
+            positions = np.flatnonzero(units[:, 0] >= 0)
+            units = [(int(a), int(b)) for a, b in units[positions]]
+            result = {"tokens": [example.text[a:b] for a, b in units], "offsets": [list(unit) for unit in units]}
+        result["tags"] = [labels.texts[ids[p]] if p >= 0 else "O" for p in positions]
+        result["probabilities"] = [float(probabilities[p]) if p >= 0 else 0.0 for p in positions]
+        if self.scheme is not None:
+            bounds = [(units[first][0], units[end - 1][1], kind) for first, end, kind in spans_of_tags(result["tags"])]
+            result["spans"] = [{"start": a, "end": b, "type": kind, "text": example.text[a:b]} for a, b, kind in bounds]
+        return result
+
+    def report(
+        self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
+    ) -> dict[str, float]:
+        """Accuracy of the words or tokens, and with a scheme precision, recall and F1 of the spans.
+
+        Spans are compared by their characters and type. `type_accuracy` is the share of gold spans whose first character lies in
+        a predicted span of the same type.
+
+        Args:
+            gold: labels.
+            predicted: what `decode` gave.
+            examples: the examples.
+            per_class: whether to add each type's F1 as `span_f1:TYPE`.
+        """
+        right = total = 0
+        for value, found, example in zip(gold, predicted, examples, strict=True):
+            units = words_of(example) if self.level == "word" else found["offsets"]
+            pairs = list(zip(annotated_units(value, example, units, self.scheme), found["tags"], strict=True))
+            total += sum(tag is not None for tag, _ in pairs)
+            right += sum(tag == other for tag, other in pairs)
+        scores = {"accuracy": right / total if total else 0.0}
+        if self.scheme is None:
+            return scores
+        real = [annotated_spans(value, example) for value, example in zip(gold, examples, strict=True)]
+        found_spans = [[(span["start"], span["end"], span["type"]) for span in found["spans"]] for found in predicted]
+        hits = 0
+        for spans, others in zip(real, found_spans, strict=True):
+            index = cover(np.array([(start, start + 1) for start, _, _ in spans]), others)
+            hits += sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
+        count = sum(map(len, real))
+        return {**scores, **span_scores(real, found_spans, per_class), "type_accuracy": hits / count if count else 0.0}
+
+    # Graph --------------------------------------------------------------------------------------------------------
+
+    def attach(self, encoder: Any) -> None:
+        tokenizer = encoder.tokenizer
+        if tokenizer is not None:
+            edges = (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id)
+            self._edge_ids = tuple(i for i in edges if i is not None)
+
+    def build(self, features_shape: Mapping[str, tuple]) -> None:
+        size = len(self._known())
+        self.readout = Readout(size, self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
+        self.readout.build(features_shape["sequence"])
+        if self.crf:
+            self.transitions = self.add_weight(name="transitions", shape=(size, size), initializer="zeros", dtype="float32")
+            self.start = self.add_weight(name="start", shape=(size,), initializer="zeros", dtype="float32")
+            self.end = self.add_weight(name="end", shape=(size,), initializer="zeros", dtype="float32")
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        return self.readout(features["sequence"], training=training)
+
+    def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
+        return (*features_shape["sequence"][:-1], len(self._known()))
+
+    def compute_output_spec(self, features: Mapping[str, Any], training: bool | None = None) -> keras.KerasTensor:
+        return self.readout.compute_output_spec(features["sequence"])
+
+    def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        outputs = ops.cast(outputs, "float32")
+        if not self.structured:
+            return ops.softmax(outputs, axis=-1)
+        mask = self._sequence_mask(features)
+        tags = crf_viterbi(outputs, mask, *self._scores(rules=True))
+        probabilities = crf_marginals(outputs, mask, *self._scores()) if self.crf else ops.softmax(outputs, axis=-1)
+        probability = ops.take_along_axis(probabilities, tags[..., None], axis=-1)[..., 0]
+        return {"tags": tags, "probability": ops.where(mask, probability, 0.0)}
+
+    def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        weight = ops.cast(weight, "float32")
+        outputs, target = labelled(weight, outputs), labelled(weight, target)
+        if self.crf:
+            rows = _labelled_rows(weight)
+            target, outputs, own = (ops.take(x, rows, axis=0) for x in (target, outputs, weight))
+            likelihood = crf_log_likelihood(outputs, target, own > 0, *self._scores())
+            tokens = ops.sum(ops.cast(own > 0, "float32"), axis=1)
+            return -ops.sum(likelihood * ops.sum(own, axis=1) / tokens), ops.sum(weight)
+        losses = cross_entropy(target, outputs, label_smoothing=self.label_smoothing, class_weights=self._weights, focal=self.focal)
+        loss_sum = ops.sum(losses * weight)
+        if self._weights is not None:
+            # What a token's smoothed target weighs.
+            weights = np.asarray(self._weights, "float32")
+            weights = (1.0 - self.label_smoothing) * weights + self.label_smoothing * weights.mean()
+            weight = weight * ops.take(weights, ops.cast(target, "int32"))
+        return loss_sum, ops.sum(weight)
+
+    def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
+        """Its outputs are the scores `[B, S, C]`; in evaluation, where tags are predicted as a sequence, the best tags' ids `[B, S]`."""
+        outputs = self(features, training=training)
+        losses = self.loss(target, outputs, weight, features)
+        if self.structured and not training:
+            rows = _labelled_rows(weight)
+            mask = ops.take(self._sequence_mask(features), rows, axis=0)
+            tags = crf_viterbi(ops.take(outputs, rows, axis=0), mask, *self._scores(rules=True))
+            outputs = ops.scatter(rows[:, None], tags, ops.shape(weight))
+        return (*losses, outputs)
+
+    def make_metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = {"accuracy": TokenAccuracy()}
+        if self.scheme is not None:
+            metrics["spans"] = SpanF1(self._known().texts)
+        return metrics
+
+    def _scores(self, rules: bool = False) -> list[Any]:
+        """Scores of transitions, starts and ends: what the CRF learned, and where wanted -1e4 for what the scheme forbids."""
+        learned = [self.transitions, self.start, self.end] if self.crf else [0.0, 0.0, 0.0]
+        fixed = self._rules if rules else [0.0, 0.0, 0.0]
+        return [ops.add(a, b) for a, b in zip(learned, fixed, strict=True)]
+
+    def _sequence_mask(self, features: Mapping[str, Any]) -> Any:
+        """The tokens that form the sequence of tags: bool `[B, S]`."""
+        if self.level == "word" and "word_mask" in features:
+            return ops.cast(features["word_mask"], "bool")
+        mask = ops.cast(features["padding_mask"], "bool")
+        if "segment_ids" in features:
+            mask &= ops.equal(features["segment_ids"], 0)
+        for edge in self._edge_ids:
+            mask &= ops.not_equal(features["token_ids"], edge)
+        return mask
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "labels": None if self.labels is None else list(self.labels),
+            "level": self.level,
+            "scheme": self.scheme,
+            "crf": self.crf,
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+            "focal": self.focal,
+            "dropout": self.dropout,
+            "hidden": self.hidden,
+            "unknown": self.unknown,
+        }
+
+
+def _token_units(encoding: Encoding) -> np.ndarray:
+    """Offsets of the first text's tokens, `(-1, -1)` for all others: int32 `[S, 2]`."""
+    return np.where((encoding.segment_ids == 0)[:, None], encoding.offsets, -1)
+
+
+def _labelled_rows(weight: Any) -> Any:
+    """The rows that carry a label: int32 `[N]`."""
+    return ops.cast(ops.nonzero(ops.any(ops.convert_to_tensor(weight) > 0, axis=1))[0], "int32")

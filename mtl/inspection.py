@@ -1,0 +1,195 @@
+"""What stands in the data of a recipe: sizes, labels, lengths, repeated and contradicted texts."""
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+
+from mtl.data.encoding import encode_examples
+from mtl.data.example import Example
+
+__all__ = ["SplitFacts", "TaskFacts", "contradictions", "histogram", "label_names", "overlaps", "read_split", "read_task"]
+
+CHUNK = 1000
+#: More different labels than this are not told apart: they are numbers or texts.
+MOST_LABELS = 1000
+
+
+@dataclass
+class SplitFacts:
+    """What a pass over one split of a source gives. Of each text only eight bytes are kept.
+
+    Attributes:
+        examples: number of examples.
+        texts: digest of each example's text (and pair).
+        lengths: tokens of each example, before anything is cut.
+        tokens: number of tokens, special ones included.
+        unknown: how many of them are the unknown token.
+        truncated: how many texts are longer than the encoder takes.
+    """
+
+    examples: int = 0
+    texts: array = field(default_factory=lambda: array("Q"))
+    lengths: array = field(default_factory=lambda: array("L"))
+    tokens: int = 0
+    unknown: int = 0
+    truncated: int = 0
+
+    @property
+    def duplicates(self) -> int:
+        """How many examples repeat the text of an earlier one."""
+        return self.examples - len(np.unique(_numbers(self.texts)))
+
+
+@dataclass
+class TaskFacts:
+    """What a pass over one split of a task gives.
+
+    Attributes:
+        examples: number of labelled examples.
+        labels: label -> how often; None where there are too many different ones.
+        numbers: smallest, greatest and sum of labels that are all numbers, else None.
+    """
+
+    examples: int = 0
+    labels: Counter | None = field(default_factory=Counter)
+    numbers: list[float] | None = None
+
+
+def digest(*parts: Any) -> int:
+    """Eight bytes of a hash of anything whose `repr` says what it is."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _numbers(values: array) -> np.ndarray:
+    return np.frombuffer(values, np.uint64) if len(values) else np.zeros(0, np.uint64)
+
+
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    examples = iter(examples)
+    while chunk := list(islice(examples, CHUNK)):
+        yield chunk
+
+
+def read_split(source: Any, split: str, tokenizer: Any = None, max_length: int | None = None) -> SplitFacts:
+    """Reads one split of a source once.
+
+    Args:
+        source: a `mtl.data.Source`.
+        split: one of its splits.
+        tokenizer: counts tokens; None leaves them out.
+        max_length: tokens beyond which a text is cut.
+
+    Example:
+
+    >>> import mtl
+    >>> rows = mtl.data.records([{"text": "ab"}, {"text": "ac"}, {"text": "ab"}], fractions=None)
+    >>> facts = read_split(rows, "train", mtl.data.Tokenizer.learn("character", ["ab"]))
+    >>> facts.examples, facts.duplicates, facts.tokens, facts.unknown
+    (3, 1, 6, 1)
+    """
+    facts = SplitFacts()
+    for chunk in _chunks(source.examples(split)):
+        facts.examples += len(chunk)
+        facts.texts.extend(digest(example.text, example.pair) for example in chunk)
+        if tokenizer is not None:
+            for encoding in encode_examples(chunk, tokenizer, None):
+                length = len(encoding)
+                facts.lengths.append(length)
+                facts.tokens += length
+                facts.truncated += max_length is not None and length > max_length
+                if tokenizer.unknown_id is not None:
+                    facts.unknown += int(np.count_nonzero(encoding.token_ids == tokenizer.unknown_id))
+    return facts
+
+
+def overlaps(splits: Mapping[str, SplitFacts]) -> dict[tuple[str, str], int]:
+    """How many different texts stand in both of two splits; pairs of splits without such a text are left out."""
+    texts = {split: np.unique(_numbers(facts.texts)) for split, facts in splits.items()}
+    shared = {(a, b): len(np.intersect1d(texts[a], texts[b], assume_unique=True)) for a, b in combinations(texts, 2)}
+    return {pair: count for pair, count in shared.items() if count}
+
+
+def read_task(task: Any, split: str) -> TaskFacts:
+    """Counts the labels of a task in a split.
+
+    Example:
+
+    >>> import mtl
+    >>> rows = mtl.data.records([{"text": t, "mood": "up"} for t in "ab"], label="mood", fractions=None)
+    >>> read_task(mtl.Task("mood", mtl.heads.Classification(), rows), "train").labels
+    Counter({'up': 2})
+    """
+    facts, only_numbers = TaskFacts(), True
+    smallest, greatest, total = float("inf"), float("-inf"), 0.0
+    for _, value in task.labelled(split):
+        facts.examples += 1
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            smallest, greatest, total = min(smallest, value), max(greatest, value), total + value
+        else:
+            only_numbers = False
+        if facts.labels is not None:
+            facts.labels.update(label_names(value))
+            if len(facts.labels) > MOST_LABELS:
+                facts.labels = None
+    if facts.examples and only_numbers:
+        facts.numbers = [smallest, greatest, total]
+    return facts
+
+
+def label_names(value: Any) -> list[str]:
+    """What is counted of a label: the label, each of a list of labels or tags, or the types of a list of spans.
+
+    Example:
+
+    >>> label_names("up"), label_names(["B-LOC", "O"]), label_names([(0, 2, "LOC")])
+    (['up'], ['B-LOC', 'O'], ['LOC'])
+    """
+    if isinstance(value, Mapping):
+        return [name for each in value.values() for name in label_names(each)]
+    if not isinstance(value, (list, tuple)):
+        return [str(value)]
+    return [str(each[2]) if isinstance(each, (list, tuple)) and len(each) == 3 else str(each) for each in value]
+
+
+def contradictions(task: Any, splits: Iterable[str]) -> int:
+    """How many texts carry different labels of a task in different places of the splits."""
+    texts, labels = array("Q"), array("Q")
+    for split in splits:
+        for example, value in task.labelled(split):
+            texts.append(digest(example.text, example.pair))
+            labels.append(digest(value))
+    if not texts:
+        return 0
+    pairs = np.unique(np.stack([_numbers(texts), _numbers(labels)], axis=1), axis=0)
+    return int(np.count_nonzero(np.unique(pairs[:, 0], return_counts=True)[1] > 1))
+
+
+def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tuple[str, int, str]]:
+    """Bars of the lengths, in bins of equal width: `(range, count, bar)`.
+
+    Example:
+
+    >>> for row in histogram([1, 2, 2, 8], bins=2, width=6):
+    ...     print(*row)
+    1-4 3 ██████
+    5-8 1 ██
+    """
+    values = np.asarray(lengths)
+    if not len(values):
+        return []
+    low, high = int(values.min()), int(values.max())
+    step = max(1, -(-(high - low + 1) // bins))
+    counts = np.bincount((values - low) // step)
+    eighths = " ▏▎▍▌▋▊▉"
+    rows = []
+    for i, count in enumerate(counts):
+        full, part = divmod(round(8 * width * int(count) / int(counts.max())), 8)
+        start, end = low + i * step, min(high, low + (i + 1) * step - 1)
+        rows.append((f"{start}-{end}" if end > start else str(start), int(count), ("█" * full + eighths[part]).rstrip()))
+    return rows

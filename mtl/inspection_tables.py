@@ -1,0 +1,153 @@
+"""Tables of what a recipe's data and a model hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mtl.data.source import SPLITS
+from mtl.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task
+from mtl.training_run import show_mixture
+
+__all__ = ["inspect_model", "inspect_recipe"]
+
+
+def inspect_recipe(recipe: Any, console: Console, labels: int = 20, rows: int = 3) -> None:
+    """Shows what a recipe trains on, before any training.
+
+    Args:
+        recipe: a `mtl.recipe.Recipe`.
+        console: where it is shown.
+        labels: labels shown of a task, the most frequent ones.
+        rows: rows shown of the first batch.
+    """
+    sources = recipe.build_sources()
+    tasks = recipe.build_tasks(sources)
+    for task in tasks.values():
+        _show_task(task, console, labels)
+    run = recipe.build()
+    for name, source in run.sources.items():
+        _show_source(name, source, run.encoder, console)
+    show_mixture(run, console)
+    _show_batch(run, console, rows)
+
+
+def _show_task(task: Any, console: Console, most: int) -> None:
+    splits = [split for split in SPLITS if any(split in source.splits for source in task.sources)]
+    facts = {split: read_task(task, split) for split in splits}
+    table = _table(f"Task {task.name}: {type(task.head).__name__}", "", splits)
+    table.add_row("labelled examples", *(f"{each.examples:,}" for each in facts.values()))
+    if all(each.numbers for each in facts.values() if each.examples) and any(len(each.labels or "x" * 99) > most for each in facts.values()):
+        for position, row in enumerate(("least", "greatest", "mean")):
+            table.add_row(row, *(_number(each, position) for each in facts.values()))
+    elif any(each.labels is None for each in facts.values()):
+        table.add_row("different labels", *("many" if each.labels is None else f"{len(each.labels):,}" for each in facts.values()))
+    else:
+        total: dict[str, int] = {}
+        for each in facts.values():
+            for label, count in (each.labels or {}).items():
+                total[label] = total.get(label, 0) + count
+        ranked = sorted(total, key=lambda label: (-total[label], label))
+        for label in ranked[:most]:
+            table.add_row(escape(label), *(f"{(each.labels or {}).get(label, 0):,}" for each in facts.values()))
+        if len(ranked) > most:
+            table.add_row(f"and {len(ranked) - most} more labels", *("" for _ in facts))
+    console.print(table)
+    if count := contradictions(task, splits):
+        console.print(f"[yellow]{count:,} texts carry different labels of '{task.name}' in different places.[/yellow]")
+
+
+def _number(facts: TaskFacts, position: int) -> str:
+    if not facts.numbers:
+        return ""
+    value = facts.numbers[position]
+    return f"{value / facts.examples if position == 2 else value:g}"
+
+
+def _show_source(name: str, source: Any, encoder: Any, console: Console) -> None:
+    limit = encoder.max_length
+    facts = {split: read_split(source, split, encoder.tokenizer, limit) for split in source.splits}
+    table = _table(f"Source {name}", "", list(facts))
+    every = list(facts.values())
+    table.add_row("examples", *(f"{each.examples:,}" for each in every))
+    table.add_row("repeated texts", *(f"{each.duplicates:,}" for each in every))
+    if any(source.skipped.get(split) for split in facts):
+        table.add_row("malformed, left out", *(f"{source.skipped.get(split, 0):,}" for split in facts))
+    table.add_row("tokens", *(f"{each.tokens:,}" for each in every))
+    table.add_row("unknown tokens", *(f"{each.unknown / max(1, each.tokens):.2%}" for each in every))
+    if limit is not None:
+        table.add_row(f"cut at {limit} tokens", *(f"{each.truncated / max(1, each.examples):.2%}" for each in every))
+    for share in (50, 95, 100):
+        row = "longest" if share == 100 else f"{share}% have at most"
+        table.add_row(row, *(f"{int(np.percentile(each.lengths, share)):,}" if each.examples else "" for each in every))
+    console.print(table)
+    for (first, second), count in overlaps(facts).items():
+        console.print(f"[yellow]{count:,} texts stand in both '{first}' and '{second}'.[/yellow]")
+    split = next(iter(facts))
+    console.print(f"Lengths in tokens, split '{split}':")
+    bars = histogram(facts[split].lengths)
+    width = max((len(each) for each, _, _ in bars), default=0)
+    for each, count, bar in bars:
+        console.print(f"  {each:>{width}} {count:>9,} {bar}", highlight=False)
+
+
+def _show_batch(run: Any, console: Console, rows: int) -> None:
+    x, y, weights = next(iter(run.train.take(1).as_numpy_iterator()))
+    shape = ", ".join(f"{name} {list(value.shape)}" for name, value in x.items())
+    console.print(f"\nThe first batch: {shape}.", highlight=False)
+    tokenizer = run.encoder.tokenizer
+    for row in range(min(rows, len(x["token_ids"]))):
+        size = int(x["padding_mask"][row].sum())
+        tokens = " ".join(tokenizer.token(int(i)) for i in x["token_ids"][row][:size])
+        table = Table(title=f"Row {row + 1}: {size} tokens", title_justify="left", show_header=False)
+        table.add_row("tokens", escape(tokens))
+        for task in run.tasks:
+            target, weight = y[task][row], weights[task][row]
+            if not np.any(weight > 0):
+                table.add_row(task, "not labelled, weight 0")
+            elif np.ndim(weight):
+                table.add_row(f"{task}: targets", _short(target[:size]))
+                table.add_row(f"{task}: weights", _short(weight[:size]))
+            else:
+                table.add_row(task, f"target {_short(target)}, weight {_short(weight)}")
+        console.print(table)
+
+
+def _short(value: Any) -> str:
+    return " ".join(f"{each:g}" for each in np.ravel(value))
+
+
+def inspect_model(model: Any, console: Console) -> None:
+    """Shows a model's encoder, heads, labels and sizes."""
+    encoder = model.encoder
+    table = Table(title=f"Model {model.name}", title_justify="left", show_header=False)
+    table.add_row("weights", f"{model.count_params():,}")
+    table.add_row("encoder", f"{type(encoder).__name__}, {encoder.count_params():,} weights, {encoder.width} wide")
+    if encoder.tokenizer is not None:
+        table.add_row("tokenizer", f"{encoder.tokenizer.vocabulary_size:,} tokens")
+    table.add_row("longest text", "any" if encoder.max_length is None else f"{encoder.max_length} tokens")
+    table.add_row("sharing", _described(model.sharing))
+    table.add_row("balancer", _described(model.balancer))
+    console.print(table)
+    table = _table("Tasks", "task", ("head", "weights", "labels"))
+    for name, head in model.heads.items():
+        labels = getattr(head, "labels", None) or ()
+        names = ", ".join(map(str, labels[:12])) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
+        table.add_row(name, type(head).__name__, f"{head.count_params():,}", escape(names))
+    console.print(table)
+
+
+def _described(part: Any) -> str:
+    settings: Mapping[str, Any] = part.get_config()
+    return f"{type(part).__name__}({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
+
+
+def _table(title: str, first: str, columns: Any) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="left" if first else "right")
+    return table

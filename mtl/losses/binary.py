@@ -1,0 +1,55 @@
+"""Cross-entropy of several yes-or-no classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+__all__ = ["binary_cross_entropy"]
+
+
+def binary_cross_entropy(
+    target: Any,
+    logits: Any,
+    *,
+    label_smoothing: float = 0.0,
+    pos_weights: Sequence[float] | None = None,
+    focal: float = 0.0,
+) -> Any:
+    """Binary cross-entropy of each row, meaned over the classes, in float32 and exact for logits of any size.
+
+    `-mean_c [w_c t_c (1 - p_c)^focal log p_c + (1 - t_c) p_c^focal log(1 - p_c)]`, with `p = sigmoid(logits)` and `t` smoothed to
+    `(1 - label_smoothing) t + label_smoothing / 2`.
+
+    Args:
+        target: `[..., C]`, 1 where the class holds, 0 where not, or a probability.
+        logits: `[..., C]`.
+        label_smoothing: how far targets are drawn to 1/2.
+        pos_weights: `w`, one number a class, above 1 to find more of the class; None for ones.
+        focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
+
+    Returns:
+        float32 `[...]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> binary_cross_entropy(np.array([[1, 0]]), np.array([[1000.0, 1000.0]])).numpy().tolist()
+    [500.0]
+
+    Reference:
+        Focal: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+    """
+    target = ops.cast(target, "float32")
+    logits = ops.cast(logits, "float32")
+    if label_smoothing:
+        target = (1.0 - label_smoothing) * target + 0.5 * label_smoothing
+    minus_log_p, minus_log_q = ops.softplus(-logits), ops.softplus(logits)
+    positive = target * minus_log_p
+    negative = (1.0 - target) * minus_log_q
+    if focal:
+        positive *= ops.exp(-focal * minus_log_q)
+        negative *= ops.exp(-focal * minus_log_p)
+    if pos_weights is not None:
+        positive *= ops.convert_to_tensor(pos_weights, "float32")
+    return ops.mean(positive + negative, axis=-1)

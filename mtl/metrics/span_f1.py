@@ -1,0 +1,132 @@
+"""Precision, recall and F1 of the spans that tags spell."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.sequences import front_order
+
+__all__ = ["SpanF1", "span_scores"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class SpanF1(TaskMetric):
+    """Micro precision, recall and F1 of spans, each right only with both its ends and its type.
+
+    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1) or BIOES, valid or not: one begins at `B` and
+    `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next beginning.
+    Positions with weight 0 are left out, wherever they stand.
+
+    Args:
+        labels: the tags, in the order of their ids.
+
+    Returns:
+        `result()`: a dict of float32 scalars `span_f1`, `span_precision`, `span_recall`; what would divide by zero is 0.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = SpanF1(["O", "B-X", "I-X"])
+    >>> metric.update_state(np.array([[1, 2, 0, 1]]), np.array([[1, 2, 0, 0]]), np.ones([1, 4]), {})
+    >>> float(metric.result()["span_precision"]), float(metric.result()["span_recall"])
+    (1.0, 0.5)
+
+    Reference:
+        Tjong Kim Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", CoNLL 2003.
+    """
+
+    def __init__(self, labels: Sequence[str], name: str = "span_f1", **kwargs: Any):
+        super().__init__(shape=(3,), name=name, **kwargs)
+        self.labels = list(labels)
+        parts = [label.partition("-") for label in self.labels]
+        kinds = {kind: number for number, kind in enumerate(sorted({kind for _, _, kind in parts}))}
+        self._outside = np.array([label == "O" for label in self.labels])
+        self._opens = np.array([prefix in ("B", "S") for prefix, _, _ in parts])
+        self._closes = np.array([prefix in ("E", "S") for prefix, _, _ in parts])
+        self._kind = np.array([kinds[kind] for _, _, kind in parts], np.int32)
+
+    def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
+        """`[3]`: the numbers of right, of predicted and of gold spans.
+
+        Args:
+            target: tag ids `[B, S]`.
+            outputs: tag ids `[B, S]` or logits `[B, S, C]`.
+            weight: `[B, S]`; only whether it is above 0 counts.
+            features: not used.
+        """
+        if ops.ndim(outputs) > ops.ndim(target):
+            outputs = ops.argmax(outputs, axis=-1)
+        marked = ops.convert_to_tensor(weight) > 0
+        order = front_order(marked)
+        here = ops.take_along_axis(marked, order, axis=1)
+
+        def spans(tags: Any) -> tuple[Any, Any, Any]:
+            tags = ops.where(marked, ops.cast(tags, "int32"), 0)
+            return self._spans(ops.take_along_axis(tags, order, axis=1), here)
+
+        (begins, kind, end), (begins_too, kind_too, end_too) = spans(target), spans(outputs)
+        right = begins & begins_too & ops.equal(kind, kind_too) & ops.equal(end, end_too)
+        return ops.stack([ops.sum(ops.cast(each, "float32")) for each in (right, begins_too, begins)])
+
+    def _spans(self, tags: Any, here: Any) -> tuple[Any, Any, Any]:
+        """Where spans begin (bool), and the type and the last position of the span that begins there: three `[B, S]`."""
+        outside = ops.take(self._outside, tags) | ~here
+        kind = ops.where(outside, -1, ops.take(self._kind, tags))
+        open_before = _shift(~outside & ~ops.take(self._closes, tags))
+        begins = ~outside & (ops.take(self._opens, tags) | ~open_before | ops.not_equal(kind, _shift(kind)))
+        ends = ~outside & ~ops.flip(_shift(ops.flip(~outside & ~begins, axis=1)), axis=1)
+        # The n-th span of a row ends at the n-th end.
+        length = ops.shape(tags)[1]
+        last = ops.sort(ops.where(ends, ops.arange(length, dtype="int32"), length), axis=1)
+        number = ops.maximum(ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1, 0)
+        return begins, kind, ops.take_along_axis(last, number, axis=1)
+
+    def result(self) -> dict[str, Any]:
+        right, predicted, gold = self.total[0], self.total[1], self.total[2]
+        return {
+            "span_f1": ops.divide_no_nan(2.0 * right, predicted + gold),
+            "span_precision": ops.divide_no_nan(right, predicted),
+            "span_recall": ops.divide_no_nan(right, gold),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "labels": self.labels}
+
+
+def span_scores(gold: Iterable[Sequence[tuple]], predicted: Iterable[Sequence[tuple]], per_type: bool = False) -> dict[str, float]:
+    """Micro precision, recall and F1 of a corpus's spans, on the host.
+
+    Args:
+        gold: each example's spans, `(start, end, type)`.
+        predicted: the same of the predictions.
+        per_type: whether to give each type's F1 too, as `span_f1:TYPE`.
+
+    Example:
+
+    >>> span_scores([[(0, 2, "X"), (3, 4, "Y")]], [[(0, 2, "X")]])
+    {'span_f1': 0.6666666666666666, 'span_precision': 1.0, 'span_recall': 0.5}
+    """
+    counts: dict[str, np.ndarray] = {}
+    for mine, theirs in zip(gold, predicted, strict=True):
+        mine_set, theirs_set = set(map(tuple, mine)), set(map(tuple, theirs))
+        for spans, column in ((mine_set & theirs_set, 0), (theirs_set, 1), (mine_set, 2)):
+            for _, _, kind in spans:
+                counts.setdefault(kind, np.zeros(3))[column] += 1
+    right, found, real = sum(counts.values(), np.zeros(3))
+    scores = {"span_f1": _ratio(2 * right, found + real), "span_precision": _ratio(right, found), "span_recall": _ratio(right, real)}
+    if per_type:
+        scores.update({f"span_f1:{kind}": _ratio(2 * n[0], n[1] + n[2]) for kind, n in sorted(counts.items())})
+    return scores
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _shift(x: Any) -> Any:
+    """Each row moved one position to the right; False or 0 comes in."""
+    return ops.concatenate([ops.zeros_like(x[:, :1]), x[:, :-1]], axis=1)

@@ -1,0 +1,35 @@
+"""The base of metrics in the graph."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["TaskMetric"]
+
+
+class TaskMetric(keras.metrics.Metric):
+    """A metric whose state is a sum of per-batch statistics.
+
+    `statistics` is pure: a batch -> one float32 array. The state is the sum of those arrays over batches, and `result` a
+    function of that sum; so the statistics of several replicas add up exactly.
+
+    Args:
+        shape: the shape of the statistics.
+    """
+
+    def __init__(self, shape: tuple[int, ...], name: str | None = None, **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_variable(shape=shape, initializer="zeros", name="total", dtype="float32")
+
+    def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
+        """The batch's contribution; rows or tokens with weight 0 contribute nothing."""
+        raise NotImplementedError
+
+    def accumulate(self, statistics: Any) -> None:
+        """Adds one batch's statistics."""
+        self.total.assign_add(ops.cast(statistics, "float32"))
+
+    def update_state(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> None:
+        self.accumulate(self.statistics(target, outputs, weight, features))

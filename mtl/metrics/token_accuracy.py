@@ -1,0 +1,51 @@
+"""Accuracy of one class a token."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.rows import labelled
+
+__all__ = ["TokenAccuracy"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class TokenAccuracy(TaskMetric):
+    """The share of the labelled tokens whose class is predicted.
+
+    Returns:
+        `result()`: a float32 scalar, 0 without tokens.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = TokenAccuracy()
+    >>> metric.update_state(np.array([[1, 2, 0]]), np.array([[1, 1, 1]]), np.array([[1.0, 1.0, 0.0]]), {})
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(self, name: str = "token_accuracy", **kwargs: Any):
+        super().__init__(shape=(2,), name=name, **kwargs)
+
+    def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
+        """`[2]`: the weight of the tokens that are right, and of all tokens.
+
+        Args:
+            target: class ids `[B, S]`.
+            outputs: class ids `[B, S]`, logits `[B, S, C]`, or a dict that holds class ids as `"ids"`.
+            weight: `[B, S]`.
+            features: not used.
+        """
+        predicted = outputs["ids"] if isinstance(outputs, Mapping) else outputs
+        if ops.ndim(predicted) > ops.ndim(target):
+            predicted = ops.argmax(labelled(weight, predicted), axis=-1)
+        right = ops.equal(ops.cast(target, "int32"), ops.cast(predicted, "int32"))
+        weight = ops.cast(weight, "float32")
+        return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
+
+    def result(self) -> Any:
+        return ops.divide_no_nan(self.total[0], self.total[1])

@@ -1,0 +1,305 @@
+"""One model for many tasks."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtl.balancing import Balancer, Static
+from mtl.data.example import Example
+from mtl.data.source import Source
+from mtl.encoders.encoder import Encoder
+from mtl.predicting import Text, predict_examples, to_example
+from mtl.sharing import Hard, Sharing
+from mtl.task import Task
+from mtl.training import Engine
+from mtl.utils import unknown_name
+
+__all__ = ["MultiTaskModel"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class MultiTaskModel(Engine):
+    """One model for many tasks: inputs -> sharing -> heads, a functional Keras model.
+
+    Its prediction is a dict with an entry a task. It is compiled with an optimizer alone; losses and metrics come from the heads,
+    and are exact for batches in which any row may be labelled for any subset of the tasks.
+
+    Args:
+        encoder: a `mtl.encoders.Encoder`.
+        tasks: the tasks, with different names.
+        sharing: how the tasks share the encoder; `Hard()` by default.
+        balancer: how their losses become one update; `Static()`, all weights 1, by default.
+
+    Raises:
+        ValueError: no task, two tasks with one name, or a head that does not know its labels.
+
+    Example:
+
+    >>> import numpy as np, keras, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8)
+    >>> tasks = [mtl.Task("sentiment", mtl.heads.Classification(2)), mtl.Task("topic", mtl.heads.Classification(10))]
+    >>> model = mtl.MultiTaskModel(encoder, tasks)
+    >>> model.compile("adam")
+    >>> x, y = np.ones((4, 6), "int32"), np.zeros(4, "int32")
+    >>> history = model.fit({"token_ids": x}, {"sentiment": y, "topic": y}, verbose=0)
+    >>> {name: scores.shape for name, scores in model.predict({"token_ids": x}, verbose=0).items()}
+    {'sentiment': (4, 2), 'topic': (4, 10)}
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Task | Sequence[Task],
+        sharing: Sharing | None = None,
+        balancer: Balancer | None = None,
+        **kwargs: Any,
+    ):
+        # Layers
+        tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
+        names = [task.name for task in tasks]
+        if not tasks:
+            raise ValueError("MultiTaskModel expects at least one task; got none.")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"Tasks need different names; got '{name}' twice.")
+        for task in tasks:
+            task.prepare()
+        balancer = balancer if balancer is not None else Static()
+        balancer.connect(names)
+        sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
+
+        # Functional model
+        inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
+        if any(getattr(task.head, "needs_word_mask", False) for task in tasks):
+            inputs["word_mask"] = keras.Input((None,), dtype="int32", name="word_mask")
+        features = sharing.features(inputs, names)
+        outputs = {}
+        for task in tasks:
+            task.head.attach(sharing.encoder_of(task.name))
+            output = task.head(features[task.name])
+            if task.head.predicts:
+                outputs[task.name] = Prediction(task.head, name=f"{task.name}_prediction")(output, features[task.name])
+        super().__init__(inputs=inputs, outputs=outputs or {"pooled": features[names[0]]["pooled"]}, **kwargs)
+        self.heads = {task.name: task.head for task in tasks}
+
+        # Config
+        self.encoder = encoder
+        self.tasks = tuple(tasks)
+        self.task_names = tuple(names)
+        self.sharing = sharing
+        self.balancer = balancer
+        self._functions = _Functions()
+        self.start_engine()
+
+    # What the engine asks -----------------------------------------------------------------------------------------
+
+    def complete(self, x: Any) -> dict[str, Any]:
+        """Inputs with those filled in that may be left out: all but `token_ids`.
+
+        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` is the padding mask.
+        """
+        x = dict(x) if isinstance(x, Mapping) else {"token_ids": x}
+        names = [tensor.name for tensor in self.inputs]
+        if "token_ids" not in x:
+            raise ValueError(f"The model expects token ids as x['token_ids']; got {sorted(x)}.")
+        x["token_ids"] = keras.ops.convert_to_tensor(x["token_ids"], "int32")
+        if x.get("padding_mask") is None:
+            x["padding_mask"] = keras.ops.cast(x["token_ids"] != self.encoder.pad_id, "int32")
+        if "segment_ids" in names and x.get("segment_ids") is None:
+            x["segment_ids"] = keras.ops.zeros_like(x["token_ids"])
+        if "word_mask" in names and x.get("word_mask") is None:
+            x["word_mask"] = x["padding_mask"]
+        return {name: x[name] for name in names}
+
+    def features_of(self, x: Mapping[str, Any], tasks: Iterable[str], training: bool) -> dict[str, dict[str, Any]]:
+        return self.sharing.features(x, tasks, training=training)
+
+    def head_of(self, task: str) -> Any:
+        return self.heads[task]
+
+    def own_layers(self, task: str) -> list[keras.layers.Layer]:
+        return [self.heads[task], *self.sharing.own_layers(task)]
+
+    def penalty(self) -> Any:
+        return self.sharing.penalty()
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(self.complete(inputs), *args, **kwargs)
+
+    # Use ----------------------------------------------------------------------------------------------------------
+
+    def predict_text(
+        self, texts: Text | Sequence[Text], tasks: Iterable[str] | None = None, batch_size: int = 32
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Predictions for texts, as a person reads them.
+
+        Args:
+            texts: a list whose items are a text, a pair `(text, text)`, or a list of words.
+            tasks: names of the tasks wanted; only their work is done. By default all that predict.
+            batch_size: texts in a batch.
+
+        Returns:
+            Task -> one dict for each text, what the task's head decodes.
+
+        Raises:
+            ValueError: an unknown task, or an encoder without a tokenizer.
+        """
+        if isinstance(texts, str):
+            texts = [texts]
+        return self.predict_examples([to_example(text, i) for i, text in enumerate(texts)], tasks, batch_size)
+
+    def predict_examples(
+        self, examples: Sequence[Example], tasks: Iterable[str] | None = None, batch_size: int = 32
+    ) -> dict[str, list[dict[str, Any]]]:
+        """As `predict_text`, for `mtl.data.Example`s; their words are kept."""
+        names = self._chosen(tasks)
+        heads = {name: self.heads[name] for name in names}
+        return predict_examples(examples, self.encoder, heads, self._functions.get(self, names), batch_size)
+
+    def report(
+        self,
+        split: str = "test",
+        tasks: Iterable[str] | None = None,
+        batch_size: int = 64,
+        sources: Mapping[str, Source] | None = None,
+        limit: int | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """Each task's metrics over a whole split, from decoded predictions.
+
+        Args:
+            split: a split of the tasks' sources.
+            tasks: names of tasks; by default all that predict and have the split.
+            batch_size: texts in a batch.
+            sources: task -> a source to use in place of the task's own.
+            limit: at most so many labelled examples a task, the first ones; None for all.
+
+        Returns:
+            Task -> metric -> value, with the number of examples as `examples`.
+        """
+        result = {}
+        for name in self._chosen(tasks):
+            task = next(task for task in self.tasks if task.name == name)
+            if sources and name in sources:
+                task = Task(name, task.head, sources[name], task.label)
+            labelled = []
+            for pair in task.labelled(split):
+                labelled.append(pair)
+                if limit is not None and len(labelled) == limit:
+                    break
+            if labelled:
+                examples = [example for example, _ in labelled]
+                predicted = self.predict_examples(examples, [name], batch_size)[name]
+                metrics = task.head.report([value for _, value in labelled], predicted, examples)
+                result[name] = {**metrics, "examples": len(labelled)}
+        return result
+
+    def subset(self, tasks: Iterable[str]) -> "MultiTaskModel":
+        """A model of some of the tasks, with the same predictions and weights of its own.
+
+        Args:
+            tasks: names of the tasks to keep.
+        """
+        names = self._chosen(tasks, predicting=False)
+        # A copy through the configuration, so that nothing is shared; the sources, which it does not hold, come along.
+        config = self.get_config()
+        config["tasks"] = [each for each in config["tasks"] if each["config"]["name"] in names]
+        config["encoder"] = keras.saving.serialize_keras_object(self.sharing.encoder_of(names[0]))
+        config["balancer"] = keras.saving.serialize_keras_object(self.balancer.subset(names))
+        config.pop("name", None)
+        model = type(self).from_config(config)
+        for mine, copy in zip([t for t in self.tasks if t.name in names], model.tasks, strict=True):
+            copy.sources = mine.sources
+            model.sharing.encoder_of(copy.name).set_weights(self.sharing.encoder_of(copy.name).get_weights())
+            model.heads[copy.name].set_weights(self.heads[copy.name].get_weights())
+        return model
+
+    def add_task(self, task: Task) -> "MultiTaskModel":
+        """A model with one task more, on the same encoder and heads: the other tasks' predictions stay as they are.
+
+        Compile the new model to train it; where `sharing` gives each task an encoder, the new one begins as a copy.
+
+        Args:
+            task: a task with a new name.
+        """
+        encoder = self.sharing.encoder_of(self.task_names[0])
+        return type(self)(encoder, [*self.tasks, task], self.sharing, self.balancer)
+
+    def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
+        if tasks is None:
+            return [task.name for task in self.tasks if task.head.predicts]
+        wanted = [tasks] if isinstance(tasks, str) else list(tasks)
+        for name in wanted:
+            if name not in self.task_names:
+                raise unknown_name("task", name, self.task_names)
+            if predicting and not self.heads[name].predicts:
+                raise ValueError(f"Task '{name}' serves training only and makes no prediction. Leave it out.")
+        if not wanted:
+            raise ValueError(f"Expected at least one of the tasks {list(self.task_names)}; got none.")
+        return [name for name in self.task_names if name in wanted]
+
+    # Saving -------------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "encoder": serialize(self.encoder),
+            "tasks": [serialize(task) for task in self.tasks],
+            "sharing": serialize(self.sharing),
+            "balancer": serialize(self.balancer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
+        parts = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects)
+            for key in ("encoder", "sharing", "balancer")
+        }
+        tasks = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
+        return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
+
+
+class Prediction(keras.layers.Layer):
+    """A head's outputs -> what `predict` gives."""
+
+    def __init__(self, head: Any, **kwargs: Any):
+        super().__init__(dtype=head.dtype_policy, **kwargs)
+        self._activate = head.activate
+        self.built = True
+
+    def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        return self._activate(outputs, features)
+
+
+class _Functions:
+    """Compiled prediction functions, one for each choice of tasks; made once, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    def get(self, model: MultiTaskModel, tasks: Sequence[str]) -> Callable[..., Any]:
+        key = tuple(tasks)
+        with self._lock:
+            if key not in self._made:
+                inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+
+                @tf.function(input_signature=[inputs], autograph=False)
+                def predict(x: dict[str, tf.Tensor]) -> dict[str, Any]:
+                    features = model.features_of(x, key, training=False)
+                    result = {}
+                    for task in key:
+                        head = model.head_of(task)
+                        result[task] = head.activate(head(features[task], training=False), features[task])
+                    return result
+
+                predict.get_concrete_function()
+                self._made[key] = predict
+            return self._made[key]
+
+    def __deepcopy__(self, memo: Any) -> "_Functions":
+        return _Functions()
+

@@ -1,0 +1,201 @@
+"""A recipe's YAML: plain data, and where in the file each part of it stands."""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtl.utils import unknown_name
+
+__all__ = ["Document", "parse_yaml"]
+
+Route = tuple[str, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only. Scalars are read as in YAML 1.2: `no` is a word, `1e-3` a number, `2020-01-01` no date."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.inf|\.nan", "-+0123456789."),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
+    """The data of a YAML text, and the line of each key.
+
+    Args:
+        text: the YAML.
+        name: what errors call it.
+
+    Raises:
+        ValueError: not YAML, a tag that would make an object, or a key that stands twice.
+    """
+    loader = _Loader(text)
+    lines: dict[Route, int] = {}
+    try:
+        node = loader.get_single_node()
+        _walk(node, (), lines, name, set())
+        data = None if node is None else loader.construct_document(node)
+    except yaml.constructor.ConstructorError as error:
+        raise ValueError(f"{_place(name, error)}: expected plain YAML data, got {_reason(error)}.") from error
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{_place(name, error)}: expected YAML, got {_reason(error)}. Mend the indentation or the quotes.") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: expected YAML, got {error}.") from error
+    finally:
+        loader.dispose()
+    return data, lines
+
+
+def _place(name: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    return f"{name}, line {mark.line + 1}" if mark else name
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    return " ".join(f"{error.context or ''} {error.problem or ''}".split())
+
+
+def _walk(node: Any, route: Route, lines: dict[Route, int], name: str, seen: set[int]) -> None:
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*route, str(key.value))
+            line = key.start_mark.line + 1
+            if here in lines and key.value != "<<":
+                raise ValueError(f"{name}, line {line}: '{key.value}' stands twice, first in line {lines[here]}. Keep one.")
+            lines[here] = line
+            _walk(value, here, lines, name, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            lines[(*route, str(i))] = value.start_mark.line + 1
+            _walk(value, (*route, str(i)), lines, name, seen)
+
+
+class Document:
+    """The data of a recipe, changed by `PATH=VALUE` settings, with the place of each of its parts.
+
+    Args:
+        data: the whole recipe.
+        lines: the line of each key.
+        name: what errors call it.
+    """
+
+    def __init__(self, data: Any, lines: Mapping[Route, int], name: str):
+        if not isinstance(data, dict):
+            raise ValueError(f"{name}: a recipe holds sections such as 'sources:' and 'tasks:'; got {_what(data)}.")
+        self.data: dict[str, Any] = data
+        self.name = name
+        self._places: dict[Route, str] = {route: f"{name}, line {line}" for route, line in lines.items()}
+
+    @classmethod
+    def read(cls, path: Path) -> "Document":
+        """The document in a file."""
+        try:
+            text = path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: expected UTF-8 text; got the byte 0x{error.object[error.start]:02x}.") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"No recipe '{path}'. Give the path of a YAML file.") from error
+        return cls(*parse_yaml(text, str(path)), str(path))
+
+    def place(self, route: Route) -> str:
+        """Where a part stands: file and line, or the setting that gave it; else the place of the part around it."""
+        for length in range(len(route), 0, -1):
+            if route[:length] in self._places:
+                return self._places[route[:length]]
+        return self.name
+
+    def at(self, route: Route) -> Any:
+        """The part at a route."""
+        value: Any = self.data
+        for key in route:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        return value
+
+    def error(self, route: Route, message: Any) -> ValueError:
+        """A `ValueError` that begins with the place."""
+        return ValueError(f"{self.place(route)}: {message}")
+
+    @contextlib.contextmanager
+    def located(self, route: Route) -> Iterator[None]:
+        """Errors within get the place of a part before them."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.place(route)}: {error}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise self.error(route, error) from error
+
+    def set(self, settings: Iterable[str] | Mapping[str, Any], known: Mapping[Route, Iterable[str]]) -> None:
+        """Changes parts, such as `encoder.Recurrent.units=200`.
+
+        Args:
+            settings: `PATH=VALUE` texts, their values in YAML; or path -> value.
+            known: route -> keys that may be there, and so may be made, though the file does not have them.
+
+        Raises:
+            ValueError: no such path, or no `=`.
+        """
+        if isinstance(settings, str):
+            settings = [settings]
+        if not isinstance(settings, Mapping):
+            pairs = []
+            for setting in settings:
+                path, equals, text = setting.partition("=")
+                if not equals or not path.strip():
+                    raise ValueError(f"A setting is PATH=VALUE, such as train.epochs=1; got '{setting}'.")
+                pairs.append((path.strip(), parse_yaml(text, f"--set {setting}")[0]))
+        else:
+            pairs = list(settings.items())
+        for path, value in pairs:
+            self._set(tuple(path.split(".")), value, f"--set {path}", known)
+
+    def _set(self, route: Route, value: Any, place: str, known: Mapping[Route, Iterable[str]]) -> None:
+        at: Any = self.data
+        for depth, key in enumerate(route):
+            here, last = route[: depth + 1], depth == len(route) - 1
+            if isinstance(at, list):
+                if not key.isdigit() or int(key) >= len(at):
+                    raise ValueError(f"{place}: '{'.'.join(route[:depth])}' has the items 0 to {len(at) - 1}; got '{key}'.")
+                index: Any = int(key)
+            elif isinstance(at, dict):
+                index = next((each for each in at if str(each) == key), key)
+                if index not in at and not last:
+                    options = known.get(route[:depth], ())
+                    if key not in options:
+                        raise ValueError(f"{place}: {unknown_name('path', '.'.join(here), self._paths(route[:depth], at, options))}")
+                    at[index] = {}
+            else:
+                raise ValueError(f"{place}: '{'.'.join(route[:depth])}' is {_what(at)}, which has no part '{key}'.")
+            if last:
+                at[index] = value
+            elif at[index] is None:
+                at[index] = {}
+            elif at[index] == route[depth + 1]:  # A bare NAME becomes {NAME: {}} to take the argument.
+                at[index] = {at[index]: {}}
+            if not last:
+                at = at[index]
+        self._places = {each: where for each, where in self._places.items() if each[: len(route)] != route}
+        self._places[route] = place
+
+    @staticmethod
+    def _paths(route: Route, at: Mapping[str, Any], options: Iterable[str]) -> list[str]:
+        return [".".join((*route, str(key))) for key in {**at, **dict.fromkeys(options)}]
+
+
+def _what(value: Any) -> str:
+    return "nothing" if value is None else f"'{value}'" if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

@@ -1,0 +1,124 @@
+"""A task: a name, a head, and where its examples come from."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from mtl.data.example import Example
+from mtl.data.source import Source
+from mtl.heads.head import Head
+from mtl.utils import unknown_name
+
+__all__ = ["Task"]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@keras.saving.register_keras_serializable("mtl")
+class Task:
+    """A name, a head, and where its examples come from.
+
+    Args:
+        name: letters, digits and `_`; the key of the task's predictions, losses and metrics.
+        head: a `mtl.heads.Head`.
+        source: a source, several sources, or None for a task that is trained on arrays or only used.
+        label: which of the source's labels is this task's. By default the one named like the task, or the only one.
+
+    Raises:
+        ValueError: a bad name, or a label that no source carries.
+
+    Example:
+
+    >>> import mtl
+    >>> rows = mtl.data.records([{"text": "so good", "mood": "up"}] * 9, label="mood")
+    >>> task = mtl.Task("mood", mtl.heads.Classification(["down", "up"]), rows)
+    >>> [value for _, value in task.labelled("train")][:2]
+    ['up', 'up']
+    """
+
+    def __init__(
+        self,
+        name: str,
+        head: Head,
+        source: Source | Sequence[Source] | None = None,
+        label: str | None = None,
+    ):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"A task's name is a letter followed by letters, digits or '_'; got '{name}'. Choose another name.")
+        if name == "loss":
+            raise ValueError("A task cannot be named 'loss': logs use that name for the model's loss. Choose another name.")
+        if not isinstance(head, Head):
+            raise TypeError(
+                f"Task '{name}' expects a head such as mtl.heads.Classification(); got {type(head).__name__}."
+                + (" Call it: Classification()." if isinstance(head, type) else "")
+            )
+        self.name = name
+        self.head = head
+        self.label = label
+        self.sources = () if source is None else (source,) if isinstance(source, Source) else tuple(source)
+        for each in self.sources:
+            if not isinstance(each, Source):
+                raise TypeError(f"Task '{name}' expects a source such as mtl.data.csv(...); got {type(each).__name__}.")
+            self.label_in(each)
+
+    def label_in(self, source: Source) -> str | None:
+        """The name of this task's label in a source's examples; None where the head needs no label."""
+        if self.head.own_rows:
+            return None
+        if self.label is not None:
+            if self.label not in source.labels:
+                raise unknown_name(f"label of task '{self.name}' in source '{source.name}'", self.label, source.labels)
+            return self.label
+        if self.name in source.labels:
+            return self.name
+        if len(source.labels) == 1:
+            return source.labels[0]
+        raise ValueError(
+            f"Source '{source.name}' carries the labels {list(source.labels)}, none named like task '{self.name}'. "
+            f"Say which one with Task('{self.name}', ..., label=NAME)."
+        )
+
+    def value(self, example: Example, source: Source) -> Any:
+        """This task's label of an example; None where it has none. Heads that need no label get True."""
+        name = self.label_in(source)
+        return True if name is None else example.labels.get(name)
+
+    def labelled(self, split: str) -> Iterator[tuple[Example, Any]]:
+        """The examples of a split that carry this task's label, and the labels."""
+        for source in self.sources:
+            if split in source.splits:
+                for example in source.examples(split):
+                    value = self.value(example, source)
+                    if value is not None:
+                        yield example, value
+
+    def prepare(self) -> None:
+        """Takes the head's label vocabulary from the training split, where the head does not know it yet.
+
+        Raises:
+            ValueError: there is nothing to take it from.
+        """
+        if self.head.ready:
+            return
+        if not self.sources:
+            raise ValueError(
+                f"Task '{self.name}' has no source to take its labels from. Give its head the labels, "
+                f"such as {type(self.head).__name__}(labels=[...]), or give the task a source."
+            )
+        self.head.learn(value for _, value in self.labelled("train"))
+        if not self.head.ready:
+            raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check label='{self.label}'.")
+
+    def get_config(self) -> dict[str, Any]:
+        """The task without its source."""
+        return {"name": self.name, "head": keras.saving.serialize_keras_object(self.head), "label": self.label}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Task":
+        """The task from `get_config`."""
+        return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, {type(self.head).__name__}, sources={[s.name for s in self.sources]})"

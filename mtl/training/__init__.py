@@ -1,0 +1,5 @@
+"""The engine under `fit`."""
+
+from mtl.training.engine import Engine
+
+__all__ = ["Engine"]

@@ -1,0 +1,49 @@
+"""The running losses of a model's tasks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["TaskLosses"]
+
+
+class TaskLosses(keras.metrics.Metric):
+    """Each task's loss over all labelled rows so far, and the mean of the combined loss over training steps.
+
+    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so batches of any size count right.
+
+    Args:
+        tasks: names of the tasks.
+    """
+
+    def __init__(self, tasks: Sequence[str], name: str = "task_losses", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.tasks = tuple(tasks)
+        self.sums = self.add_variable((len(self.tasks),), "zeros", name="sums", dtype="float32")
+        self.weights = self.add_variable((len(self.tasks),), "zeros", name="weights", dtype="float32")
+        self.combined = self.add_variable((), "zeros", name="combined", dtype="float32")
+        self.steps = self.add_variable((), "zeros", name="steps", dtype="float32")
+
+    def accumulate(self, sums: Any, weights: Any, combined: Any) -> None:
+        """Adds a step: float32 `[K]`, `[K]` and a scalar."""
+        self.sums.assign_add(sums)
+        self.weights.assign_add(weights)
+        self.combined.assign_add(combined)
+        self.steps.assign_add(1.0)
+
+    def combine_by(self, balancer: Any) -> None:
+        """Sets the combined loss to that of all rows so far, so that it does not depend on how rows fell into batches."""
+        self.combined.assign(balancer.combine(ops.divide_no_nan(self.sums, self.weights), self.weights > 0))
+        self.steps.assign(1.0)
+
+    def update_state(self, sums: Any, weights: Any, combined: Any) -> None:
+        self.accumulate(sums, weights, combined)
+
+    def result(self) -> dict[str, Any]:
+        """`loss`, and `TASK_loss` for each task; 0 for a task without labelled rows."""
+        losses = ops.divide_no_nan(self.sums, self.weights)
+        result = {"loss": ops.divide_no_nan(self.combined, self.steps)}
+        result.update({f"{task}_loss": losses[i] for i, task in enumerate(self.tasks)})
+        return result

@@ -1,0 +1,223 @@
+"""One run of a recipe: train, compare with the baselines, write the results."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from mtl.figures import better, main_figures, shown
+from mtl.version import __version__
+
+__all__ = ["score", "show_mixture", "show_results", "train", "write_json"]
+
+
+def train(recipe: Any, output: Any = None, *, console: Console | None = None, verbose: int | str = "auto") -> dict[str, Any]:
+    """Builds a recipe, trains it, compares it with its baselines, and writes everything to a folder.
+
+    The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json` and, for TensorBoard, `logs`.
+
+    Args:
+        recipe: a `mtl.recipe.Recipe`.
+        output: the folder; by default the recipe's.
+        console: where tables are shown; None shows nothing.
+        verbose: Keras's `verbose` of `fit`.
+
+    Returns:
+        What `results.json` holds.
+    """
+    from mtl.baselines import compare
+    from mtl.callbacks import TaskBoard
+
+    console = console or Console(quiet=True)
+    folder = Path(output or recipe.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with console.status("Reading the data and building the model"):
+        run = recipe.build()
+    seconds = {"build": time.perf_counter() - start}
+    write(folder / "recipe.yaml", recipe.as_yaml())
+    show_mixture(run, console)
+    console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
+
+    start = time.perf_counter()
+    callbacks = [*recipe.build_callbacks(run.model, run.validation is not None), TaskBoard(folder / "logs")]
+    history = run.model.fit(
+        run.train, validation_data=run.validation, epochs=recipe.epochs, callbacks=callbacks, verbose=verbose
+    ).history
+    seconds["training"] = time.perf_counter() - start
+    save(run.model, folder / "model.keras")
+
+    split, limit = recipe.reporting["split"], recipe.reporting["limit"]
+    start = time.perf_counter()
+    with console.status(f"Predicting the split '{split}'"):
+        scores = score(run.model, run.tasks.values(), split, limit, recipe.seed, recipe.reporting["batch_size"])
+    seconds["report"] = time.perf_counter() - start
+    baselines: dict[str, Any] = {}
+    for task, names in recipe.baselines.items():
+        with console.status(f"Training the baselines of '{task}': {', '.join(names)}"):
+            if names and task in scores:
+                baselines[task] = compare(run.tasks[task], names, split, limit, recipe.seed)
+    seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
+    results = {
+        "recipe": recipe.name,
+        "versions": {"mtl": __version__, "keras": keras.__version__},
+        "seed": recipe.seed,
+        "parameters": run.model.count_params(),
+        "labels": {name: list(labels) for name, task in run.tasks.items() if (labels := getattr(task.head, "labels", None))},
+        "mixture": run.train.mixture.realised(),
+        "history": {name: [float(value) for value in values] for name, values in history.items()},
+        "split": split,
+        "scores": scores,
+        "baselines": baselines,
+        "verdicts": verdicts(scores, baselines),
+        "seconds": seconds,
+    }
+    write_json(folder / "results.json", results)
+    show_results(results, console)
+    show_next(folder, console)
+    return results
+
+
+def score(
+    model: Any, tasks: Iterable[Any], split: str, limit: int | None = None, seed: int = 0, batch_size: int = 64
+) -> dict[str, dict[str, float]]:
+    """Each task's figures on a split, on the same examples as its baselines.
+
+    Args:
+        model: a `MultiTaskModel`.
+        tasks: tasks of the model, with sources; those without labelled examples in the split are left out.
+        split: the split.
+        limit: at most so many examples a task, drawn by `seed`; None for all.
+        seed: of the draw.
+        batch_size: texts in a batch.
+    """
+    from mtl.baselines import sample
+
+    result = {}
+    for task in tasks:
+        head = model.heads[task.name]
+        labelled = sample(list(task.labelled(split)), limit, seed) if head.predicts else []
+        if labelled:
+            examples = [example for example, _ in labelled]
+            predicted = model.predict_examples(examples, [task.name], batch_size)[task.name]
+            result[task.name] = {**head.report([value for _, value in labelled], predicted, examples), "examples": len(labelled)}
+    return result
+
+
+def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, bool]]:
+    """Task -> main figure -> whether the model beats the best baseline."""
+    result: dict[str, dict[str, bool]] = {}
+    for task, by_name in baselines.items():
+        for figure in main_figures(scores[task]):
+            others = [each["metrics"][figure] for each in by_name.values() if figure in each["metrics"]]
+            if others:
+                result.setdefault(task, {})[figure] = all(better(figure, scores[task][figure], other) for other in others)
+    return result
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file at once: it holds the old text or the new one, never a part."""
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(text, "utf-8")
+    os.replace(beside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file at once."""
+    write(Path(path), json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def save(model: Any, path: Path) -> None:
+    """Saves a model at once."""
+    beside = path.with_name(f".writing.{path.name}")
+    model.save(beside)
+    os.replace(beside, path)
+
+
+# Tables -----------------------------------------------------------------------------------------------------------
+
+
+def show_mixture(run: Any, console: Console) -> None:
+    """What was built: tasks with their labels, and what an epoch holds."""
+    table = Table(title="Tasks", title_justify="left")
+    for column in ("task", "head", "sources", "labels"):
+        table.add_column(column)
+    for name, task in run.tasks.items():
+        labels = getattr(task.head, "labels", None)
+        sources = ", ".join(source.name for source in task.sources)
+        table.add_row(name, type(task.head).__name__, sources, str(len(labels)) if labels else "")
+    console.print(table)
+    mixture = run.train.mixture
+    realised = mixture.realised()
+    table = Table(title="One epoch of training", title_justify="left")
+    for column, justify in (("rows labelled for", "left"), ("examples", "right"), ("drawn", "right"), ("share", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for names, size in zip(mixture.groups, mixture.sizes, strict=True):
+        group = "+".join(names)
+        table.add_row(", ".join(names), f"{size:,}", f"{realised['rows'][group]:,}", f"{realised['shares'][group]:.1%}")
+    console.print(table)
+    truncated = sum(mixture.truncated.values())
+    console.print(
+        f"{len(run.train):,} batches of {mixture.batch_size} rows, padded to {', '.join(map(str, mixture.buckets))} tokens; "
+        f"{realised['padding']:.1%} of them padding; {truncated:,} texts cut."
+    )
+
+
+def show_results(results: Mapping[str, Any], console: Console) -> None:
+    """Each task's main figures, beside its baselines' where there are any."""
+    baselines = results.get("baselines", {})
+    table = Table(title=f"Figures on the split '{results['split']}'", title_justify="left")
+    table.add_column("task")
+    table.add_column("figure")
+    table.add_column("model", justify="right", style="bold")
+    for column in ("best baseline", "others") if baselines else ():
+        table.add_column(column)
+    if baselines:
+        table.add_column("verdict")
+    for task, scores in results["scores"].items():
+        first = f"{task} ({scores['examples']:,})"
+        for figure in main_figures(scores):
+            cells = [first, figure, shown(scores[figure])]
+            first = ""
+            if baselines:
+                cells += _beside(figure, scores[figure], baselines.get(task, {}))
+            table.add_row(*cells)
+    console.print(table)
+    seconds = results.get("seconds", {})
+    if seconds:
+        console.print("Seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + ".")
+    for task, by_name in baselines.items():
+        console.print(f"  {task}: " + ", ".join(f"{name} {each['seconds']:.1f}" for name, each in by_name.items()) + ".")
+
+
+def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str]:
+    others = {name: each["metrics"][figure] for name, each in baselines.items() if figure in each["metrics"]}
+    if not others:
+        return ["", "", ""]
+    best = next(iter(others))
+    for name, other in others.items():
+        if better(figure, other, others[best]):
+            best = name
+    rest = ", ".join(f"{name} {shown(other)}" for name, other in others.items() if name != best)
+    won = better(figure, value, others[best])
+    verdict = "[green]beats the best baseline[/green]" if won else "[yellow]does not beat it yet[/yellow]"
+    return [f"{best} {shown(others[best])}", rest, verdict]
+
+
+def show_next(folder: Path, console: Console) -> None:
+    """Where the results lie, and what to do with them."""
+    model = folder / "model.keras"
+    console.print(f"\nModel: {model}\nResults: {folder / 'results.json'}\nLogs: {folder / 'logs'}\n\nNext:", highlight=False)
+    for command in (
+        f"tensorboard --logdir {folder / 'logs'}",
+        f"echo 'a text' | mtl predict {folder} -",
+        f"mtl evaluate {folder}",
+        f"mtl export {folder} {folder / 'export'}",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)

@@ -1,0 +1,3 @@
+from mtl.utils.errors import nearest, unknown_name
+
+__all__ = ["nearest", "unknown_name"]

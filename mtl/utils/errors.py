@@ -1,0 +1,26 @@
+"""Wording of errors: what was expected, what came, and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["nearest", "unknown_name"]
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option most like `name`, or None where none is like it."""
+    matches = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
+    """A `ValueError` for a name that is not among `options`, with the nearest match.
+
+    Example:
+
+    >>> str(unknown_name("head", "Taging", ["Tagging", "Regression"]))
+    "Unknown head 'Taging'; did you mean 'Tagging'? Known: Regression, Tagging."
+    """
+    options = sorted(str(o) for o in options)
+    guess = nearest(name, options)
+    hint = f"; did you mean '{guess}'?" if guess else "."
+    return ValueError(f"Unknown {what} '{name}'{hint} Known: {', '.join(options) or 'none'}.")

@@ -1,0 +1,112 @@
+"""Label vocabularies."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl.utils.errors import unknown_name
+
+__all__ = ["Labels", "label_text"]
+
+
+def label_text(value: Any) -> str:
+    """The text by which a label is known: 3, 3.0 and "3" are one label, for CSV has only strings and JSON has numbers.
+
+    Raises:
+        ValueError: the value is neither a string nor a finite number.
+
+    Example:
+
+    >>> label_text(3.0), label_text("3")
+    ('3', '3')
+    """
+    value = _plain(value)
+    if isinstance(value, float) and not math.isfinite(value) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"A label is a string or a finite number, got {value!r}.")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+class Labels:
+    """Label names in the order of their ids.
+
+    Labels are compared by `label_text`, and keep the form in which they were first given.
+
+    Args:
+        names: the names, or a number `n` for the labels `0 ... n - 1`.
+
+    Raises:
+        ValueError: there is no name, or one stands twice.
+
+    Example:
+
+    >>> labels = Labels.learn(["10", "9", "9"])
+    >>> labels.names, labels.id(10)
+    (('9', '10'), 1)
+    """
+
+    def __init__(self, names: int | Iterable[Any]):
+        self.names = tuple(range(names)) if isinstance(names, int) else tuple(_plain(name) for name in names)
+        self.texts = tuple(label_text(name) for name in self.names)
+        self._ids = {text: i for i, text in enumerate(self.texts)}
+        if not self.names:
+            raise ValueError("A head needs at least one label, got none; pass `labels`, or a training split that has them.")
+        if len(self._ids) < len(self.texts):
+            twice = next(text for i, text in enumerate(self.texts) if self._ids[text] != i)
+            raise ValueError(f"Labels must differ, but '{twice}' stands twice; note that 3 and \"3\" are one label.")
+
+    @classmethod
+    def learn(cls, values: Iterable[Any]) -> "Labels":
+        """The distinct values in sorted order; by number where every one of them is, or reads as, a number."""
+        first: dict[str, Any] = {}
+        for value in values:
+            first.setdefault(label_text(value), value)
+        try:
+            texts = sorted(first, key=lambda text: (float(text), text))
+        except ValueError:
+            texts = sorted(first)
+        return cls(first[text] for text in texts)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def id(self, value: Any) -> int:
+        """The id of a label.
+
+        Raises:
+            ValueError: there is no such label; names the nearest.
+        """
+        text = label_text(value)
+        if text not in self._ids:
+            raise unknown_name("label", text, self.texts)
+        return self._ids[text]
+
+    def numbers(self, what: str, given: Mapping[Any, float] | Sequence[float]) -> tuple[float, ...]:
+        """One positive number a label, in the order of ids.
+
+        Args:
+            what: what errors call the numbers.
+            given: label -> number, 1 for a label left out; or one number a label.
+
+        Raises:
+            ValueError: an unknown label, a wrong count, or a number that is not positive and finite.
+        """
+        if isinstance(given, Mapping):
+            by_id = {self.id(label): number for label, number in given.items()}
+            given = [by_id.get(i, 1.0) for i in range(len(self))]
+        if len(given) != len(self):
+            raise ValueError(f"`{what}` takes one number for each of {len(self)} labels, got {len(given)}.")
+        numbers = tuple(float(number) for number in given)
+        if not all(0 < number < math.inf for number in numbers):
+            raise ValueError(f"`{what}` takes positive finite numbers, got {list(numbers)}.")
+        return numbers
+
+    def probabilities(self, probabilities: np.ndarray, most: int = 20, top: int = 5) -> dict[str, float]:
+        """Label -> probability: of all labels where there are at most `most`, else of the `top` likeliest, those first."""
+        order = range(len(self)) if len(self) <= most else np.argsort(-probabilities, kind="stable")[:top]
+        return {self.texts[i]: float(probabilities[i]) for i in order}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

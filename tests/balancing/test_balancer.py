@@ -1,0 +1,8 @@
+import pytest
+
+from mtl.balancing import Balancer
+
+
+def test_the_base_combines_nothing():
+    with pytest.raises(NotImplementedError):
+        Balancer().combine([1.0], [True])

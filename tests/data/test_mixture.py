@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+
+import mtl
+from mtl import Task
+from mtl.data import Tokenizer, mix, records
+from mtl.data.store import prepare
+from mtl.heads import Classification, Regression, Tagging
+from tests.tiny import Bag
+
+LETTERS = "abcdefghij"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Bag(30, tokenizer=Tokenizer.learn("character", [LETTERS]))
+
+
+def letters(number, seed=0, longest=9):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list(LETTERS), rng.integers(1, longest + 1))) for _ in range(number)]
+
+
+def moods(number, seed=0):
+    rows = [{"text": f"{t}", "mood": "up" if t[0] in "abcde" else "down"} for t in letters(number, seed)]
+    return records(rows, label="mood", fractions=None)
+
+
+def lengths(number, seed=1):
+    rows = [{"text": t, "length": len(t)} for t in letters(number, seed)]
+    return records(rows, label="length", fractions=None)
+
+
+def two_tasks(first=40, second=20):
+    return [Task("mood", Classification(), moods(first)), Task("length", Regression(), lengths(second))]
+
+
+def rows_of(dataset):
+    """Every row: its ids without padding, and its targets and weights."""
+    result = []
+    for x, y, w in dataset.as_numpy_iterator():
+        for i in range(len(x["token_ids"])):
+            size = int(x["padding_mask"][i].sum())
+            result.append((tuple(x["token_ids"][i][:size].tolist()), {t: (y[t][i], w[t][i]) for t in y}))
+    return result
+
+
+def test_an_epoch_holds_every_example_once_with_its_own_label(encoder):
+    tasks = two_tasks()
+    rows = rows_of(mix(tasks, encoder, batch_size=8, cache_dir=None))
+    assert len(rows) == 60
+    expected = sorted(tuple(encoder.tokenizer.encode([t])[0].token_ids.tolist()) for t in letters(40) + letters(20, 1))
+    assert sorted(ids for ids, _ in rows) == expected
+    id_of = {encoder.tokenizer.id(letter): letter for letter in LETTERS}
+    for ids, labels in rows:
+        mood, length = labels["mood"], labels["length"]
+        assert (mood[1], length[1]) in {(1.0, 0.0), (0.0, 1.0)}
+        if mood[1]:
+            assert tasks[0].head.labels[mood[0]] == ("up" if id_of[ids[0]] in "abcde" else "down")
+    of_length = [(len(ids), labels["length"][0]) for ids, labels in rows if labels["length"][1]]
+    order = np.corrcoef(np.array(of_length, float).T)[0, 1]
+    assert len(of_length) == 20 and order == pytest.approx(1.0)  # Standardised inside, so equal but for scale.
+
+
+def test_padding_is_marked_and_filled(encoder):
+    for x, _, _ in mix(two_tasks(), encoder, batch_size=8, cache_dir=None).as_numpy_iterator():
+        assert ((x["token_ids"] != encoder.tokenizer.pad_id) == (x["padding_mask"] == 1)).all()
+        assert (x["padding_mask"].sum(axis=1) >= 1).all()
+
+
+def test_buckets_leave_little_padding(encoder):
+    tasks = [Task("mood", Classification(), moods(800))]
+    many = mix(tasks, encoder, batch_size=16, buckets=9, cache_dir=None).mixture
+    one = mix(tasks, encoder, batch_size=16, buckets=1, cache_dir=None).mixture
+    assert one.buckets == [9] and one.realised()["padding"] == pytest.approx(4 / 9, abs=0.03)
+    assert many.realised()["padding"] < 0.05  # Nine buckets for nine lengths; only the last batches mix lengths.
+    seen = {x["token_ids"].shape[1] for x, _, _ in mix(tasks, encoder, batch_size=16, buckets=3, cache_dir=None)}
+    assert len(seen) == 3
+
+
+def test_the_order_is_a_function_of_the_seed_and_the_epoch(encoder):
+    def epochs(seed):
+        dataset = mix(two_tasks(), encoder, batch_size=8, seed=seed, cache_dir=None)
+        return [[ids for ids, _ in rows_of(dataset)] for _ in range(3)]
+
+    first = epochs(0)
+    assert first == epochs(0)
+    assert first[0] != first[1] and sorted(first[0]) == sorted(first[1])
+    assert first != epochs(1)
+    late = mix(two_tasks(), encoder, batch_size=8, cache_dir=None)
+    late.mixture.epoch = 2
+    assert [ids for ids, _ in rows_of(late)] == first[2]
+
+
+def test_validation_keeps_one_order_and_ignores_sampling(encoder):
+    dataset = mix(two_tasks(), encoder, batch_size=8, shuffle=False, sampling="uniform", cache_dir=None)
+    first = rows_of(dataset)
+    assert len(first) == 60 and [r[0] for r in first] == [r[0] for r in rows_of(dataset)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"sampling": "uniform"}, {"mood": 30, "length": 30}),
+        ({"weights": {"mood": 1, "length": 3}}, {"mood": 15, "length": 45}),
+        ({"temperature": 2.0}, {"mood": 35, "length": 25}),  # sqrt(40) : sqrt(20) = 35.1 : 24.9
+        ({"temperature": 1.0, "cap": 20}, {"mood": 30, "length": 30}),
+        ({"sampling": "uniform", "steps": 30}, {"mood": 120, "length": 120}),
+    ],
+)
+def test_realised_shares(encoder, arguments, expected):
+    dataset = mix(two_tasks(), encoder, batch_size=8, cache_dir=None, **arguments)
+    rows = rows_of(dataset)
+    drawn = {task: sum(int(labels[task][1]) for _, labels in rows) for task in expected}
+    assert drawn == expected == dataset.mixture.realised()["rows"]
+
+
+def test_a_group_drawn_less_goes_on_where_it_stopped(encoder):
+    dataset = mix(two_tasks(90, 10), encoder, batch_size=10, weights={"mood": 3, "length": 7}, cache_dir=None)
+    seen = [ids for _ in range(3) for ids, labels in rows_of(dataset) if labels["mood"][1]]
+    assert sorted(seen) == sorted(tuple(encoder.tokenizer.encode([t])[0].token_ids.tolist()) for t in letters(90))
+
+
+def test_annealed_sampling_moves_from_proportional_towards_uniform(encoder):
+    dataset = mix(two_tasks(50, 10), encoder, batch_size=6, sampling="annealed", epochs=3, cache_dir=None)
+    drawn = [dataset.mixture.realised(epoch)["rows"]["mood"] for epoch in range(3)]
+    assert drawn == [50, 43, 35]  # 60 x 5^p / (5^p + 1) for p = 1, 0.6, 0.2
+
+
+def test_single_task_batches(encoder):
+    dataset = mix(two_tasks(), encoder, batch_size=8, mixed=False, cache_dir=None)
+    rows = 0
+    for x, _, w in dataset.as_numpy_iterator():
+        assert w["mood"].any() != w["length"].any()
+        rows += len(x["token_ids"])
+    assert rows == 60 and len(dataset) == 5 + 3
+
+
+def test_static_shapes_when_asked_for(encoder):
+    dataset = mix(two_tasks(), encoder, batch_size=8, drop_remainder=True, buckets=[12], cache_dir=None)
+    assert dataset.element_spec[0]["token_ids"].shape == (8, 12)
+    assert len(list(dataset)) == len(dataset) == 7
+
+
+def test_one_source_labels_several_tasks_and_several_sources_feed_one(encoder):
+    rows = [{"text": t, "mood": "up", "size": len(t) if i % 2 else None} for i, t in enumerate(letters(10))]
+    both = records(rows, label=["mood", "size"], fractions=None)
+    tasks = [Task("mood", Classification(["up", "down"]), [both, moods(6, 5)]), Task("size", Regression(), both)]
+    dataset = mix(tasks, encoder, batch_size=16, cache_dir=None)
+    result = rows_of(dataset)
+    assert len(result) == 16
+    assert sum(labels["mood"][1] for _, labels in result) == 16 and sum(labels["size"][1] for _, labels in result) == 5
+    assert dataset.mixture.realised()["rows"] == {"mood+size": 10, "mood": 6}
+
+
+def test_token_labels_line_up(encoder):
+    rows = [{"text": list(t), "tags": ["X" if letter in "aeiou" else "Y" for letter in t]} for t in letters(12)]
+    task = Task("tags", Tagging(level="word", scheme=None), records(rows, label="tags", fractions=None))
+    tagged = 0
+    for x, y, w in mix(task, encoder, batch_size=5, cache_dir=None).as_numpy_iterator():
+        assert (w["tags"] == x["padding_mask"]).all()
+        for i, j in zip(*np.nonzero(w["tags"]), strict=True):
+            vowel = encoder.tokenizer.token(int(x["token_ids"][i, j])) in "aeiou"
+            assert task.head.labels[y["tags"][i, j]] == ("X" if vowel else "Y")
+            tagged += 1
+    assert tagged == sum(len(t) for t in letters(12))
+
+
+def test_bad_settings(encoder):
+    tasks = two_tasks()
+    with pytest.raises(ValueError, match="expects an encoder that has a tokenizer"):
+        mix(tasks, Bag())
+    with pytest.raises(ValueError, match="at least 1 row; got batch_size=0"):
+        mix(tasks, encoder, batch_size=0)
+    with pytest.raises(ValueError, match="Unknown task in the sampling weights 'modo'; did you mean 'mood'"):
+        mix(tasks, encoder, weights={"modo": 1}, cache_dir=None)
+    with pytest.raises(ValueError, match="expects epochs="):
+        mix(tasks, encoder, sampling="annealed", cache_dir=None)
+    with pytest.raises(ValueError, match="longest bucket must hold the longest text: 9 tokens; got buckets \\[4\\]"):
+        mix(tasks, encoder, buckets=[4], cache_dir=None)
+    with pytest.raises(ValueError, match="'length' has no source with a split 'train'"):
+        mix([tasks[0], Task("length", Regression(mean=0.0, scale=1.0))], encoder, cache_dir=None)
+    with pytest.raises(ValueError, match="has a split 'test'"):
+        mix(tasks, encoder, "test", cache_dir=None)
+
+
+def test_a_label_error_names_task_source_and_example(encoder):
+    task = Task("mood", Classification(["up", "flat"]), moods(20))
+    with pytest.raises(ValueError, match=r"Task 'mood', source 'records', split 'train', example \d+: .*down"):
+        mix(task, encoder, cache_dir=None)
+
+
+def test_prepared_data_is_found_again_and_never_stale(encoder, tmp_path):
+    file = tmp_path / "moods.csv"
+    file.write_text("text,mood\nab,up\ncd,down\n")
+
+    def stored(label_names=("up", "down"), max_length=None):
+        source = mtl.data.csv(file, label="mood", fractions=None)
+        task = Task("mood", Classification(list(label_names)), source)
+        return prepare(source, "train", [task], encoder, max_length, tmp_path / "cache")
+
+    first = stored()
+    assert stored().folder == first.folder
+    assert stored(("down", "up")).folder != first.folder
+    assert stored(max_length=1).folder != first.folder and stored(max_length=1).truncated == 2
+    file.write_text("text,mood\nab,up\ncd,down\nee,up\n")
+    again = stored()
+    assert again.folder != first.folder and len(again) == 3 and len(first) == 2
+    assert not list((tmp_path / "cache").glob(".writing*"))
+
+
+def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
+    source = moods(20)
+    source.fingerprint = "known"
+    with pytest.raises(ValueError):
+        prepare(source, "train", [Task("mood", Classification(["up", "flat"]), source)], encoder, None, tmp_path)
+    assert list(tmp_path.iterdir()) == []

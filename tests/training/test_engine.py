@@ -1,0 +1,233 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl import MultiTaskModel, Task
+from mtl.balancing import Static
+from mtl.heads import Classification, Regression
+from mtl.sharing import Soft
+from mtl.training.own import slots_of
+from tests.tiny import Bag
+
+
+def make_model(optimizer, balancer=None, sharing=None, seed=1):
+    keras.utils.set_random_seed(seed)
+    tasks = [
+        Task("mood", Classification(3, dropout=0.0)),
+        Task("score", Regression(mean=0.0, scale=1.0, dropout=0.0)),
+    ]
+    model = MultiTaskModel(Bag(), tasks, sharing, balancer)
+    model.compile(optimizer)
+    return model
+
+
+def batch(rows=8, seed=0, mood=None, score=None):
+    rng = np.random.default_rng(seed)
+    x = {"token_ids": rng.integers(1, 20, (rows, 5)).astype("int32")}
+    y = {"mood": rng.integers(0, 3, rows).astype("int32"), "score": rng.normal(size=rows).astype("float32")}
+    weight = {
+        "mood": np.ones(rows, "float32") if mood is None else np.asarray(mood, "float32"),
+        "score": np.ones(rows, "float32") if score is None else np.asarray(score, "float32"),
+    }
+    return x, y, weight
+
+
+def numpy_losses(model, x, y, weight):
+    """Both losses from the weights, by NumPy alone."""
+    embedding = model.encoder.embedding.get_weights()[0].astype(np.float64)
+    pooled = embedding[x["token_ids"]].mean(axis=1)
+    kernel, bias = model.heads["mood"].get_weights()
+    logits = pooled @ kernel + bias
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    mood = -(weight["mood"] * log_p[np.arange(len(pooled)), y["mood"]]).sum() / weight["mood"].sum()
+    kernel, bias = model.heads["score"].get_weights()
+    error = (pooled @ kernel + bias)[:, 0] - y["score"]
+    return mood, (weight["score"] * error**2).sum() / weight["score"].sum()
+
+
+def test_losses_are_weighted_means_over_labelled_rows():
+    model = make_model("sgd", Static({"mood": 2.0}))
+    x, y, weight = batch(mood=[1, 0, 0, 2, 0, 0, 1, 0], score=[0, 0.5, 0, 0, 0, 0, 0, 1])
+    mood, score = numpy_losses(model, x, y, weight)
+    logs = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+    assert logs["mood_loss"] == pytest.approx(mood, rel=1e-5)
+    assert logs["score_loss"] == pytest.approx(score, rel=1e-5)
+    assert logs["loss"] == pytest.approx(2 * mood + score, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_evaluation_does_not_depend_on_how_rows_fall_into_batches(batch_size):
+    model = make_model("sgd")
+    x, y, weight = batch(mood=[1, 0, 0, 1, 0, 0, 1, 0], score=[0, 1, 0, 0, 0, 0, 0, 1])
+    mood, score = numpy_losses(model, x, y, weight)
+    logs = model.evaluate(x, y, sample_weight=weight, batch_size=batch_size, verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(mood + score, rel=1e-5)
+    assert logs["mood_loss"] == pytest.approx(mood, rel=1e-5)
+
+
+def test_filler_rows_change_nothing():
+    x, y, weight = batch(rows=6, mood=[1, 1, 0, 0, 1, 0], score=[1, 0, 0, 1, 0, 0])
+    one, two = make_model("sgd"), make_model("sgd")
+    one.fit(x, y, sample_weight=weight, verbose=0)
+    more = {"token_ids": np.concatenate([x["token_ids"], np.full((9, 5), 7, "int32")])}
+    filled = {name: np.concatenate([value, np.full(9, 2 if name == "mood" else 1e6, value.dtype)]) for name, value in y.items()}
+    zeros = {name: np.concatenate([value, np.zeros(9, "float32")]) for name, value in weight.items()}
+    two.fit(more, filled, sample_weight=zeros, verbose=0)
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_one_step_of_gradient_descent_is_that_of_the_summed_losses():
+    model = make_model(keras.optimizers.SGD(0.1), Static({"score": 0.5}))
+    x, y, weight = batch(mood=[1, 0, 0, 1, 0, 0, 1, 0])
+    kernel = model.heads["score"].get_weights()[0].astype(np.float64)
+    pooled = model.encoder.embedding.get_weights()[0][x["token_ids"]].mean(axis=1).astype(np.float64)
+    error = (pooled @ kernel)[:, 0] - y["score"]
+    expected = kernel[:, 0] - 0.1 * 0.5 * (2 * error[:, None] * pooled).mean(axis=0)
+    model.fit(x, y, sample_weight=weight, verbose=0, batch_size=8)
+    np.testing.assert_allclose(model.heads["score"].get_weights()[0][:, 0], expected, atol=1e-6)
+
+
+OPTIMIZERS = {
+    "SGD": {"momentum": 0.9},
+    "RMSprop": {"momentum": 0.9},
+    "Adam": {"amsgrad": True},
+    "AdamW": {"weight_decay": 0.5},
+    "Adadelta": {},
+    "Adagrad": {},
+    "Adamax": {},
+    "Nadam": {},
+    "Ftrl": {},
+    "Lion": {"weight_decay": 0.5},
+    "Adafactor": {"weight_decay": 0.5},
+    "Lamb": {},
+    "Muon": {"adam_weight_decay": 0.5},
+    "ScheduleFreeAdamW": {"weight_decay": 0.5},
+    "LossScaleOptimizer": {},
+    "MultiOptimizer": {},
+}
+
+
+def make_optimizer(name):
+    if name == "LossScaleOptimizer":
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(0.05), initial_scale=4.0)
+    if name == "MultiOptimizer":
+        groups = {".*embedding.*": keras.optimizers.SGD(0.05, momentum=0.9)}
+        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.AdamW(0.05), groups))
+    return getattr(keras.optimizers, name)(learning_rate=0.05, **OPTIMIZERS[name])
+
+
+def test_every_optimizer_of_keras_is_in_the_table():
+    families = {
+        name
+        for name, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer)
+    }
+    assert families - {"Optimizer"} - set(OPTIMIZERS) == set()
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_task_without_rows_keeps_its_head_and_its_momentum(name):
+    optimizer = make_optimizer(name)
+    model = make_model(optimizer)
+    x, y, weight = batch()
+    model.fit(x, y, sample_weight=weight, verbose=0)  # Momentum of both heads is filled.
+    own = model.heads["score"].trainable_variables
+    slots = slots_of(optimizer, own)
+    before = [v.numpy() for v in own], [v.numpy() for v in slots]
+    encoder, other = model.encoder.get_weights(), model.heads["mood"].get_weights()
+    model.fit(x, y, sample_weight={**weight, "score": np.zeros(8, "float32")}, verbose=0)
+    for kept, now in zip(before[0] + before[1], [*own, *slots], strict=True):
+        np.testing.assert_array_equal(kept, now.numpy())
+    assert any((a != b).any() for a, b in zip(encoder, model.encoder.get_weights(), strict=True))
+    assert any((a != b).any() for a, b in zip(other, model.heads["mood"].get_weights(), strict=True))
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    assert any((a != v.numpy()).any() for a, v in zip(before[0], own, strict=True))
+
+
+def test_slots_are_all_of_adams():
+    model = make_model("adam")
+    model.optimizer.build(model.trainable_variables)
+    own = model.heads["score"].trainable_variables
+    names = [variable.name for variable in slots_of(model.optimizer, own)]
+    assert len(names) == 2 * len(own) and all("momentum" in name or "velocity" in name for name in names)
+
+
+def test_a_task_without_rows_keeps_its_own_encoder():
+    model = make_model(keras.optimizers.AdamW(0.05), sharing=Soft(0.1))
+    x, y, weight = batch()
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    own = model.sharing.encoder_of("score")
+    before = own.get_weights()
+    model.fit(x, y, sample_weight={**weight, "score": np.zeros(8, "float32")}, verbose=0)
+    for kept, now in zip(before, own.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
+
+
+def test_a_task_without_rows_has_no_part_in_the_metrics():
+    model = make_model("sgd")
+    x, y, weight = batch(rows=4)
+    y["mood"] = np.array([0, 1, 2, 0], "int32")
+    y["mood"] = model.predict(x, verbose=0)["mood"].argmax(-1)
+    y["mood"][2:] = (y["mood"][2:] + 1) % 3  # Rows 0 and 1 are right, 2 and 3 are wrong.
+    logs = model.evaluate(x, y, sample_weight={**weight, "mood": np.array([1, 1, 0, 0.0])}, verbose=0, return_dict=True)
+    assert logs["mood_accuracy"] == 1.0
+    logs = model.evaluate(x, y, sample_weight={**weight, "mood": np.array([1, 0, 1, 1.0])}, verbose=0, return_dict=True)
+    assert logs["mood_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_targets_may_lack_a_task_altogether():
+    model = make_model("sgd")
+    x, y, _ = batch()
+    head = model.heads["score"].get_weights()
+    history = model.fit(x, {"mood": y["mood"]}, verbose=0)
+    assert history.history["score_loss"] == [0.0]
+    for kept, now in zip(head, model.heads["score"].get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
+
+
+def test_errors_name_what_is_wrong():
+    model = make_model("sgd")
+    x, y, _ = batch()
+    with pytest.raises(ValueError, match="Got targets for 'moood', which is no task of the model"):
+        model.fit(x, {"moood": y["mood"]}, verbose=0)
+    with pytest.raises(ValueError, match="expects targets as a dict by task"):
+        model.fit(x, y["mood"], verbose=0)
+    with pytest.raises(ValueError, match="expects token ids as x\\['token_ids'\\]; got \\['ids'\\]"):
+        model.predict({"ids": x["token_ids"]}, verbose=0)
+    with pytest.raises(ValueError, match="compile takes no 'loss'"):
+        model.compile("sgd", loss="mse")
+
+
+def test_the_soft_penalty_is_in_the_loss():
+    model = make_model(keras.optimizers.SGD(0.0), sharing=Soft(0.5))
+    first, second = (model.sharing.encoder_of(task) for task in ("mood", "score"))
+    weights = first.get_weights()
+    second.set_weights([w + 0.2 for w in weights])
+    x, y, weight = batch()
+    history = model.fit(x, y, sample_weight=weight, verbose=0).history
+    distance = sum(w.size for w in weights) * 2 * 0.1**2  # Each is 0.1 from their mean.
+    tasks = history["mood_loss"][0] + history["score_loss"][0]
+    assert history["loss"][0] == pytest.approx(tasks + 0.5 * distance, rel=1e-5)
+
+
+def test_several_lengths_do_not_retrace_for_ever():
+    model = make_model("sgd")
+    steps = []
+    step = model.train_step
+    model.train_step = lambda data: (steps.append(1), step(data))[1]
+
+    def batches():
+        for length in (3, 4, 5, 6, 7, 8, 9):
+            x, y, weight = batch()
+            yield {"token_ids": np.ones((8, length), "int32")}, y, weight
+
+    spec = (
+        {"token_ids": tf.TensorSpec((8, None), tf.int32)},
+        {"mood": tf.TensorSpec((8,), tf.int32), "score": tf.TensorSpec((8,), tf.float32)},
+        {"mood": tf.TensorSpec((8,), tf.float32), "score": tf.TensorSpec((8,), tf.float32)},
+    )
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=spec).apply(tf.data.experimental.assert_cardinality(7))
+    model.fit(dataset, verbose=0)
+    assert len(steps) == 1
