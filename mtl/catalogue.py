@@ -51,9 +51,9 @@ MAYBE_PATHS = ("preset",)
 def names_of(kind: str) -> dict[str, Callable[..., Any]]:
     """The objects of a kind by name."""
     package, base = importlib.import_module(KINDS[kind].package), KINDS[kind].base_class
-    found = {}
+    found: dict[str, Callable[..., Any]] = {}
     for name in getattr(package, "__all__", None) or [name for name in dir(package) if not name.startswith("_")]:
-        each = getattr(package, name)
+        each: Any = getattr(package, name)
         if inspect.isclass(each):
             if issubclass(each, base) and each is not base:
                 found[name] = each
@@ -83,7 +83,7 @@ def check(document: Document, route: Route, kind: str) -> None:
 def check_arguments(document: Document, route: Route, function: Callable[..., Any], arguments: Any) -> None:
     """As `check`, for the arguments of a class or function."""
     if not isinstance(arguments, dict):
-        raise document.error(route, f"expected '{route[-1]}' with arguments by name; got '{arguments}'. Write {{argument: value}}.")
+        raise document.error(route, f"{route[-1]} expects arguments by name, {{argument: value}}; got {arguments!r}. Name them.")
     signature = list(inspect.signature(function).parameters.values())
     free = any(p.kind is p.VAR_KEYWORD for p in signature)
     named = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -116,7 +116,7 @@ def _check_tokenizer(document: Document, route: Route, value: Any) -> None:
         )
     if "folder" in value:
         if len(value) > 1:
-            raise document.error(route, f"a tokenizer from a folder takes no other argument; got {sorted(value)}. Leave them out.")
+            raise document.error(route, f"a tokenizer from a folder takes no other argument; got {sorted(value)}. Keep 'folder'.")
         value["folder"] = _absolute(value["folder"], Path(document.name).parent)
         return
     options = ["learn", *list(inspect.signature(Tokenizer.learn).parameters)[2:]]

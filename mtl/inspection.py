@@ -35,7 +35,7 @@ class SplitFacts:
 
     examples: int = 0
     texts: array = field(default_factory=lambda: array("Q"))
-    lengths: array = field(default_factory=lambda: array("L"))
+    lengths: array = field(default_factory=lambda: array("I"))
     tokens: int = 0
     unknown: int = 0
     truncated: int = 0
@@ -171,7 +171,7 @@ def contradictions(task: Any, splits: Iterable[str]) -> int:
 
 
 def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tuple[str, int, str]]:
-    """Bars of the lengths, in bins of equal width: `(range, count, bar)`.
+    """Bars of the lengths, `(range, count, bar)`: bins of equal width, the last one open for the longest hundredth.
 
     Example:
 
@@ -183,13 +183,14 @@ def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tu
     values = np.asarray(lengths)
     if not len(values):
         return []
-    low, high = int(values.min()), int(values.max())
+    low, high = int(values.min()), int(np.percentile(values, 99, method="higher"))
     step = max(1, -(-(high - low + 1) // bins))
-    counts = np.bincount((values - low) // step)
+    last = (high - low) // step
+    counts = np.bincount(np.minimum((values - low) // step, last))
     eighths = " ▏▎▍▌▋▊▉"
     rows = []
     for i, count in enumerate(counts):
         full, part = divmod(round(8 * width * int(count) / int(counts.max())), 8)
-        start, end = low + i * step, min(high, low + (i + 1) * step - 1)
+        start, end = low + i * step, int(values.max()) if i == last else low + (i + 1) * step - 1
         rows.append((f"{start}-{end}" if end > start else str(start), int(count), ("█" * full + eighths[part]).rstrip()))
     return rows

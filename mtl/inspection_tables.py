@@ -1,5 +1,6 @@
 """Tables of what a recipe's data and a model hold."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,19 +41,20 @@ def _show_task(task: Any, console: Console, most: int) -> None:
     facts = {split: read_task(task, split) for split in splits}
     table = _table(f"Task {task.name}: {type(task.head).__name__}", "", splits)
     table.add_row("labelled examples", *(f"{each.examples:,}" for each in facts.values()))
-    if all(each.numbers for each in facts.values() if each.examples) and any(len(each.labels or "x" * 99) > most for each in facts.values()):
+    some = [each for each in facts.values() if each.examples]
+    many = any(each.labels is None or len(each.labels) > most for each in some)
+    if many and all(each.numbers for each in some):
         for position, row in enumerate(("least", "greatest", "mean")):
             table.add_row(row, *(_number(each, position) for each in facts.values()))
-    elif any(each.labels is None for each in facts.values()):
-        table.add_row("different labels", *("many" if each.labels is None else f"{len(each.labels):,}" for each in facts.values()))
+    elif any(each.labels is None for each in some):
+        kinds = ["many" if each.labels is None else f"{len(each.labels):,}" for each in facts.values()]
+        table.add_row("different labels", *kinds)
     else:
-        total: dict[str, int] = {}
-        for each in facts.values():
-            for label, count in (each.labels or {}).items():
-                total[label] = total.get(label, 0) + count
+        counts = [each.labels or Counter() for each in facts.values()]
+        total = sum(counts, Counter())
         ranked = sorted(total, key=lambda label: (-total[label], label))
         for label in ranked[:most]:
-            table.add_row(escape(label), *(f"{(each.labels or {}).get(label, 0):,}" for each in facts.values()))
+            table.add_row(escape(label), *(f"{count[label]:,}" for count in counts))
         if len(ranked) > most:
             table.add_row(f"and {len(ranked) - most} more labels", *("" for _ in facts))
     console.print(table)

@@ -16,6 +16,7 @@ from mtl.sharing import Hard, Sharing
 from mtl.task import Task
 from mtl.training import Engine
 from mtl.utils import unknown_name
+from mtl.utils.draw import sample
 
 __all__ = ["MultiTaskModel"]
 
@@ -174,7 +175,7 @@ class MultiTaskModel(Engine):
             tasks: names of tasks; by default all that predict and have the split.
             batch_size: texts in a batch.
             sources: task -> a source to use in place of the task's own.
-            limit: at most so many labelled examples a task, the first ones; None for all.
+            limit: at most so many examples a task, drawn at random but always the same; None for all.
 
         Returns:
             Task -> metric -> value, with the number of examples as `examples`.
@@ -184,11 +185,7 @@ class MultiTaskModel(Engine):
             task = next(task for task in self.tasks if task.name == name)
             if sources and name in sources:
                 task = Task(name, task.head, sources[name], task.label)
-            labelled = []
-            for pair in task.labelled(split):
-                labelled.append(pair)
-                if limit is not None and len(labelled) == limit:
-                    break
+            labelled = sample(task.labelled(split), limit)
             if labelled:
                 examples = [example for example, _ in labelled]
                 predicted = self.predict_examples(examples, [name], batch_size)[name]
@@ -266,7 +263,7 @@ class Prediction(keras.layers.Layer):
     """A head's outputs -> what `predict` gives."""
 
     def __init__(self, head: Any, **kwargs: Any):
-        super().__init__(dtype=head.dtype_policy, **kwargs)
+        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
         self._activate = head.activate
         self.built = True
 

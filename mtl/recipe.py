@@ -95,7 +95,8 @@ class Recipe:
             overrides: `PATH=VALUE` texts such as `"train.epochs=1"`, their values in YAML; or path -> value.
         """
         document = Document.read(Path(path))
-        known = {(): tuple(SECTIONS), **{(name,): keys for name, keys in SECTIONS.items() if keys}}
+        known: dict[tuple[str, ...], tuple[str, ...]] = {(name,): keys for name, keys in SECTIONS.items() if keys}
+        known[()] = tuple(SECTIONS)
         document.set(overrides, known)
         return cls(document)
 
@@ -232,7 +233,10 @@ class Recipe:
 
     def build_sources(self) -> dict[str, Any]:
         """The sources by name."""
-        return {name: catalogue.construct(self._document, ("sources", name), "source") for name in self.data["sources"]}
+        sources = {name: catalogue.construct(self._document, ("sources", name), "source") for name in self.data["sources"]}
+        for name, source in sources.items():
+            source.name = str(name)
+        return sources
 
     def build_tasks(self, sources: Mapping[str, Any]) -> dict[str, Any]:
         """The tasks by name, on sources that `build_sources` gave."""
@@ -298,9 +302,8 @@ class Recipe:
     def build_callbacks(self, model: Any, validated: bool) -> list[Any]:
         """The callbacks: those named, and for `monitor` one that keeps the best weights and stops after `patience` epochs."""
         document, train = self._document, self.training
-        made = [
-            catalogue.construct(document, ("train", "callbacks", str(i)), "callback") for i in range(len(train.get("callbacks") or ()))
-        ]
+        named = range(len(train.get("callbacks") or ()))
+        made = [catalogue.construct(document, ("train", "callbacks", str(i)), "callback") for i in named]
         if monitor := train.get("monitor"):
             logs = list(model.get_metrics_result())
             known = [*(f"val_{name}" for name in logs if validated), *logs]

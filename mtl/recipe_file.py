@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.inf|\.nan", "-+0123456789."),
+    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.inf", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("merge", r"<<", "<"),
 ):
@@ -41,20 +41,18 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
     Raises:
         ValueError: not YAML, a tag that would make an object, or a key that stands twice.
     """
-    loader = _Loader(text)
     lines: dict[Route, int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         _walk(node, (), lines, name, set())
         data = None if node is None else loader.construct_document(node)
     except yaml.constructor.ConstructorError as error:
         raise ValueError(f"{_place(name, error)}: expected plain YAML data, got {_reason(error)}.") from error
     except yaml.MarkedYAMLError as error:
-        raise ValueError(f"{_place(name, error)}: expected YAML, got {_reason(error)}. Mend the indentation or the quotes.") from error
+        raise ValueError(f"{_place(name, error)}: expected YAML, got {_reason(error)}. Mend the indents or quotes.") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{name}: expected YAML, got {error}.") from error
-    finally:
-        loader.dispose()
+        raise ValueError(f"{name}: expected YAML, got {' '.join(str(error).split())}.") from error
     return data, lines
 
 
@@ -137,7 +135,7 @@ class Document:
             yield
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self.place(route)}: {error}") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             raise self.error(route, error) from error
 
     def set(self, settings: Iterable[str] | Mapping[str, Any], known: Mapping[Route, Iterable[str]]) -> None:
@@ -177,7 +175,8 @@ class Document:
                 if index not in at and not last:
                     options = known.get(route[:depth], ())
                     if key not in options:
-                        raise ValueError(f"{place}: {unknown_name('path', '.'.join(here), self._paths(route[:depth], at, options))}")
+                        paths = [".".join((*route[:depth], str(each))) for each in {**at, **dict.fromkeys(options)}]
+                        raise ValueError(f"{place}: {unknown_name('path', '.'.join(here), paths)}")
                     at[index] = {}
             else:
                 raise ValueError(f"{place}: '{'.'.join(route[:depth])}' is {_what(at)}, which has no part '{key}'.")
@@ -191,10 +190,6 @@ class Document:
                 at = at[index]
         self._places = {each: where for each, where in self._places.items() if each[: len(route)] != route}
         self._places[route] = place
-
-    @staticmethod
-    def _paths(route: Route, at: Mapping[str, Any], options: Iterable[str]) -> list[str]:
-        return [".".join((*route, str(key))) for key in {**at, **dict.fromkeys(options)}]
 
 
 def _what(value: Any) -> str:

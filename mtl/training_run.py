@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl.figures import better, main_figures, shown
+from mtl.progress import EpochProgress
 from mtl.version import __version__
 
 __all__ = ["score", "show_mixture", "show_results", "train", "write_json"]
 
 
-def train(recipe: Any, output: Any = None, *, console: Console | None = None, verbose: int | str = "auto") -> dict[str, Any]:
+def train(recipe: Any, output: Any = None, *, console: Console | None = None) -> dict[str, Any]:
     """Builds a recipe, trains it, compares it with its baselines, and writes everything to a folder.
 
     The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json` and, for TensorBoard, `logs`.
@@ -25,8 +26,7 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None, ve
     Args:
         recipe: a `mtl.recipe.Recipe`.
         output: the folder; by default the recipe's.
-        console: where tables are shown; None shows nothing.
-        verbose: Keras's `verbose` of `fit`.
+        console: where progress and tables are shown; None shows nothing.
 
     Returns:
         What `results.json` holds.
@@ -35,35 +35,39 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None, ve
     from mtl.callbacks import TaskBoard
 
     console = console or Console(quiet=True)
-    folder = Path(output or recipe.output)
-    folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with console.status("Reading the data and building the model"):
         run = recipe.build()
     seconds = {"build": time.perf_counter() - start}
-    write(folder / "recipe.yaml", recipe.as_yaml())
     show_mixture(run, console)
-    console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
+    # Before the training: a baseline that does not fit its task is found now, not at the end.
+    split, limit = recipe.reporting["split"], recipe.reporting["limit"]
+    baselines: dict[str, Any] = {}
+    for task, names in recipe.baselines.items():
+        with console.status(f"Training the baselines of '{task}': {', '.join(names)}"):
+            baselines[task] = compare(run.tasks[task], names, split, limit, recipe.seed)
+    seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
 
-    start = time.perf_counter()
-    callbacks = [*recipe.build_callbacks(run.model, run.validation is not None), TaskBoard(folder / "logs")]
-    history = run.model.fit(
-        run.train, validation_data=run.validation, epochs=recipe.epochs, callbacks=callbacks, verbose=verbose
-    ).history
+    folder = Path(output or recipe.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "recipe.yaml", recipe.as_yaml())
+    console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
+    start, validation = time.perf_counter(), run.validation
+    callbacks = [
+        *recipe.build_callbacks(run.model, validation is not None),
+        TaskBoard(folder / "logs"),
+        EpochProgress(
+            console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
+        ),
+    ]
+    fitted = run.model.fit(run.train, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
     seconds["training"] = time.perf_counter() - start
     save(run.model, folder / "model.keras")
 
-    split, limit = recipe.reporting["split"], recipe.reporting["limit"]
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
         scores = score(run.model, run.tasks.values(), split, limit, recipe.seed, recipe.reporting["batch_size"])
     seconds["report"] = time.perf_counter() - start
-    baselines: dict[str, Any] = {}
-    for task, names in recipe.baselines.items():
-        with console.status(f"Training the baselines of '{task}': {', '.join(names)}"):
-            if names and task in scores:
-                baselines[task] = compare(run.tasks[task], names, split, limit, recipe.seed)
-    seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
     results = {
         "recipe": recipe.name,
         "versions": {"mtl": __version__, "keras": keras.__version__},
@@ -71,7 +75,7 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None, ve
         "parameters": run.model.count_params(),
         "labels": {name: list(labels) for name, task in run.tasks.items() if (labels := getattr(task.head, "labels", None))},
         "mixture": run.train.mixture.realised(),
-        "history": {name: [float(value) for value in values] for name, values in history.items()},
+        "history": {name: [float(value) for value in values] for name, values in fitted.history.items()},
         "split": split,
         "scores": scores,
         "baselines": baselines,
@@ -97,7 +101,7 @@ def score(
         seed: of the draw.
         batch_size: texts in a batch.
     """
-    from mtl.baselines import sample
+    from mtl.utils.draw import sample
 
     result = {}
     for task in tasks:
@@ -176,10 +180,8 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
     table.add_column("task")
     table.add_column("figure")
     table.add_column("model", justify="right", style="bold")
-    for column in ("best baseline", "others") if baselines else ():
+    for column in ("best baseline", "other baselines", "verdict") if baselines else ():
         table.add_column(column)
-    if baselines:
-        table.add_column("verdict")
     for task, scores in results["scores"].items():
         first = f"{task} ({scores['examples']:,})"
         for figure in main_figures(scores):
@@ -206,7 +208,7 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
             best = name
     rest = ", ".join(f"{name} {shown(other)}" for name, other in others.items() if name != best)
     won = better(figure, value, others[best])
-    verdict = "[green]beats the best baseline[/green]" if won else "[yellow]does not beat it yet[/yellow]"
+    verdict = "[green]better[/green]" if won else "[yellow]not yet better[/yellow]"
     return [f"{best} {shown(others[best])}", rest, verdict]
 
 

@@ -37,7 +37,7 @@ print(json.dumps({"keras": between - start, "mtl": end - between, "modules": sor
 
 @pytest.fixture(scope="module")
 def runs() -> list[dict]:
-    """From three new processes: seconds of `import keras` and then of `import mtl`, and the modules that only the second brought."""
+    """From three new processes: seconds of `import keras`, then of `import mtl`, and the modules that only the second brought."""
     command = [sys.executable, "-c", PROGRAM]
     outputs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
     return [json.loads(output.splitlines()[-1]) for output in outputs]

@@ -24,9 +24,10 @@ FLOORS = (
     {"model"},
     {"baselines", "callbacks", "export", "transfer"},
     {"mtl"},
-    {"figures", "recipe_file"},
-    {"catalogue", "training_run"},
-    {"recipe"},
+    {"figures", "inspection", "recipe_file"},
+    {"catalogue", "progress"},
+    {"training_run"},
+    {"inspection_tables", "recipe"},
     {"cli"},
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -25,6 +25,10 @@ class Balancer:
         """
         raise NotImplementedError
 
+    def current_weights(self) -> dict[str, float]:
+        """Task -> what its loss counts now, where every task is active; empty for a balancer that has no such weights."""
+        return {}
+
     def subset(self, tasks: Sequence[str]) -> "Balancer":
         """A new balancer of the same kind for some of the tasks."""
         return type(self).from_config(self.get_config())

@@ -49,6 +49,7 @@ class Static(Balancer):
         for task in self.weights:
             if task not in tasks:
                 raise unknown_name("task in the balancer's weights", task, tasks)
+        self._tasks = tuple(tasks)
         self._values = [self.weights.get(task, 1.0) for task in tasks]
 
     def combine(self, losses: Any, active: Any) -> Any:
@@ -57,6 +58,10 @@ class Static(Balancer):
         if self.reduction == "sum":
             return total
         return ops.divide_no_nan(total, ops.sum(weights))
+
+    def current_weights(self) -> dict[str, float]:
+        total = (sum(self._values) or 1.0) if self.reduction == "mean" else 1.0
+        return {task: value / total for task, value in zip(self._tasks, self._values, strict=True)}
 
     def subset(self, tasks: Sequence[str]) -> "Static":
         return Static({task: weight for task, weight in self.weights.items() if task in tasks}, self.reduction)

@@ -1,6 +1,5 @@
 """Baselines beside a model: trained on the same split, scored on the same examples by the head's own report."""
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -13,8 +12,9 @@ from mtl.data.example import Example
 from mtl.heads.head import Head
 from mtl.task import Task
 from mtl.utils import unknown_name
+from mtl.utils.draw import sample
 
-__all__ = ["BASELINES", "Baseline", "compare", "sample"]
+__all__ = ["BASELINES", "Baseline", "compare"]
 
 #: Labelled training examples, test examples, the task's head -> predictions in the form of `head.decode`.
 Baseline = Callable[[Sequence[tuple[Example, Any]], Sequence[Example], Head], list[dict[str, Any]]]
@@ -31,10 +31,10 @@ def compare(
     """Trains baselines on a task's training split and scores them as the task's head scores a model.
 
     Args:
-        task: a task with a source.
+        task: a task with a source; its head learns its labels, where it does not know them yet.
         names: which of `BASELINES`.
         split: the split to score on.
-        limit: score on so many of its examples, as `sample` draws them; None for all.
+        limit: score on so many of its examples, as `MultiTaskModel.report` draws them; None for all.
         seed: of the draw.
 
     Returns:
@@ -56,8 +56,9 @@ def compare(
         if name not in BASELINES:
             raise unknown_name("baseline", name, BASELINES)
         chosen[name] = BASELINES[name]
+    task.prepare()
     train = list(task.labelled("train"))
-    test = sample(list(task.labelled(split)), limit, seed)
+    test = sample(task.labelled(split), limit, seed)
     for part, pairs in (("train", train), (split, test)):
         if not pairs:
             raise ValueError(
@@ -71,16 +72,3 @@ def compare(
         seconds = time.perf_counter() - start
         results[name] = {"metrics": task.head.report(gold, predicted, examples), "seconds": seconds}
     return results
-
-
-def sample(items: Sequence[Any], limit: int | None, seed: int = 0) -> list[Any]:
-    """At most so many items, drawn without replacement and left in their order.
-
-    Example:
-
-    >>> len(sample("abcdef", 3)), sample("ab", 3)
-    (3, ['a', 'b'])
-    """
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]

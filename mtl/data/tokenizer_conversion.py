@@ -111,7 +111,9 @@ _CJK = (
     r"\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}"
 )
 #: What case folding drops and what is no control character, such as emoji's variation selectors.
-_IGNORED = r"[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]"
+_IGNORED = (
+    r"[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]"
+)
 
 
 def _word_piece(source: Any) -> Any:
@@ -153,6 +155,7 @@ def _sentence_piece(source: Any) -> tuple[Any, str]:
     proto = sentencepiece_model_pb2.ModelProto.FromString(source.proto)
     spec, rules = proto.trainer_spec, proto.normalizer_spec
     scores = {piece.piece: piece.score for piece in proto.pieces}
+    normal = {piece.piece: piece.score for piece in proto.pieces if piece.type == piece.NORMAL}
     unknown = next(piece.piece for piece in proto.pieces if piece.type == piece.UNKNOWN)
     vocabulary = source.get_vocabulary()
     fallback = spec.byte_fallback
@@ -161,12 +164,14 @@ def _sentence_piece(source: Any) -> tuple[Any, str]:
         tokenizer = Tokenizer(models.Unigram(pieces, vocabulary.index(unknown), fallback))
     elif spec.model_type == spec.BPE:
         ids = {token: i for i, token in enumerate(vocabulary)}
-        merges = _merges({token: score for token, score in scores.items() if token in ids})
+        merges = _merges(normal)
         tokenizer = Tokenizer(models.BPE(ids, merges, unk_token=unknown, fuse_unk=True, byte_fallback=fallback))
     else:
         kind = spec.ModelType.Name(spec.model_type)
         raise ValueError(f"Expected a SentencePiece model of kind UNIGRAM or BPE; got {kind}. Learn one of these kinds.")
-    steps: list[Any] = [normalizers.Precompiled(rules.precompiled_charsmap)] if rules.precompiled_charsmap else []
+    # `Precompiled` forgets marks that follow a letter, where SentencePiece composes both: NFKC composes them before.
+    steps: list[Any] = [normalizers.NFKC()] if "nfkc" in rules.name else []
+    steps += [normalizers.Precompiled(rules.precompiled_charsmap)] if rules.precompiled_charsmap else []
     if rules.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if steps:

@@ -64,7 +64,9 @@ def _normalizer(normalize: str | None, *others: Any) -> Any:
     return normalizers.Sequence(steps) if len(steps) > 1 else steps[0] if steps else None
 
 
-def _learn_level(pieces: list[Any], texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None):
+def _learn_level(
+    pieces: list[Any], texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None
+) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel({}, unk_token="[UNK]"))
@@ -79,21 +81,21 @@ def _learn_level(pieces: list[Any], texts: Iterator[str], *, size: int | None, m
     return tokenizer
 
 
-def _learn_word(texts: Iterator[str], **options: Any):
+def _learn_word(texts: Iterator[str], **options: Any) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
     pieces = [pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)]
     return _learn_level(pieces, texts, **options)
 
 
-def _learn_character(texts: Iterator[str], **options: Any):
+def _learn_character(texts: Iterator[str], **options: Any) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
     pieces = [pre_tokenizers.Split(Regex(f"{_SPACE}+"), "removed"), pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")]
     return _learn_level(pieces, texts, **options)
 
 
-def _learn_wordpiece(texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None):
+def _learn_wordpiece(texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
@@ -109,8 +111,8 @@ def _learn_wordpiece(texts: Iterator[str], *, size: int | None, min_count: int, 
     trainer = trainers.WordPieceTrainer(
         vocab_size=size or 30_000, min_frequency=min_count, special_tokens=[*SPECIAL_TOKENS, *inner], show_progress=False
     )
-    words = chain.from_iterable(repeat(word, count) for word, count in sorted(counts.items()))
-    tokenizer.train_from_iterator(words, trainer)
+    repeated = chain.from_iterable(repeat(word, count) for word, count in sorted(counts.items()))
+    tokenizer.train_from_iterator(repeated, trainer)
     return _without_added(tokenizer, inner)
 
 
@@ -124,7 +126,7 @@ def _without_added(tokenizer: Any, tokens: list[str]) -> Any:
     return Tokenizer.from_str(json.dumps(definition))
 
 
-def _learn_bpe(texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None):
+def _learn_bpe(texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

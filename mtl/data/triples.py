@@ -89,8 +89,10 @@ def _folders(path: PathLike | Mapping[str, PathLike]) -> dict[str, Path]:
 def _parse(folder: Path, encoding: str) -> Iterator[Row]:
     paths = [folder / file for file in FILES]
     for number, lines in enumerate(zip_longest(*(read_lines(path, encoding) for path in paths)), 1):
+        if not any(line and line.strip() for line in lines):
+            continue
         if None in lines:
-            longer = next(file for file, line in zip(FILES, lines, strict=True) if line is not None)
+            longer = next(file for file, line in zip(FILES, lines, strict=True) if line)
             yield Malformed(
                 f"{paths[lines.index(None)]}, line {number}: expected a line, since {longer} has one, got the file's end",
                 f"give {', '.join(FILES)} the same number of lines",
@@ -104,8 +106,7 @@ def _parse(folder: Path, encoding: str) -> Iterator[Row]:
         words, tags = [word for word in words if word], [tag for tag in tags if tag]
         intent = lines[2].strip()
         if not words:
-            if tags or intent:
-                yield Malformed(f"{paths[0]}, line {number}: expected words, got an empty line")
+            yield Malformed(f"{paths[0]}, line {number}: expected words, got an empty line")
         elif tags and len(tags) != len(words):
             yield Malformed(f"{paths[1]}, line {number}: expected {len(words)} tags, one a word, got {len(tags)}")
         else:

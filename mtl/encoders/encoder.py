@@ -53,8 +53,8 @@ class Encoder(keras.Model):
         length = max(tensor.shape[1] or 0 for tensor in keras.tree.flatten(inputs))
         if self.max_length and length > self.max_length:
             raise ValueError(
-                f"{type(self).__name__} expects at most max_length={self.max_length} tokens; got {length}: cut the texts, or make "
-                "an encoder with a larger max_length."
+                f"{type(self).__name__} expects at most max_length={self.max_length} tokens; got {length}: "
+                "cut the texts, or make an encoder with a larger max_length."
             )
         return super().call(inputs, training=training, mask=mask)
 
@@ -106,7 +106,7 @@ def resolve_vocabulary(encoder: str, tokenizer: Any, vocabulary_size: int | None
     """
     if tokenizer is None:
         if not vocabulary_size or vocabulary_size < 1:
-            raise ValueError(f"{encoder} expects a tokenizer or a vocabulary_size above 0; got vocabulary_size={vocabulary_size}.")
+            raise ValueError(f"{encoder} expects a tokenizer, or a vocabulary_size above 0; got {vocabulary_size}.")
         return vocabulary_size, 0
     if vocabulary_size not in (None, tokenizer.vocabulary_size):
         raise ValueError(

@@ -53,7 +53,7 @@ class Pretrained(Encoder):
             none: the encoder then takes integers only.
         activation: Hugging Face's name of the feed-forward networks' activation; None for the preset's own.
         epsilon: epsilon of the layer norms; None for the preset's own.
-        pad_id: the id of padding; None for the tokenizer's, or 0 without one.
+        pad_id: the id of padding; None for the tokenizer's, or else the folder's, or else 0.
         dtype: the type or policy of the layers; None for Keras's global policy. A backbone keeps its own.
 
     Raises:
@@ -107,7 +107,7 @@ class Pretrained(Encoder):
         # Functional model: the backbone's own graph, without what lies above the last layer.
         sequence = backbone.output["sequence_output"] if isinstance(backbone.output, Mapping) else backbone.output
         if pad_id is None:
-            pad_id = (tokenizer.pad_id if tokenizer else None) or 0
+            pad_id = (own.get("pad_id") if tokenizer is None else tokenizer.pad_id) or 0
         super().__init__(
             inputs,
             sequence,
@@ -161,7 +161,8 @@ class Pretrained(Encoder):
 
 
 def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
-    """The backbone of a preset, and what its folder says of its activation and epsilon."""
+    """The backbone of a preset, and what a Hugging Face folder says besides: its activation, epsilon and id of padding."""
+    import safetensors
     from keras_hub.models import Backbone
 
     folder = Path(preset).expanduser()
@@ -180,17 +181,17 @@ def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     if not any((folder / name).is_file() for name in names):
         old = " (pytorch_model.bin is not read: save it as safetensors)" if (folder / "pytorch_model.bin").is_file() else ""
         raise FileNotFoundError(f"Expected weights in the folder '{folder}'; it has no {names[0]}{old}.")
-    own = {}
+    own = {"pad_id": config.get("pad_token_id")}
     if kind in BERT_LIKE:
-        own = {"activation": config.get("hidden_act", config.get("activation")), "epsilon": config.get("layer_norm_eps")}
+        own |= {"activation": config.get("hidden_act", config.get("activation")), "epsilon": config.get("layer_norm_eps")}
         options["dropout"] = config.get("hidden_dropout_prob", config.get("dropout", 0.1))
         if kind == "bert":
             options["num_segments"] = config.get("type_vocab_size", 2)
     try:
         backbone = Backbone.from_preset(str(folder), **options)
-    except ValueError as error:
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"KerasHub cannot read the model in '{folder}' (model_type '{kind}'): {error}") from error
-    if kind in ("roberta", "xlm-roberta"):
+    if kind == "roberta":
         _add_segment(backbone, folder)
     return backbone, own
 
@@ -244,14 +245,16 @@ def _mend(backbone: Any, activation: str | None, epsilon: float | None) -> None:
     """Sets the activation and the epsilon of the layers, which KerasHub's constructors fix."""
     from keras_hub.layers import TransformerEncoder
 
-    if activation is not None and activation not in ACTIVATIONS:
-        raise unknown_name("activation", activation, ACTIVATIONS)
     layers = backbone._flatten_layers(include_self=False)
-    blocks = [layer for layer in layers if isinstance(layer, TransformerEncoder)]
-    norms = [layer for layer in layers if isinstance(layer, keras.layers.LayerNormalization)]
-    if activation is not None and not blocks:
-        raise ValueError(f"The activation of {type(backbone).__name__} cannot be chosen; leave `activation` out.")
-    for block in blocks if activation is not None else ():
-        block._feedforward_intermediate_dense.activation = ACTIVATIONS[activation]
-    for norm in norms if epsilon is not None else ():
-        norm.epsilon = epsilon
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
+        blocks = [layer for layer in layers if isinstance(layer, TransformerEncoder)]
+        if not blocks:
+            raise ValueError(f"The activation of {type(backbone).__name__} cannot be chosen; leave `activation` out.")
+        for block in blocks:
+            block._feedforward_intermediate_dense.activation = ACTIVATIONS[activation]
+    if epsilon is not None:
+        for layer in layers:
+            if isinstance(layer, keras.layers.LayerNormalization):
+                layer.epsilon = epsilon

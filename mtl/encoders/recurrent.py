@@ -84,9 +84,8 @@ class Recurrent(Encoder):
             raise unknown_name("cell", cell, CELLS)
         if layers < 1:
             raise ValueError(f"Recurrent expects at least 1 layer; got {layers}.")
-        vectors, found = _vectors(embedding_matrix, tokenizer, vocabulary_size)
-        if vectors is not None:
-            embedding = vectors.shape[1]
+        vectors, found = _vectors(embedding_matrix, tokenizer, vocabulary_size) if embedding_matrix is not None else (None, None)
+        embedding = embedding if vectors is None else vectors.shape[1]
 
         # Layers.
         limit = (3 / embedding) ** 0.5
@@ -94,7 +93,7 @@ class Recurrent(Encoder):
         token_embedding = keras.layers.Embedding(vocabulary_size, embedding, uniform, dtype=dtype, name="token_embedding")
         token_embedding.build(None)
         if vectors is not None:
-            token_embedding.embeddings.assign(ops.where(found[:, None], vectors, token_embedding.embeddings))
+            token_embedding.embeddings.assign(ops.where(ops.expand_dims(found, 1), vectors, token_embedding.embeddings))
         token_embedding.trainable = train_embedding
         bigram_embedding = BigramEmbedding(bigrams, embedding, dtype=dtype, name="bigram_embedding") if bigrams else None
         reverse = Reverse(dtype=dtype, name="reverse")
@@ -125,7 +124,7 @@ class Recurrent(Encoder):
         # Config.
         #: The share of the vocabulary that `embedding_matrix` has vectors for; None without one, and after loading.
         self.embedding_coverage = None if found is None else float(found.mean())
-        self.sizes = {
+        self.sizes: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "cell": cell,
             "bidirectional": bidirectional,
@@ -203,10 +202,8 @@ class BigramEmbedding(keras.layers.Layer):
         return {**super().get_config(), "buckets": self.buckets, "width": self.width}
 
 
-def _vectors(matrix: Any, tokenizer: Any, vocabulary_size: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _vectors(matrix: Any, tokenizer: Any, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Word vectors `[V, D]`, and which of them are known `[V]`."""
-    if matrix is None:
-        return None, None
     if isinstance(matrix, str | Path):
         if tokenizer is None:
             raise ValueError(f"Recurrent needs a tokenizer to read embedding_matrix from '{matrix}'; got none.")

@@ -120,7 +120,7 @@ class Transformer(Encoder):
         )
 
         # Config.
-        self.sizes = {
+        self.sizes: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "width": width,
             "layers": layers,

@@ -55,7 +55,8 @@ def load_word_vectors(path: str | Path, vocabulary: Sequence[str]) -> tuple[np.n
                 try:
                     vectors[word] = np.array(numbers, np.float32)
                 except ValueError as error:
-                    raise ValueError(f"{path}:{number}: expected a word and {width} numbers; got '{line.strip():.60}'.") from error
+                    got = line.strip()[:60]
+                    raise ValueError(f"{path}:{number}: expected a word and {width} numbers; got '{got}'.") from error
     if not width:
         raise ValueError(f"Expected a word2vec or GloVe text file at '{path}'; it holds no vectors.")
     rows = [vectors.get(token, vectors.get(token.lower())) for token in vocabulary]

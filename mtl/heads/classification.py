@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
@@ -182,6 +183,11 @@ class Classification(Head):
 
     def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
         return ops.softmax(ops.cast(outputs, "float32"), axis=-1)
+
+    def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
+        """The likeliest `label [B]` (a string), its probability as `score [B]`, and all labels' as `scores [B, C]`."""
+        label = tf.gather(self._known().texts, tf.argmax(prediction, axis=-1))
+        return {"label": label, "score": tf.reduce_max(prediction, axis=-1), "scores": prediction}
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         outputs = labelled(weight, outputs)

@@ -38,7 +38,8 @@ class Head(keras.layers.Layer):
 
     On the host, once an example: `learn` (labels of the training split), `encode` (label -> target), `decode`
     (prediction -> what a person reads), `report` (metrics of a whole corpus).
-    In the graph, once a batch: `call` (features -> outputs), `loss`, `activate` (outputs -> prediction), and the metrics.
+    In the graph, once a batch: `call` (features -> outputs), `loss`, `activate` (outputs -> prediction), `serve` (prediction ->
+    strings and numbers, in exported models), and the metrics.
 
     `features` is a dict: `sequence [B, S, H]`, `pooled [B, H]`, `padding_mask [B, S]`, `token_ids [B, S]`.
     """
@@ -105,6 +106,20 @@ class Head(keras.layers.Layer):
     def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
         """The prediction that `predict` gives, such as probabilities; differentiable use is not intended."""
         return outputs
+
+    def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
+        """`decode` in the graph, for a whole batch, as exported models give it.
+
+        Args:
+            prediction: what `activate` gave.
+            tokens: int32 tensors: each token's `starts`, `ends` (characters, -1 for special tokens and padding) and `segment_ids`,
+                `[B, S]`; each word's `word_starts`, `word_ends` (-1 beyond a text's words) and `first_tokens` (-1 for a word that
+                was cut off), `[B, W]`.
+
+        Returns:
+            Name -> dense tensor whose first axis is the batch.
+        """
+        raise NotImplementedError
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         """Loss summed over the batch, and the sum of weights to divide it by.

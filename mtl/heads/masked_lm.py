@@ -18,19 +18,20 @@ from mtl.metrics.token_accuracy import TokenAccuracy
 
 __all__ = ["MaskedLM"]
 
-_UNATTACHED = "Head '{}' shares its encoder's token embeddings and tokenizer: call attach(encoder), or make the model, before it is used."
+_UNATTACHED = "Head '{}' shares its encoder's embeddings and tokenizer: call attach(encoder), or make the model, before its use."
 
 
 @keras.saving.register_keras_serializable("mtl")
 class MaskedLM(Head):
     """Masked language modelling: tokens are hidden, and predicted from what is left. It needs no labels.
 
-    `logits = E LayerNorm(gelu(W h + a)) + b`, where `E` are the encoder's token embeddings; they are computed at the hidden tokens
-    only. Tokens are chosen anew for each batch.
+    `logits = E LayerNorm(gelu(W h + a)) + b`, where `E` are the encoder's token embeddings; they are computed at the hidden
+    tokens only. Tokens are chosen anew for each batch.
 
     Args:
         rate: the share of the tokens that is predicted; special tokens never are.
-        whole_words: whether all tokens of a word are hidden together; words are those of the example, or else those its text splits into.
+        whole_words: whether all tokens of a word are hidden together; words are those of the example, or else those its text
+            splits into.
         keep: the share of the chosen tokens that stays visible.
         random: the share of the chosen tokens that a random token takes the place of; all others become the mask token.
         embedding_shape: the shape of the encoder's token embeddings, `(V, E)`; None to take it from the encoder.
@@ -47,9 +48,9 @@ class MaskedLM(Head):
     0.2
 
     Reference:
-        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019; whole words: its authors' code, and Cui et
-        al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word too long for what is left of
-        the row's share is taken where most of it fits.
+        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019; whole words: its authors' code, and
+        Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word too long for what is
+        left of the row's share is taken where most of it fits.
     """
 
     predicts = False
@@ -131,7 +132,7 @@ class MaskedLM(Head):
         return self.norm(self.dense(features["sequence"]))
 
     def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
-        return (*features_shape["sequence"][:-1], self.embedding_shape[-1])
+        return (*features_shape["sequence"][:-1], self.dense.units)
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         places = _places(weight)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
@@ -180,6 +181,10 @@ class MultiLabel(Head):
 
     def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
         return ops.sigmoid(ops.cast(outputs, "float32"))
+
+    def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
+        """Which `labels` are predicted, 1 or 0, int32 `[B, C]`, and the labels' probabilities as `scores [B, C]`."""
+        return {"labels": tf.cast(prediction >= self.threshold, tf.int32), "scores": prediction}
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         rows = binary_cross_entropy(

@@ -168,6 +168,10 @@ class Regression(Head):
         values = ops.cast(outputs, "float32") * scale + mean
         return values if self.range is None else ops.clip(values, *self.range)
 
+    def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
+        """The `value [B]`."""
+        return {"value": prediction}
+
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         mean, scale = self._known()
         target = ops.reshape(ops.cast(labelled(weight, target), "float32"), (-1,))

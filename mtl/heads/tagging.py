@@ -5,11 +5,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
+from mtl.data.graph_spans import span_edges
 from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, spans_of_tags, split_tag
 from mtl.heads.head import Head, Target
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
@@ -28,17 +30,17 @@ __all__ = ["Tagging"]
 class Tagging(Head):
     """One tag for each word or token of a text: named entities, slots, parts of speech, word segmentation.
 
-    A label is a list of tags, one a word (one a character, where the example has no words), or a list of `(start, end, type)` spans
-    of characters. With a scheme, tags of BIO, IOB1 and BIOES are all taken, and turned into the scheme's.
+    A label is a list of tags, one a word (one a character, where the example has no words), or a list of `(start, end, type)`
+    spans of characters. With a scheme, tags of BIO, IOB1 and BIOES are all taken, and turned into the scheme's.
 
-    With a scheme or a CRF the prediction is the best sequence of tags (Viterbi), found among those that the scheme allows; the loss
-    does not know the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides it is that
-    of the tagged tokens, so that it compares with the loss of independent tags.
+    With a scheme or a CRF the prediction is the best sequence of tags (Viterbi), found among those that the scheme allows; the
+    loss does not know the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides
+    it is that of the tagged tokens, so that it compares with the loss of independent tags.
 
     Args:
         labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags of the
-            types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means `level="token"`
-            and no scheme.
+            types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means
+            `level="token"` and no scheme.
         level: `"word"`: a word's tag sits on its first token, and its other tokens have none; `"token"`: every token of the first
             text that is not special has a tag.
         scheme: `"BIO"`, `"BIOES"`, or None for tags that spell no spans.
@@ -51,10 +53,10 @@ class Tagging(Head):
         unknown: `"raise"` for an error where a tag is not among the labels, `"ignore"` to leave its token out.
 
     Returns:
-        Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` gives a dict of the best tags' ids, `tags` int32 `[B, S]`,
-        and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or without scheme and CRF the probabilities `[B, S, C]`.
-        `decode` gives `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with a scheme `spans`; words that were
-        cut off have the tag `O`.
+        Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` gives a dict of the best tags' ids, `tags` int32
+        `[B, S]`, and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or without scheme and CRF the
+        probabilities `[B, S, C]`. `decode` gives `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with a
+        scheme `spans`; words that were cut off have the tag `O`.
 
     Raises:
         ValueError: a tag that is not known or not of the scheme, a label that does not fit the text, or a bad argument.
@@ -70,8 +72,8 @@ class Tagging(Head):
     ((2, 5, 3), (2, 5), 2.0)
 
     Reference:
-        Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001; Lample et al., "Neural Architectures for Named Entity
-        Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
+        Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001; Lample et al., "Neural Architectures for Named
+        Entity Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class Tagging(Head):
         if self.scheme is not None:
             for tag in labels.texts:
                 if split_tag(tag)[0] not in "O" + SCHEMES[self.scheme]:
-                    raise ValueError(f"Expected tags of {self.scheme}, got the label '{tag}'; pass scheme='BIOES' or scheme=None.")
+                    raise ValueError(f"Expected labels of {self.scheme}, got '{tag}'; pass scheme='BIOES' or scheme=None.")
             rules = allowed_transitions(labels.texts)
         else:
             size = len(labels)
@@ -275,6 +277,31 @@ class Tagging(Head):
         probability = ops.take_along_axis(probabilities, tags[..., None], axis=-1)[..., 0]
         return {"tags": tags, "probability": ops.where(mask, probability, 0.0)}
 
+    def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
+        """Each word's or token's `tags` (strings), `score`, `starts` and `ends` (characters), `[B, N]`, and with a scheme each
+        span's `span_types`, `span_starts` and `span_ends`, `[B, M]`; beyond a row's end "", 0 and -1."""
+        if isinstance(prediction, Mapping):
+            ids, score = prediction["tags"], prediction["probability"]
+        else:
+            ids, score = tf.argmax(prediction, -1, tf.int32), tf.reduce_max(prediction, -1)
+        if self.level == "word":
+            positions, starts, ends = (tokens[name] for name in ("first_tokens", "word_starts", "word_ends"))
+        else:
+            starts, ends = tokens["starts"], tokens["ends"]
+            positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
+            own = (starts >= 0) & (tokens["segment_ids"] == 0)
+            positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, ends))
+        labels, there, index = [*self._known().texts, "O", ""], positions >= 0, tf.maximum(positions, 0)
+        ids = tf.where(there, tf.gather(ids, index, batch_dims=1), tf.where(starts >= 0, len(labels) - 2, len(labels) - 1))
+        score = tf.where(there, tf.gather(score, index, batch_dims=1), 0.0)
+        result = {"tags": tf.gather(labels, ids), "score": score, "starts": starts, "ends": ends}
+        if self.scheme is not None:
+            first, last = span_edges(ids, [label or "O" for label in labels])
+            types = tf.gather([split_tag(label or "O")[1] for label in labels], ids)
+            for name, values, edges, filler in (("types", types, first, ""), ("starts", starts, first, -1), ("ends", ends, last, -1)):
+                result[f"span_{name}"] = tf.ragged.boolean_mask(values, edges).to_tensor(filler)
+        return result
+
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         weight = ops.cast(weight, "float32")
         outputs, target = labelled(weight, outputs), labelled(weight, target)
@@ -284,8 +311,8 @@ class Tagging(Head):
             likelihood = crf_log_likelihood(outputs, target, own > 0, *self._scores())
             tokens = ops.sum(ops.cast(own > 0, "float32"), axis=1)
             return -ops.sum(likelihood * ops.sum(own, axis=1) / tokens), ops.sum(weight)
-        losses = cross_entropy(target, outputs, label_smoothing=self.label_smoothing, class_weights=self._weights, focal=self.focal)
-        loss_sum = ops.sum(losses * weight)
+        options: dict[str, Any] = {"label_smoothing": self.label_smoothing, "class_weights": self._weights, "focal": self.focal}
+        loss_sum = ops.sum(cross_entropy(target, outputs, **options) * weight)
         if self._weights is not None:
             # What a token's smoothed target weighs.
             weights = np.asarray(self._weights, "float32")
@@ -294,7 +321,7 @@ class Tagging(Head):
         return loss_sum, ops.sum(weight)
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
-        """Its outputs are the scores `[B, S, C]`; in evaluation, where tags are predicted as a sequence, the best tags' ids `[B, S]`."""
+        """As for all heads; in evaluation, where tags are predicted as a sequence, its outputs are their ids, `[B, S]`."""
         outputs = self(features, training=training)
         losses = self.loss(target, outputs, weight, features)
         if self.structured and not training:

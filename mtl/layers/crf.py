@@ -37,7 +37,8 @@ def crf_log_likelihood(emissions: Any, tags: Any, mask: Any, transitions: Any, s
 
     >>> import numpy as np
     >>> zero = np.zeros([2], "float32")
-    >>> p = crf_log_likelihood(np.zeros([1, 3, 2], "float32"), np.array([[0, 1, 0]]), np.ones([1, 3]), np.zeros([2, 2]), zero, zero)
+    >>> scores, tags = np.zeros([1, 3, 2], "float32"), np.array([[0, 1, 0]])
+    >>> p = crf_log_likelihood(scores, tags, np.ones([1, 3]), np.zeros([2, 2]), zero, zero)
     >>> round(float(np.exp(p[0])), 4)
     0.125
 

@@ -97,7 +97,9 @@ class SpanF1(TaskMetric):
         return {**super().get_config(), "labels": self.labels}
 
 
-def span_scores(gold: Iterable[Sequence[tuple]], predicted: Iterable[Sequence[tuple]], per_type: bool = False) -> dict[str, float]:
+def span_scores(
+    gold: Iterable[Sequence[tuple]], predicted: Iterable[Sequence[tuple]], per_type: bool = False
+) -> dict[str, float]:
     """Micro precision, recall and F1 of a corpus's spans, on the host.
 
     Args:
@@ -117,7 +119,8 @@ def span_scores(gold: Iterable[Sequence[tuple]], predicted: Iterable[Sequence[tu
             for _, _, kind in spans:
                 counts.setdefault(kind, np.zeros(3))[column] += 1
     right, found, real = sum(counts.values(), np.zeros(3))
-    scores = {"span_f1": _ratio(2 * right, found + real), "span_precision": _ratio(right, found), "span_recall": _ratio(right, real)}
+    scores = {"span_f1": _ratio(2 * right, found + real)}
+    scores |= {"span_precision": _ratio(right, found), "span_recall": _ratio(right, real)}
     if per_type:
         scores.update({f"span_f1:{kind}": _ratio(2 * n[0], n[1] + n[2]) for kind, n in sorted(counts.items())})
     return scores

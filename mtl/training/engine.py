@@ -146,23 +146,31 @@ class Engine(keras.Model):
         if not present:
             raise ValueError(f"The batch has no targets for the tasks {list(self.task_names)}. Give them as a dict by task.")
         features = self.features_of(x, present, training)
-        sums, weights, statistics = [], [], {}
+        sums, weights, rows, statistics = [], [], [], {}
         for task in self.task_names:
             if task not in present:
                 sums.append(tf.constant(0.0))
                 weights.append(tf.constant(0.0))
+                rows.append(tf.constant(0.0))
                 continue
             head = self.head_of(task)
             weight = self._weight(head, sample_weight.get(task), features[task])
             loss_sum, weight_sum, outputs = head.score(y[task], weight, features[task], training=training)
             sums.append(tf.cast(loss_sum, tf.float32))
             weights.append(tf.cast(weight_sum, tf.float32))
+            labelled = weight > 0 if weight.shape.rank == 1 else tf.reduce_any(weight > 0, axis=1)
+            rows.append(tf.reduce_sum(tf.cast(labelled, tf.float32)))
             statistics[task] = {
                 name: metric.statistics(y[task], outputs, weight, features[task])
                 for name, metric in self.task_metrics[task].items()
             }
-        loss_sums, weight_sums = tf.stack(sums), self._sum_over_replicas(tf.stack(weights))
-        statistics["loss"] = (tf.stop_gradient(loss_sums), weight_sums)
+        mask = features[present[0]]["padding_mask"]
+        sizes = [tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask)]
+        counts = tf.stack([*rows, *(tf.cast(size, tf.float32) for size in sizes)])
+        loss_sums, (weight_sums, counts) = tf.stack(sums), tf.split(
+            self._sum_over_replicas(tf.concat([tf.stack(weights), counts], 0)), [len(weights), len(weights) + 3]
+        )
+        statistics["loss"] = (tf.stop_gradient(loss_sums), weight_sums, counts)
         return tf.math.divide_no_nan(loss_sums, weight_sums), weight_sums > 0, statistics
 
     def _by_task(self, value: Any, what: str) -> dict[str, Any]:
@@ -195,8 +203,8 @@ class Engine(keras.Model):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
     def _record(self, statistics: dict[str, Any], loss: tf.Tensor) -> None:
-        loss_sums, weight_sums = statistics.pop("loss")
-        self.task_losses.accumulate(self._sum_over_replicas(loss_sums), weight_sums, self._sum_over_replicas(loss))
+        loss_sums, weight_sums, counts = statistics.pop("loss")
+        self.task_losses.accumulate(self._sum_over_replicas(loss_sums), weight_sums, self._sum_over_replicas(loss), counts)
         for task, by_name in statistics.items():
             for name, value in by_name.items():
                 self.task_metrics[task][name].accumulate(self._sum_over_replicas(value))

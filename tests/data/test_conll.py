@@ -1,0 +1,64 @@
+import pytest
+
+from mtl.data import conll
+from mtl.data.example import Example
+
+
+def read(path, content, *arguments, **options):
+    path = path / "data.txt"
+    path.write_text(content, "utf-8")
+    return list(conll(path, *arguments, **{"fractions": None, **options}).examples())
+
+
+NEWS = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\nrejects \t VBZ B-VP O \n\n\n-DOCSTART- -X- O O\nPeter NNP B-NP B-PER\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels"),
+    [
+        (None, [{"tags": ["B-ORG", "O"]}, {"tags": ["B-PER"]}]),
+        ({"pos": 1, "ner": -1}, [{"pos": ["NNP", "VBZ"], "ner": ["B-ORG", "O"]}, {"pos": ["NNP"], "ner": ["B-PER"]}]),
+        (("word", "pos", None, None), [{"pos": ["NNP", "VBZ"]}, {"pos": ["NNP"]}]),
+        ({}, [{}, {}]),
+    ],
+)
+def test_columns(tmp_path, columns, labels):
+    assert read(tmp_path, NEWS, columns) == [
+        Example("EU rejects", None, ((0, 2), (3, 10)), labels[0]),
+        Example("Peter", None, ((0, 5),), labels[1]),
+    ]
+
+
+def test_the_column_of_words(tmp_path):
+    (example,) = read(tmp_path, "1\tB\tin Rome\n", word=2, columns={"tag": 1}, separator="\t")
+    assert example == Example("in Rome", None, ((0, 7),), {"tag": ["B"]})
+    for options in ({"word": -1}, {"word": 1, "columns": {"tag": 1}}):
+        with pytest.raises(ValueError, match="Expected a column of words apart from the columns of labels, got word="):
+            read(tmp_path, "a b\n", **options)
+
+
+def test_comments(tmp_path):
+    assert [example.text for example in read(tmp_path, "# O\na X\n")] == ["# a"]
+    assert [example.text for example in read(tmp_path, "# a comment\na X\n\n# only a comment\n", comments="# ")] == ["a"]
+
+
+def test_wide_spaces_are_words(tmp_path):
+    assert read(tmp_path, "\u3000 O\nx O\n")[0].words == ((0, 1), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "problem"),
+    [
+        ("a X\nb\n", {}, r"line 2: expected 2 columns or more \(words 0, labels {'tags': -1}\), got 1"),
+        ("a X\n\nb X Y\n", {}, "line 3: expected 2 columns as on line 1, got 3"),
+        ("a X\n", {"columns": {"ner": 3}}, r"line 1: expected 4 columns or more \(words 0, labels {'ner': 3}\), got 2"),
+        ("a\tX\n\tX\n", {"separator": "\t"}, "line 2: expected a word in column 0, got nothing"),
+    ],
+)
+def test_malformed_sentences(tmp_path, content, options, problem):
+    with pytest.raises(ValueError, match=f"data.txt, {problem}; "):
+        read(tmp_path, content, **options)
+
+
+def test_a_sentence_is_left_out_as_a_whole(tmp_path):
+    assert [e.text for e in read(tmp_path, "a X\n\nb X\nc\nd X\n\ne X\n", on_error="skip")] == ["a", "e"]

@@ -1,0 +1,86 @@
+import csv as standard
+import re
+
+import pytest
+
+from mtl.data import csv, tsv
+from mtl.data.example import Example
+
+
+def read(path, content, source=csv, **options):
+    path = path / "data.csv"
+    path.write_bytes(content.encode())
+    return list(source(path, **{"fractions": None, **options}).examples())
+
+
+def test_quotes(tmp_path):
+    content = 'text,label\r\n"a, b","say ""hi"""\r\n"two\nlines",x\r\n\r\nplain,\r\n'
+    assert read(tmp_path, content, label="label") == [
+        Example("a, b", None, None, {"label": 'say "hi"'}),
+        Example("two\nlines", None, None, {"label": "x"}),
+        Example("plain"),
+    ]
+
+
+def test_a_record_stands_where_its_first_line_is(tmp_path):
+    """Lines 2 to 4 are one record, line 5 is blank; the record on lines 6 and 7 has a column too many."""
+    with pytest.raises(ValueError, match=re.escape("data.csv, line 6: expected 2 columns, got 3; mend the record")):
+        read(tmp_path, 'text,label\n"a\n\nb",x\n\n"c\nd",y,z\n')
+
+
+def test_pairs_and_several_labels(tmp_path):
+    (example,) = read(tmp_path, "a,b,n,m\nx,y,1,2\n", text=("a", "b"), label={"score": "n", "mark": 3}, convert={"score": float})
+    assert example == Example("x", "y", None, {"score": 1.0, "mark": "2"})
+
+
+def test_without_header(tmp_path):
+    assert read(tmp_path, "x|1\n", text=0, label=1, header=False, delimiter="|") == [Example("x", None, None, {"1": "1"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("text,labels\n", {"label": "label"}, "Unknown column in .*data.csv, line 1: 'label'; did you mean 'labels'"),
+        ("text,text\n", {}, "line 1: expected one column 'text', got 2; name columns by number"),
+        ("a,b\n", {"text": 2}, "line 1: expected a column 2, got 2 columns; columns count from 0"),
+        ("a,b\n", {"text": -1}, "line 1: expected a column -1, got 2 columns; columns count from 0"),
+        ("a,b\n", {"header": False}, "line 1: expected column numbers where header=False, got 'text'; count columns from 0"),
+        ("", {}, "data.csv: expected a header, got an empty file"),
+    ],
+)
+def test_columns_that_do_not_exist(tmp_path, content, options, message):
+    for on_error in ("raise", "skip"):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, content, on_error=on_error, **options)
+
+
+@pytest.mark.parametrize("broken", ['"a" b', '"never closed'])
+def test_quotes_that_do_not_parse(tmp_path, broken):
+    with pytest.raises(ValueError, match=r"data.csv, line 3: expected a record with balanced quotes, got .*; double the quotes"):
+        read(tmp_path, f"text\nfine\n{broken}\n")
+    assert read(tmp_path, f"text\nfine\n{broken}\n", on_error="skip") == [Example("fine")]
+
+
+def test_a_quote_that_is_not_closed_does_not_read_the_whole_file(tmp_path):
+    content = 'text\n"never closed\n' + "a line\n" * 40_000
+    examples = read(tmp_path, content, on_error="skip")
+    limit = standard.field_size_limit()
+    # What is lost is one field of the longest length allowed, and the line that passes it.
+    assert (40_000 * 7 - limit) // 7 - 2 <= len(examples) <= (40_000 * 7 - limit) // 7 + 4
+
+
+def test_tsv_keeps_quotes(tmp_path):
+    assert read(tmp_path, 'text\tlabel\n"5" nails\t"\n', tsv, label="label") == [Example('"5" nails', None, None, {"label": '"'})]
+    assert read(tmp_path, 'text\n"a\tb"\n', tsv, quoting=standard.QUOTE_MINIMAL) == [Example("a\tb")]
+
+
+def test_segment(tmp_path):
+    (example,) = read(tmp_path, "text\nin Rome\n", segment=str.split)
+    assert example.words == ((0, 2), (3, 7))
+
+
+def test_a_function_among_the_options_leaves_no_fingerprint(tmp_path):
+    (tmp_path / "a.csv").write_text("text\n")
+    assert csv(tmp_path / "a.csv").fingerprint
+    assert csv(tmp_path / "a.csv", segment=str.split).fingerprint is None
+    assert csv(tmp_path / "a.csv", label="x", convert={"x": float}).fingerprint is None

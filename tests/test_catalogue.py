@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import keras
+import pytest
+
+import mtl
+from mtl.catalogue import KINDS, check, construct, names_of
+from mtl.recipe_file import Document
+
+
+def document(value: object, folder: Path = Path("/recipes")) -> Document:
+    return Document({"part": value}, {("part",): 1}, str(folder / "r.yaml"))
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"callback"}))
+def test_names_stand_for_public_objects_of_their_kind(kind: str) -> None:
+    names = names_of(kind)
+    assert names and KINDS[kind].base.rpartition(".")[2] not in names
+    for name, each in names.items():
+        assert not name.startswith("_") and callable(each)
+
+
+def test_what_is_no_source_is_none() -> None:
+    assert {"csv", "conll", "unique", "peoples_daily"} <= set(names_of("source"))
+    assert not {"mix", "Tokenizer", "Example", "Source", "split_of"} & set(names_of("source"))
+    assert names_of("optimizer")["AdamW"] is keras.optimizers.AdamW and "get" not in names_of("optimizer")
+
+
+def test_objects_within_objects() -> None:
+    value = {
+        "AdamW": {"learning_rate": {"ExponentialDecay": {"initial_learning_rate": 1.0, "decay_steps": 2, "decay_rate": 0.5}}}
+    }
+    described = document(value)
+    check(described, ("part",), "optimizer")
+    made = construct(described, ("part",), "optimizer")
+    # After two steps the rate has halved once.
+    assert float(made._learning_rate(2)) == pytest.approx(0.5)
+
+
+def test_a_word_is_not_always_an_object() -> None:
+    described = document({"Tagging": {"name": "unique"}})
+    check(described, ("part",), "head")
+    assert construct(described, ("part",), "head").name == "unique"
+
+
+@pytest.mark.parametrize(
+    ("path", "absolute"),
+    [
+        ("a.csv", "/recipes/a.csv"),
+        ("/data/a.csv", "/data/a.csv"),
+        (["a.csv", "b/*.csv"], ["/recipes/a.csv", "/recipes/b/*.csv"]),
+        ({"train": "a.csv", "test": ["b.csv"]}, {"train": "/recipes/a.csv", "test": ["/recipes/b.csv"]}),
+    ],
+)
+def test_paths_are_beside_the_recipe(path: object, absolute: object) -> None:
+    described = document({"csv": {"path": path}})
+    check(described, ("part",), "source")
+    assert described.data["part"]["csv"]["path"] == absolute
+
+
+def test_a_preset_is_a_path_only_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "bert").mkdir()
+    for preset, expected in (("bert", str(tmp_path / "bert")), ("bert_tiny_en_uncased", "bert_tiny_en_uncased")):
+        described = document({"Pretrained": {"preset": preset}}, tmp_path)
+        check(described, ("part",), "encoder")
+        assert described.data["part"]["Pretrained"]["preset"] == expected
+
+
+def test_tokenizer() -> None:
+    described = document({"Recurrent": {"tokenizer": {"learn": "word", "size": 9}, "units": 2, "embedding": 2}})
+    check(described, ("part",), "encoder")
+    seen: list[dict] = []
+
+    def tokenizer(value: dict) -> mtl.data.Tokenizer:
+        seen.append(value)
+        return mtl.data.Tokenizer.learn("word", ["a b"])
+
+    assert construct(described, ("part",), "encoder", tokenizer).tokenizer.vocabulary_size == 7  # Five special tokens, a and b.
+    assert seen == [{"learn": "word", "size": 9}]
+
+
+def test_errors_of_constructors_have_a_place() -> None:
+    described = document({"Soft": {"strength": -1}})
+    check(described, ("part",), "sharing")
+    with pytest.raises(ValueError, match="r.yaml, line 1: Soft expects a strength of at least 0; got -1"):
+        construct(described, ("part",), "sharing")

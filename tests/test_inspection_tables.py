@@ -1,0 +1,52 @@
+import io
+
+import pytest
+from rich.console import Console
+
+import mtl
+from mtl.inspection_tables import inspect_model, inspect_recipe
+from mtl.recipe import Recipe
+from mtl.recipe_file import Document
+
+ROWS = [("so good", 1.0, "up"), ("so good", 2.0, "down"), ("bad [b]", 3.5, "down"), ("a b c d", 0.5, "so[so]")]
+DATA = {split: [{"text": t, "price": p, "mood": m} for t, p, m in ROWS] for split in ("train", "test")}
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=160)
+
+
+def rows_of(console: Console) -> dict[str, list[str]]:
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    return {row[0]: row[1:] for row in reversed(cells)}  # Of rows of one name, the first.
+
+
+def test_recipe(console: Console) -> None:
+    recipe = {
+        "sources": {"all": {"records": {"data": DATA, "label": ["price", "mood"]}}},
+        "encoder": {"Recurrent": {"tokenizer": {"learn": "word"}, "embedding": 2, "units": 2, "max_length": 3}},
+        "tasks": {"price": {"source": "all", "head": "Regression"}, "mood": {"source": "all", "head": "Classification"}},
+        "data": {"cache_dir": None, "batch_size": 2},
+    }
+    inspect_recipe(Recipe(Document(recipe, {}, "r.yaml")), console, labels=2, rows=1)
+    rows = rows_of(console)
+    assert rows["least"] == ["0.5", "0.5"] and rows["greatest"] == ["3.5", "3.5"] and rows["mean"] == ["1.75", "1.75"]
+    assert rows["down"] == ["2", "2"] and rows["so[so]"] == ["1", "1"] and rows["and 1 more labels"] == ["", ""]
+    assert rows["repeated texts"] == ["1", "1"]
+    # Words and signs: so good, so good, bad [ b ], a b c d.
+    assert rows["tokens"] == ["12", "12"] and rows["cut at 3 tokens"] == ["50.00%", "50.00%"] and rows["longest"] == ["4", "4"]
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 texts carry different labels of 'mood'" in text and "3 texts stand in both 'train' and 'test'" in text
+    assert "Row 1:" in text and "Row 2:" not in text
+
+
+def test_model(console: Console) -> None:
+    encoder = mtl.encoders.Recurrent(vocabulary_size=10, embedding=2, units=3)
+    model = mtl.MultiTaskModel(encoder, [mtl.Task("many", mtl.heads.Classification(20))])
+    inspect_model(model, console)
+    rows = rows_of(console)
+    # 6 features to 20 classes, with biases.
+    assert rows["many"][:2] == ["Classification", "140"] and rows["many"][2].endswith("11 and 8 more")
+    assert rows["longest text"] == ["any"] and rows["sharing"] == ["Hard()"]

@@ -1,0 +1,260 @@
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+import mtl
+from mtl import MultiTaskModel, Task
+from mtl.data import Example, Tokenizer, mix, records
+from mtl.encoders import Recurrent
+from mtl.heads import Classification, MaskedLM, Regression, Tagging
+from mtl.sharing import Soft
+
+CITIES = ["Paris", "Rome", "Oslo", "Lima", "Bonn", "Graz"]
+
+
+def sentences(number=120, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(number):
+        city, good = CITIES[rng.integers(len(CITIES))], bool(rng.integers(2))
+        words = ["I", "like" if good else "hate", city, str(i)]
+        rows.append({"text": words, "mood": "up" if good else "down", "place": ["O", "O", "B-LOC", "O"], "size": len(city)})
+    return rows
+
+
+def make_tasks():
+    source = records(sentences(), label=["mood", "place", "size"])
+    return [
+        Task("mood", Classification(), source),
+        Task("place", Tagging(), source),
+        Task("size", Regression(), source),
+        Task("mlm", MaskedLM(), source),
+    ]
+
+
+def make_model(sharing=None):
+    keras.utils.set_random_seed(3)
+    tasks = make_tasks()
+    tokenizer = Tokenizer.learn("word", (example.text for example in tasks[0].sources[0].examples("train")))
+    model = MultiTaskModel(Recurrent(tokenizer, embedding=16, units=16, pooling="mean"), tasks, sharing)
+    model.compile(keras.optimizers.Adam(0.02))
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = make_model()
+    train = mix(model.tasks, model.encoder, batch_size=32, cache_dir=None)
+    validation = mix(model.tasks, model.encoder, "validation", cache_dir=None)
+    history = model.fit(train, validation_data=validation, epochs=8, verbose=0)
+    return model, history.history
+
+
+TEXTS = ["I like Oslo", "I hate Lima 3", "", "Bonn"]
+
+
+def test_it_learns_every_task(trained):
+    model, history = trained
+    assert history["val_mood_accuracy"][-1] == 1.0
+    assert history["val_place_span_f1"][-1] == 1.0
+    assert history["mlm_loss"][-1] < history["mlm_loss"][0]
+    report = model.report("test")
+    assert sorted(report) == ["mood", "place", "size"]
+    assert report["mood"]["accuracy"] == 1.0 and report["place"]["span_f1"] == 1.0 and report["size"]["pearson"] > 0.9
+    assert report["mood"]["examples"] == sum(1 for _ in model.tasks[0].labelled("test"))
+
+
+def test_predictions_on_texts(trained):
+    model, _ = trained
+    result = model.predict_text(TEXTS)
+    assert sorted(result) == ["mood", "place", "size"]
+    assert [each["label"] for each in result["mood"]][:2] == ["up", "down"]
+    assert [span["text"] for span in result["place"][0]["spans"]] == ["Oslo"]
+    assert result["size"][0]["value"] == pytest.approx(4, abs=0.5)
+    alone = [model.predict_text([text]) for text in TEXTS]
+    for i, each in enumerate(alone):
+        assert each["mood"][0]["probability"] == pytest.approx(result["mood"][i]["probability"], abs=1e-5)
+        assert each["place"][0]["tags"] == result["place"][i]["tags"]
+    assert model.predict_text("I like Oslo")["mood"][0]["label"] == "up"
+    assert model.predict_text([])["mood"] == []
+
+
+def test_words_given_are_kept(trained):
+    model, _ = trained
+    words = model.predict_text([["I", "like", "Oslo"]])["place"][0]
+    assert words["words"] == ["I", "like", "Oslo"] and words["tags"] == ["O", "O", "B-LOC"]
+    same = model.predict_examples([Example.from_words(["I", "like", "Oslo"])])["place"][0]
+    assert same == words
+
+
+def test_only_the_tasks_asked_for_do_work(trained):
+    model, _ = trained
+    calls = []
+    head = model.heads["place"]
+    activate = head.activate
+    head.activate = lambda *args: (calls.append(1), activate(*args))[1]
+    try:
+        model._functions._made.clear()
+        assert list(model.predict_text(TEXTS, tasks=["mood"])) == ["mood"]
+        assert not calls
+        model.predict_text(TEXTS, tasks=["mood", "place"])
+        assert calls
+    finally:
+        head.activate = activate
+        model._functions._made.clear()
+
+
+def test_several_threads_predict_what_one_does(trained):
+    model, _ = trained
+    model._functions._made.clear()
+    texts = [f"I {'like' if i % 2 else 'hate'} {CITIES[i % 6]}" for i in range(40)]
+    expected = model.predict_text(texts)
+    model._functions._made.clear()
+    results = {}
+    threads = [threading.Thread(target=lambda i=i: results.update({i: model.predict_text(texts)})) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results.values():
+        assert [each["label"] for each in result["mood"]] == [each["label"] for each in expected["mood"]]
+        assert [each["tags"] for each in result["place"]] == [each["tags"] for each in expected["place"]]
+    assert len(results) == 6
+
+
+def test_a_subset_predicts_the_same_and_is_its_own(trained):
+    model, _ = trained
+    part = model.subset(["place"])
+    assert part.task_names == ("place",) and part.count_params() < model.count_params()
+    assert part.predict_text(TEXTS)["place"] == model.predict_text(TEXTS, tasks=["place"])["place"]
+    before = model.predict_text(TEXTS)
+    part.compile("sgd")
+    part.fit(mix(part.tasks, part.encoder, batch_size=32, cache_dir=None), verbose=0)
+    assert model.predict_text(TEXTS) == before
+
+
+def test_a_task_can_be_added(trained):
+    model, _ = trained
+    rows = [{"text": " ".join(row["text"]), "long": "yes" if row["size"] > 4 else "no"} for row in sentences(30, 5)]
+    more = model.add_task(Task("long", Classification(), records(rows, label="long")))
+    before, after = model.predict_text(TEXTS), more.predict_text(TEXTS)
+    assert {name: after[name] for name in before} == before
+    assert len(after["long"]) == len(TEXTS)
+    with pytest.raises(ValueError, match="different names; got 'mood' twice"):
+        model.add_task(Task("mood", Classification(2)))
+
+
+def test_soft_sharing_keeps_its_encoders_through_subset_and_addition():
+    model = make_model(Soft(0.01))
+    model.fit(mix(model.tasks, model.encoder, batch_size=32, cache_dir=None), verbose=0)
+    before = model.predict_text(TEXTS)
+    assert model.subset(["size"]).predict_text(TEXTS)["size"] == before["size"]
+    assert model.subset(["mood", "place"]).predict_text(TEXTS)["place"] == before["place"]
+    more = model.add_task(Task("new", Classification(2)))
+    after = more.predict_text(TEXTS)
+    assert {name: after[name] for name in before} == before
+
+
+PREDICT = """
+import sys, json, keras, mtl
+model = keras.models.load_model(sys.argv[1])
+print(json.dumps([model.predict_text(json.loads(sys.argv[2])), int(model.optimizer.iterations), model.heads["mood"].labels]))
+"""
+
+
+@pytest.mark.parametrize("sharing", [None, Soft(0.01)], ids=["hard", "soft"])
+def test_a_fresh_process_loads_all_there_is(tmp_path, sharing):
+    import json
+
+    model = make_model(sharing)
+    train = mix(model.tasks, model.encoder, batch_size=32, cache_dir=None)
+    model.fit(train, verbose=0)
+    model.save(tmp_path / "model.keras")
+    command = [sys.executable, "-c", PREDICT, str(tmp_path / "model.keras"), json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    predicted, iterations, labels = json.loads(done.stdout.strip().splitlines()[-1])
+    assert labels == ["down", "up"] and iterations == len(train)
+    for task, rows in model.predict_text(TEXTS).items():
+        for mine, theirs in zip(rows, predicted[task], strict=True):
+            for key, value in mine.items():
+                if isinstance(value, float):
+                    assert theirs[key] == pytest.approx(value, abs=1e-6)
+                elif key in ("label", "tags", "words"):
+                    assert theirs[key] == value
+
+
+def test_training_goes_on_after_loading(tmp_path):
+    model = make_model()
+    model.fit(mix(model.tasks, model.encoder, batch_size=32, cache_dir=None), verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    for a, b in zip(model.optimizer.variables, copy.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    x = {"token_ids": np.full((4, 5), 7, "int32")}
+    y = {"mood": np.array([0, 1, 0, 1])}
+    drop = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    for each in (model, copy):
+        for layer in each._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        each.fit(x, y, verbose=0)
+    assert drop
+    for a, b in zip(model.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_plain_keras_way():
+    tasks = [Task("sentiment", Classification(2)), Task("topic", Classification(10))]
+    model = MultiTaskModel(Recurrent(vocabulary_size=40, bidirectional=False, embedding=8, units=8), tasks)
+    model.compile("adam")
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 40, (24, 7))
+    sentiment, topic = rng.integers(0, 2, 24), rng.integers(0, 10, 24)
+    sparse = model.fit({"token_ids": x}, {"sentiment": sentiment, "topic": topic}, epochs=2, verbose=0, validation_split=0.25)
+    assert {"loss", "sentiment_loss", "topic_accuracy", "val_topic_loss"} <= set(sparse.history)
+    one_hot = {"sentiment": np.eye(2)[sentiment], "topic": np.eye(10)[topic]}
+    logs = model.evaluate(x, one_hot, verbose=0, return_dict=True)
+    again = model.evaluate({"token_ids": x}, {"sentiment": sentiment, "topic": topic}, verbose=0, return_dict=True)
+    assert logs == pytest.approx(again, rel=1e-5)
+    predicted = model.predict(x, verbose=0)
+    assert predicted["topic"].shape == (24, 10)
+    np.testing.assert_allclose(predicted["topic"].sum(-1), 1, atol=1e-5)
+    with pytest.raises(ValueError, match="expects an encoder that has a tokenizer"):
+        model.predict_text(["hello"])
+
+
+def test_summary_and_plot(tmp_path, capsys):
+    model = make_model()
+    model.summary()
+    printed = capsys.readouterr().out
+    assert "mood_prediction" in printed and "recurrent" in printed
+    try:
+        keras.utils.plot_model(model, tmp_path / "model.png", show_shapes=True)
+    except ImportError as error:
+        pytest.skip(f"plot_model needs pydot and graphviz: {error}")
+    assert (tmp_path / "model.png").stat().st_size > 1000
+
+
+def test_bad_arguments():
+    encoder = Recurrent(vocabulary_size=10, embedding=4, units=4)
+    with pytest.raises(ValueError, match="at least one task"):
+        MultiTaskModel(encoder, [])
+    with pytest.raises(ValueError, match="different names; got 'a' twice"):
+        MultiTaskModel(encoder, [Task("a", Classification(2)), Task("a", Classification(3))])
+    model = make_model()
+    with pytest.raises(ValueError, match="Unknown task 'mod'; did you mean 'mood'"):
+        model.predict_text(["x"], tasks=["mod"])
+    with pytest.raises(ValueError, match="'mlm' serves training only"):
+        model.predict_text(["x"], tasks=["mlm"])
+    with pytest.raises(ValueError, match="At least one|at least one"):
+        model.predict_text(["x"], tasks=[])
+    with pytest.raises(ValueError, match="at least 1 text; got batch_size=0"):
+        model.predict_text(["x"], batch_size=0)
+
+
+def test_public_names():
+    assert mtl.MultiTaskModel is MultiTaskModel and mtl.Task is Task

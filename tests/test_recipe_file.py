@@ -1,0 +1,123 @@
+import pytest
+
+from mtl.recipe_file import Document, parse_yaml
+
+TEXT = """\
+a:
+  b: 1
+  c: [x, {d: 2}]
+encoder: Recurrent
+empty:
+"""
+
+
+def document(text: str = TEXT) -> Document:
+    return Document(*parse_yaml(text, "r.yaml"), "r.yaml")
+
+
+def test_lines_of_keys() -> None:
+    data, lines = parse_yaml(TEXT, "r.yaml")
+    assert data == {"a": {"b": 1, "c": ["x", {"d": 2}]}, "encoder": "Recurrent", "empty": None}
+    assert lines[("a", "b")] == 2 and lines[("a", "c", "1", "d")] == 3 and lines[("encoder",)] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001), ("2.5", 2.5), (".5", 0.5), ("-3", -3), ("0x10", 16), ("1_000", 1000), ("08", "08"), ("12:30", "12:30"),
+        ("no", "no"), ("on", "on"), ("true", True), ("null", None), ("~", None), ("", None), ("2020-01-02", "2020-01-02"),
+        ("'1'", "1"), ("[1, a]", [1, "a"]), ("1.", 1.0), ("+2", 2), ("1e5", 100000.0), ("v1.0", "v1.0"), ("null_", "null_"),
+    ],
+)  # fmt: skip
+def test_scalars(text: str, value: object) -> None:
+    found = parse_yaml(text, "x")[0]
+    assert found == value and type(found) is type(value)
+
+
+def test_anchors_and_merged_keys() -> None:
+    data, _ = parse_yaml("base: &base {x: 1, y: 2}\nmine: {<<: *base, y: 3}\nloop: &l [*l]", "x")
+    assert data["mine"] == {"x": 1, "y": 3}
+
+
+@pytest.mark.parametrize(
+    "text", ["!!python/object/apply:os.system ['touch ran']", "!!python/name:os.system", "a: !!python/object:x {}", "a: !m b"]
+)
+def test_runs_no_code(text: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"r.yaml, line 1: expected plain YAML data"):
+        parse_yaml(text, "r.yaml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3", "r.yaml, line 3: 'a' stands twice, first in line 1"),
+        ("a:\n  - b\n c: 1", "r.yaml, line 3: expected YAML"),
+        ("a: [1,", "r.yaml, line 1: expected YAML"),
+        ("a: \x00", "r.yaml: expected YAML"),
+        ("- a", "r.yaml: a recipe holds sections .* got a list"),
+        ("", "r.yaml: a recipe holds sections .* got nothing"),
+    ],
+)
+def test_malformed(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        document(text)
+
+
+def test_missing_and_undecodable_files(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="No recipe '.*none.yaml'. Give the path"):
+        Document.read(tmp_path / "none.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
+    with pytest.raises(ValueError, match="expected UTF-8 text; got the byte 0xe9"):
+        Document.read(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "route", "value"),
+    [
+        ("a.b=2", ("a", "b"), 2),
+        ("a.new=[1, 2]", ("a", "new"), [1, 2]),
+        ("a.c.0=y", ("a", "c", "0"), "y"),
+        ("a.c.1.d=null", ("a", "c", "1", "d"), None),
+        ("encoder=Transformer", ("encoder",), "Transformer"),
+        ("encoder.Recurrent.units=5", ("encoder", "Recurrent", "units"), 5),
+        ("empty.x=1", ("empty", "x"), 1),
+        ("train.optimizer=SGD", ("train", "optimizer"), "SGD"),
+        ("a.b=x=y", ("a", "b"), "x=y"),
+    ],
+)
+def test_settings(setting: str, route: tuple[str, ...], value: object) -> None:
+    changed = document()
+    changed.set([setting], {(): ("train",), ("train",): ("optimizer",)})
+    assert changed.at(route) == value
+    assert changed.place(route) == f"--set {setting.partition('=')[0]}"
+    same = document()
+    same.set({setting.partition("=")[0]: value}, {(): ("train",)})
+    assert same.data == changed.data
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("a.b", "A setting is PATH=VALUE, such as train.epochs=1; got 'a.b'"),
+        ("=1", "A setting is PATH=VALUE"),
+        ("encodr.Recurrent.units=1", "--set encodr.Recurrent.units: Unknown path 'encodr'; did you mean 'encoder'"),
+        ("a.c.7=1", "--set a.c.7: 'a.c' has the items 0 to 1; got '7'"),
+        ("a.b.x=1", "--set a.b.x: 'a.b' is '1', which has no part 'x'"),
+        ("a.b=[1", "--set a.b=.*, line 1: expected YAML"),
+        ("a.bb.x=1", "Unknown path 'a.bb'; did you mean 'a.b'"),
+        ("encoder.Recurent.units=1", "'encoder' is 'Recurrent', which has no part 'Recurent'"),
+    ],
+)
+def test_bad_settings(setting: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        document().set([setting], {})
+
+
+def test_errors_have_the_nearest_place() -> None:
+    assert str(document().error(("a", "c", "1", "zz"), "wrong")) == "r.yaml, line 3: wrong"
+    with pytest.raises(ValueError, match=r"^r.yaml, line 2: no$"), document().located(("a", "b")):
+        raise TypeError("no")
+    with pytest.raises(FileNotFoundError, match="^r.yaml, line 2: gone"), document().located(("a", "b")):
+        raise FileNotFoundError("gone")

@@ -1,0 +1,60 @@
+import keras
+import pytest
+
+from mtl import Task
+from mtl.data import records
+from mtl.heads import Classification, MaskedLM, Tagging
+
+
+def source(label="mood", rows=None):
+    return records(rows or [{"text": "a", "mood": "up", "size": 3}, {"text": "b", "mood": None, "size": 4}], label=label, fractions=None)
+
+
+def test_the_label_is_the_one_named_or_the_one_like_the_task_or_the_only_one():
+    both = source(["mood", "size"])
+    assert Task("mood", Classification(2), both).label_in(both) == "mood"
+    assert Task("anything", Classification(2), both, label="size").label_in(both) == "size"
+    one = source("mood")
+    assert Task("anything", Classification(2), one).label_in(one) == "mood"
+    with pytest.raises(ValueError, match=r"carries the labels \['mood', 'size'\], none named like task 'anything'"):
+        Task("anything", Classification(2), both)
+    with pytest.raises(ValueError, match="Unknown label of task 'x' in source 'records' 'mod'; did you mean 'mood'"):
+        Task("x", Classification(2), both, label="mod")
+
+
+def test_unlabelled_examples_are_left_out():
+    assert [value for _, value in Task("mood", Classification(2), source()).labelled("train")] == ["up"]
+
+
+def test_a_head_with_rows_of_its_own_needs_no_label():
+    assert [value for _, value in Task("mlm", MaskedLM(), source(["mood", "size"])).labelled("train")] == [True, True]
+
+
+def test_labels_come_from_the_training_split():
+    rows = [{"text": t, "mood": m} for t, m in zip("abcd", ["up", "down", "up", "flat"], strict=True)]
+    task = Task("mood", Classification(), source(rows=rows))
+    task.prepare()
+    assert list(task.head.labels) == ["down", "flat", "up"]
+
+
+def test_bad_arguments():
+    for name in ("", "2nd", "a b", "a/b", "情感"):
+        with pytest.raises(ValueError, match="A task's name is a letter followed by"):
+            Task(name, Classification(2))
+    with pytest.raises(ValueError, match="cannot be named 'loss'"):
+        Task("loss", Classification(2))
+    with pytest.raises(TypeError, match=r"got type\. Call it: Classification\(\)"):
+        Task("mood", Classification)
+    with pytest.raises(TypeError, match="expects a source such as"):
+        Task("mood", Classification(2), ["file.csv"])
+    with pytest.raises(ValueError, match="Task 'mood' has no source to take its labels from"):
+        Task("mood", Classification()).prepare()
+    empty = source(rows=[{"text": "a", "mood": None}])
+    with pytest.raises(ValueError, match="No example of the training split is labelled for task 'mood'"):
+        Task("mood", Tagging(), empty).prepare()
+
+
+def test_configuration_holds_all_but_the_source():
+    task = Task("mood", Classification(["a", "b"]), source(), label="mood")
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(task))
+    assert (copy.name, copy.label, copy.sources, list(copy.head.labels)) == ("mood", "mood", (), ["a", "b"])
