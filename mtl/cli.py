@@ -73,8 +73,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
 ) -> None:
     """Train a recipe, and compare the result with its baselines."""
+    from mtl.commands.training_run import write_json
     from mtl.recipe import Recipe
-    from mtl.training_run import write_json
 
     results = Recipe.load(recipe, settings or ()).train(output, console=Console(quiet=quiet))
     if json_file:
@@ -97,17 +97,20 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Show a model's figures on a whole split, or on files."""
-    from mtl.training_run import score, show_results, write_json
+    from mtl.commands.training_run import show_results, write_json
 
     loaded, folder = _load(model)
     if data:
-        wanted, split = _tasks_of_files(loaded, data, text.split(",")), "test"
+        found, split = _tasks_of_files(loaded, data, text.split(",")), "test"
     else:
-        wanted = _tasks_of_recipe(recipe or folder / "recipe.yaml", settings or ())
-    chosen = _names(tasks, [task.name for task in wanted])
-    scores = score(loaded, [task for task in wanted if task.name in chosen], split, limit, 0, batch_size)
+        found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or ())
+    names = _names(tasks, [task.name for task in found])
+    for task in found:  # A saved model does not know its sources.
+        mine = next(each for each in loaded.tasks if each.name == task.name)
+        mine.sources, mine.label = task.sources, task.label
+    scores = loaded.report(split, names, batch_size, limit=limit)
     if not scores:
-        raise ValueError(f"No example of the split '{split}' is labelled for the tasks {chosen}. Choose another split.")
+        raise ValueError(f"No example of the split '{split}' is labelled for the tasks {names}. Choose another split.")
     show_results({"split": split, "scores": scores}, Console())
     if json_file:
         write_json(json_file, scores)
@@ -149,7 +152,7 @@ def inspect(
     labels: Annotated[int, typer.Option(min=1, help="Labels shown of a task.")] = 20,
 ) -> None:
     """Show a recipe's data before any training, or what a model holds."""
-    from mtl.inspection_tables import inspect_model, inspect_recipe
+    from mtl.commands.inspection_tables import inspect_model, inspect_recipe
 
     if what.suffix in (".yaml", ".yml"):
         from mtl.recipe import Recipe
@@ -186,13 +189,23 @@ def _names(given: list[str] | None, known: list[str]) -> list[str]:
     return names or known
 
 
-def _tasks_of_recipe(path: Path, settings: Any) -> list[Any]:
+def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
+    """A recipe's tasks, those left out that serve training only.
+
+    Raises:
+        ValueError: the model has no such task.
+    """
     from mtl.recipe import Recipe
+    from mtl.utils import unknown_name
 
     if not path.exists():
         raise FileNotFoundError(f"No recipe '{path}', which would say where the data is. Give --recipe RECIPE or --data FILE.")
     recipe = Recipe.load(path, settings)
-    return list(recipe.build_tasks(recipe.build_sources()).values())
+    tasks = recipe.build_tasks(recipe.build_sources()).values()
+    for task in tasks:
+        if task.name not in model.task_names:
+            raise unknown_name("task of the model", task.name, model.task_names)
+    return [task for task in tasks if task.head.predicts]
 
 
 def _tasks_of_files(model: Any, files: list[str], text: list[str]) -> list[Any]:

@@ -167,6 +167,7 @@ class MultiTaskModel(Engine):
         batch_size: int = 64,
         sources: Mapping[str, Source] | None = None,
         limit: int | None = None,
+        seed: int = 0,
     ) -> dict[str, dict[str, float]]:
         """Each task's metrics over a whole split, from decoded predictions.
 
@@ -176,6 +177,7 @@ class MultiTaskModel(Engine):
             batch_size: texts in a batch.
             sources: task -> a source to use in place of the task's own.
             limit: at most so many examples a task, drawn at random but always the same; None for all.
+            seed: of the draw.
 
         Returns:
             Task -> metric -> value, with the number of examples as `examples`.
@@ -185,7 +187,7 @@ class MultiTaskModel(Engine):
             task = next(task for task in self.tasks if task.name == name)
             if sources and name in sources:
                 task = Task(name, task.head, sources[name], task.label)
-            labelled = sample(task.labelled(split), limit)
+            labelled = sample(task.labelled(split), limit, seed)
             if labelled:
                 examples = [example for example, _ in labelled]
                 predicted = self.predict_examples(examples, [name], batch_size)[name]
@@ -252,8 +254,7 @@ class MultiTaskModel(Engine):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
         parts = {
-            key: keras.saving.deserialize_keras_object(config[key], custom_objects)
-            for key in ("encoder", "sharing", "balancer")
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects) for key in ("encoder", "sharing", "balancer")
         }
         tasks = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
         return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
@@ -299,4 +300,3 @@ class _Functions:
 
     def __deepcopy__(self, memo: Any) -> "_Functions":
         return _Functions()
-

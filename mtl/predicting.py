@@ -61,7 +61,9 @@ def predict_examples(
         batch_size: examples in a batch.
     """
     if encoder.tokenizer is None:
-        raise ValueError("Predicting on texts expects an encoder that has a tokenizer; this one has none. Use predict with token ids.")
+        raise ValueError(
+            "Predicting on texts expects an encoder that has a tokenizer; this one has none. Use predict with token ids."
+        )
     if batch_size < 1:
         raise ValueError(f"A batch has at least 1 text; got batch_size={batch_size}.")
     encodings = encode_examples(examples, encoder.tokenizer, encoder.max_length)
@@ -79,4 +81,3 @@ def predict_examples(
                 mine = tf.nest.map_structure(lambda t: t[row][:size] if per_token else t[row], predictions[task])  # noqa: B023
                 results[task][i] = head.decode(mine, examples[i], encodings[i])
     return results
-

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import yaml
 
-from mtl import catalogue
-from mtl.recipe_file import Document
+from mtl.commands import catalogue
+from mtl.commands.recipe_file import Document
 from mtl.utils import unknown_name
 
 __all__ = ["Recipe", "Run"]
@@ -321,16 +321,16 @@ class Recipe:
         return made
 
     def train(self, output: Any = None, **options: Any) -> dict[str, Any]:
-        """Builds, trains, compares with the baselines and writes the results; see `mtl.training_run.train`.
+        """Builds, trains, compares with the baselines and writes the results; see `mtl.commands.training_run.train`.
 
         Args:
             output: the folder of the results; by default the recipe's `output`.
-            **options: of `mtl.training_run.train`.
+            **options: of `mtl.commands.training_run.train`.
 
         Returns:
             What `results.json` holds.
         """
-        from mtl.training_run import train
+        from mtl.commands.training_run import train
 
         return train(self, output, **options)
 

@@ -10,4 +10,3 @@ def test_texts_pairs_and_words():
     for bad in (3, None, ("a", "b", "c"), ["a", 3]):
         with pytest.raises(TypeError, match="Text 2: expected a string, a pair of strings"):
             to_example(bad, 1)
-

@@ -7,7 +7,9 @@ from mtl.heads import Classification, MaskedLM, Tagging
 
 
 def source(label="mood", rows=None):
-    return records(rows or [{"text": "a", "mood": "up", "size": 3}, {"text": "b", "mood": None, "size": 4}], label=label, fractions=None)
+    return records(
+        rows or [{"text": "a", "mood": "up", "size": 3}, {"text": "b", "mood": None, "size": 4}], label=label, fractions=None
+    )
 
 
 def test_the_label_is_the_one_named_or_the_one_like_the_task_or_the_only_one():

@@ -62,6 +62,7 @@ class Encoding:
                 result[of_tokens[token]] = token
         return result
 
+
 def encode_examples(examples: Sequence[Example], tokenizer: Any, max_length: int | None) -> list[Encoding]:
     """Encodings of examples, with or without pairs."""
     result: list[Any] = [None] * len(examples)

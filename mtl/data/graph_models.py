@@ -109,7 +109,7 @@ class BytePairs(tf.Module):
         _, ids, word, starts, ends = tf.while_loop(
             lambda going, *_: going,
             lambda _, ids, word, starts, ends: self._merge(ids, word, starts, ends, count),
-            (tf.constant(True), ids, word, starts, starts + 1),
+            (tf.size(ids) > 0, ids, word, starts, starts + 1),
             (tf.TensorShape([]), shape, shape, shape, shape),
         )
         rows = [tf.RaggedTensor.from_value_rowids(values, word, count) for values in (ids, starts, ends)]

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from mtl.data import graph_text
+from mtl.data import graph_text, graph_words
 from mtl.data.graph_models import BytePairs, Unigrams, WholeWords, WordPieces
-from mtl.data.graph_text import SPACE, CharacterMap, Characters, CharacterTable, Words, decode
+from mtl.data.graph_text import CharacterMap, Characters, CharacterTable, decode
+from mtl.data.graph_words import SPACE, Words
+from mtl.data.tokenizer_conversion import ALONE, WHITE
+from mtl.data.tokenizer_learning import BLANKS, SIGNS, WORDS
 from mtl.data.tokenizer_template import FIRST, Template
 
 if TYPE_CHECKING:
@@ -55,9 +58,7 @@ class GraphTokenizer(tf.Module):
         self._spaced, self._of_text = tokenizer.spaced, tokenizer.ids_of_text
         self._pieces = _Pieces(definition)
 
-    def __call__(
-        self, texts: tf.Tensor, pairs: tf.Tensor | None = None, max_length: int | None = None
-    ) -> dict[str, tf.Tensor]:
+    def __call__(self, texts: tf.Tensor, pairs: tf.Tensor | None = None, max_length: int | None = None) -> dict[str, tf.Tensor]:
         """Tokens of texts, or pairs of texts, padded to the longest.
 
         Args:
@@ -88,7 +89,7 @@ class GraphTokenizer(tf.Module):
 
     def word_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """The starts and ends of the words of `split_words`, in characters: int32 `[B, (words)]` each, of strings `[B]`."""
-        return graph_text.word_spans(texts)
+        return graph_words.word_spans(texts)
 
     def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Each text's pieces: ragged int32 `[B, (pieces), 3]` of id, start and end."""
@@ -236,8 +237,10 @@ def _splitter(definition: dict[str, Any] | None) -> Callable[[Characters], Words
         return partial(_split_as_gpt2, steps[0]["add_prefix_space"])
     if [step["type"] for step in steps] == ["Metaspace"]:
         return partial(_split_by_marks, steps[0]["prepend_scheme"] != "never", steps[0]["split"])
-    simple = [step["type"] == "Split" and step["behavior"] in ("Removed", "Isolated") for step in steps]
-    if [step["type"] for step in steps] == ["BertPreTokenizer"] or (steps and all(simple)):
+    known = {WORDS, BLANKS, SIGNS, WHITE, *ALONE}
+    if [step["type"] for step in steps] == ["BertPreTokenizer"] or (
+        steps and all(step["type"] == "Split" and step["pattern"].get("Regex") in known for step in steps)
+    ):
         table = CharacterTable(_kinds(json.dumps(definition)))
         return partial(_split_by_kinds, table)
     raise _impossible(f"the pre-tokenizer {[step['type'] for step in steps]}")
@@ -246,20 +249,20 @@ def _splitter(definition: dict[str, Any] | None) -> Callable[[Characters], Words
 @lru_cache(maxsize=8)
 def _kinds(definition: str) -> np.ndarray:
     splitter = _part("pre_tokenizer", json.loads(definition))
-    return graph_text.character_kinds(lambda text: [span for _, span in splitter.pre_tokenize_str(text)])
+    return graph_words.character_kinds(lambda text: [span for _, span in splitter.pre_tokenize_str(text)])
 
 
 def _split_by_kinds(table: CharacterTable, characters: Characters) -> Words:
     kinds = table(characters.codes)
-    return graph_text.split(characters, kinds != SPACE, graph_text.word_starts(kinds, characters.text))
+    return graph_words.split(characters, kinds != SPACE, graph_words.word_starts(kinds, characters.text))
 
 
 def _split_as_gpt2(prefix: bool, characters: Characters) -> Words:
     if prefix:
         characters = graph_text.prepend(characters, ord(" "))
     kinds = CharacterTable(_gpt2_kinds())(characters.codes)
-    starts = graph_text.gpt2_starts(characters.codes, kinds, characters.text)
-    return graph_text.split(characters, tf.ones_like(starts), starts)
+    starts = graph_words.gpt2_starts(characters.codes, kinds, characters.text)
+    return graph_words.split(characters, tf.ones_like(starts), starts)
 
 
 def _split_by_marks(prefix: bool, split: bool, characters: Characters) -> Words:
@@ -270,7 +273,7 @@ def _split_by_marks(prefix: bool, split: bool, characters: Characters) -> Words:
     starts = graph_text.firsts(characters.text)
     if split:
         starts |= characters.codes == mark
-    return graph_text.split(characters, tf.ones_like(starts), starts)
+    return graph_words.split(characters, tf.ones_like(starts), starts)
 
 
 @lru_cache(maxsize=1)
@@ -278,8 +281,9 @@ def _gpt2_kinds() -> np.ndarray:
     from tokenizers import Regex, normalizers
 
     signs = "".join(map(chr, graph_text.PROBED.tolist()))
-    kinds = np.full(len(signs), graph_text.GPT2_OTHER, np.uint8)
-    for kind, pattern in ((graph_text.GPT2_SPACE, r"\s"), (graph_text.GPT2_LETTER, r"\p{L}"), (graph_text.GPT2_NUMBER, r"\p{N}")):
+    kinds = np.full(len(signs), graph_words.GPT2_OTHER, np.uint8)
+    patterns = {graph_words.GPT2_SPACE: r"\s", graph_words.GPT2_LETTER: r"\p{L}", graph_words.GPT2_NUMBER: r"\p{N}"}
+    for kind, pattern in patterns.items():
         marked = normalizers.Replace(Regex(pattern), "\0").normalize_str(signs)
         kinds[[mark == "\0" != sign for mark, sign in zip(marked, signs, strict=True)]] = kind
     return kinds

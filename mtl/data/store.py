@@ -104,7 +104,7 @@ def prepare(
     from mtl.version import __version__
 
     words = words or any(getattr(task.head, "needs_word_mask", False) for task in tasks)
-    key = None
+    folder = None
     if cache_dir is not None and source.fingerprint is not None:
         identity = [
             (FORMAT, __version__, source.fingerprint, split, encoder.tokenizer.fingerprint, max_length, words),
@@ -114,13 +114,13 @@ def prepare(
         folder = Path(cache_dir) / key
         if (folder / "store.json").exists():
             return Store(folder)
-    parent = Path(cache_dir) if key else Path(tempfile.gettempdir())
+    parent = folder.parent if folder else Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     working = parent / f".writing-{uuid.uuid4().hex}"
     working.mkdir()
     try:
         _write(working, source, split, tasks, encoder, max_length, words)
-        if key:
+        if folder:
             try:
                 os.replace(working, folder)
             except OSError:
@@ -185,6 +185,7 @@ def _fill(
                 columns["word_mask"].append(word_mask(example, encoding))
             for task in tasks:
                 head, value = task.head, task.value(example, source)
+                weight: Any
                 if value is None:
                     shape = (length,) if head.target.per_token else head.target.shape
                     target, weight = np.zeros(shape, head.target.dtype), 0.0

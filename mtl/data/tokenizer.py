@@ -130,9 +130,7 @@ class Tokenizer:
         definition, roles = read_keras_hub(tokenizer)
         return cls(definition, **roles)
 
-    def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None
-    ) -> list[Encoding]:
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None) -> list[Encoding]:
         """Tokens of many texts, or pairs of texts.
 
         Args:
@@ -165,7 +163,7 @@ class Tokenizer:
         try:
             encodings = self._hf.encode_batch(texts, add_special_tokens=False)
         except TypeError as error:
-            bad = next((t for t in texts if not isinstance(t, str) or any('\ud800' <= c < '\ue000' for c in t)), None)
+            bad = next((t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)), None)
             raise ValueError(f"Expected texts of valid Unicode characters; got {bad!r:.80}.") from error
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.array([i for e in encodings for i in e.ids], np.int32)
@@ -277,9 +275,9 @@ class Tokenizer:
         """
         found = self._hf.token_to_id(token)
         if found is None:
-            raise unknown_name("token", token, self._vocabulary) if len(self._vocabulary) < 100 else ValueError(
-                f"The token '{token}' is not in the vocabulary of {len(self._vocabulary)} tokens; name one that is."
-            )
+            if len(self._vocabulary) < 100:
+                raise unknown_name("token", token, self._vocabulary)
+            raise ValueError(f"The token '{token}' is not in the vocabulary of {len(self._vocabulary)} tokens; name one that is.")
         return found
 
     def graph(self) -> "GraphTokenizer":

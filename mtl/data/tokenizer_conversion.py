@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_folder", "read_keras_hub"]
+__all__ = ["ALONE", "WHITE", "read_folder", "read_keras_hub"]
 
 Roles = dict[str, str | None]
 _ROLE_KEYS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
@@ -104,12 +104,14 @@ def read_keras_hub(source: Any) -> tuple[str, Roles]:
 _KERAS_HUB_ROLES = {"pad": "pad", "cls": "start", "sep": "end", "mask": "mask"}
 _GPT2_WORDS = ("BytePairTokenizer", "RobertaTokenizer", "BartTokenizer", "GPT2Tokenizer", "OPTTokenizer")
 _DOUBLED = ("RobertaTokenizer", "BartTokenizer", "XLMRobertaTokenizer")
-_WHITE = r"[ \t\n\f\r\p{Cc}\p{Cf}]+"
+WHITE = r"[ \t\n\f\r\p{Cc}\p{Cf}]+"
 _PUNCTUATION = r"!-/:-@\[-`{-~\p{P}"
 _CJK = (
     r"\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{20000}-\x{2a6df}\x{2a700}-\x{2b73f}\x{2b740}-\x{2b81f}\x{2b820}-\x{2ceaf}"
     r"\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}"
 )
+#: Signs that are words of their own, without and with Chinese characters.
+ALONE = (f"[{_PUNCTUATION}]", f"[{_PUNCTUATION}{_CJK}]")
 #: What case folding drops and what is no control character, such as emoji's variation selectors.
 _IGNORED = (
     r"[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]"
@@ -130,9 +132,11 @@ def _word_piece(source: Any) -> Any:
         steps += [normalizers.NFKC(), normalizers.Lowercase(), *folded]
     if steps:
         tokenizer.normalizer = normalizers.Sequence(steps)
-    alone = f"[{_PUNCTUATION}{_CJK if source.split_on_cjk else ''}]"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_WHITE), "removed"), pre_tokenizers.Split(Regex(alone), "isolated")]
+        [
+            pre_tokenizers.Split(Regex(WHITE), "removed"),
+            pre_tokenizers.Split(Regex(ALONE[bool(source.split_on_cjk)]), "isolated"),
+        ]
     )
     tokenizer.decoder = decoders.WordPiece(prefix=prefix)
     return tokenizer

@@ -8,15 +8,17 @@ from typing import Any
 
 from mtl.utils import unknown_name
 
-__all__ = ["learn_definition"]
+__all__ = ["BLANKS", "SIGNS", "WORDS", "learn_definition"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 #: `split_words` as a regular expression of the `tokenizers` library, whose `\\w` holds accents where Python's does not.
 _CJK = r"\x{2e80}-\x{9fff}\x{f900}-\x{faff}\x{ff00}-\x{ffef}\x{20000}-\x{3134f}"
 _LETTER = rf"[[\p{{L}}\p{{N}}_]&&[^{_CJK}]]"
-_SPACE = r"[\s\x{1c}-\x{1f}\x{85}]"
-WORDS = rf"[{_CJK}]|{_LETTER}+(?:[-'’/.:]{_LETTER}+)*|[^\s\x{{1c}}-\x{{1f}}\x{{85}}]"
+_SPACE = r"\s\x{1c}-\x{1f}\x{85}"
+WORDS = rf"[{_CJK}]|{_LETTER}+(?:[-'’/.:]{_LETTER}+)*|[^{_SPACE}]"
+BLANKS = f"[{_SPACE}]+"
+SIGNS = r"[\s\S]"
 _FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
 
@@ -91,7 +93,7 @@ def _learn_word(texts: Iterator[str], **options: Any) -> Any:
 def _learn_character(texts: Iterator[str], **options: Any) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
-    pieces = [pre_tokenizers.Split(Regex(f"{_SPACE}+"), "removed"), pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")]
+    pieces = [pre_tokenizers.Split(Regex(BLANKS), "removed"), pre_tokenizers.Split(Regex(SIGNS), "isolated")]
     return _learn_level(pieces, texts, **options)
 
 

@@ -1,5 +1,6 @@
 """What every encoder is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ class Encoder(keras.Model):
         max_length: the longest sequence, in tokens; None for any length.
         pad_id: the id of padding; used where `padding_mask` is not given.
         dtype: the type or policy of its layers; None for Keras's global policy.
+        frozen: names of the layers that are not trained, and all others are; None leaves them as they were made.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Encoder(keras.Model):
         max_length: int | None = None,
         pad_id: int = 0,
         dtype: Any = None,
+        frozen: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         pooled = Pooling(pooling, name="pooling", dtype=dtype)(sequence, padding_mask=inputs["padding_mask"])
@@ -48,6 +51,9 @@ class Encoder(keras.Model):
         self.max_length = max_length
         self.pad_id = pad_id
         self.width = int(sequence.shape[-1])
+        for layer in self.layers if frozen is not None else ():
+            if layer.weights and layer.trainable == (layer.name in frozen):
+                layer.trainable = not layer.trainable
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         length = max(tensor.shape[1] or 0 for tensor in keras.tree.flatten(inputs))
@@ -81,6 +87,7 @@ class Encoder(keras.Model):
     def get_config(self) -> dict[str, Any]:
         tokenizer = None if self.tokenizer is None else keras.saving.serialize_keras_object(self.tokenizer)
         config = {"pooling": self.pooling, "tokenizer": tokenizer, "max_length": self.max_length, "name": self.name}
+        config["frozen"] = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
         return {**config, "dtype": keras.dtype_policies.serialize(self.dtype_policy)}
 
     @classmethod

@@ -35,6 +35,8 @@ class Recurrent(Encoder):
         units: width of one direction of a layer.
         layers: number of layers.
         dropout: share of units that are left out in training.
+        skip: whether the embeddings stand beside the last layer's outputs, `[h; e]`, so that heads and pooling see single tokens
+            and bigrams too.
         bigrams: buckets for pairs of neighbouring tokens, useful for Chinese characters; 0 for none. See `BigramEmbedding`.
         embedding_matrix: `[V, D]` word vectors, or the path of a word2vec or GloVe text file (`.gz` or plain), read for the
             tokenizer's vocabulary. Tokens that the file lacks begin at random.
@@ -71,6 +73,7 @@ class Recurrent(Encoder):
         units: int = 128,
         layers: int = 1,
         dropout: float = 0.1,
+        skip: bool = False,
         bigrams: int = 0,
         embedding_matrix: np.ndarray | str | Path | None = None,
         train_embedding: bool = True,
@@ -110,12 +113,14 @@ class Recurrent(Encoder):
         x = token_embedding(token_ids)
         if bigram_embedding:
             x = x + bigram_embedding(token_ids, padding_mask)
-        x = drops[0](x)
+        x = embedded = drops[0](x)
         for recurrent, drop in zip(stack, drops[1:], strict=True):
             outputs = [recurrent[0](x)]
             if bidirectional:
                 outputs.append(reverse(recurrent[1](reverse(x, padding_mask)), padding_mask))
             x = drop(ops.concatenate(outputs, axis=-1) if bidirectional else outputs[0])
+        if skip:
+            x = ops.concatenate([x, embedded], axis=-1)
         x = x * ops.expand_dims(ops.cast(padding_mask, x.dtype), -1)
         super().__init__(
             inputs, x, pooling=pooling, tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, dtype=dtype, **kwargs
@@ -132,6 +137,7 @@ class Recurrent(Encoder):
             "units": units,
             "layers": layers,
             "dropout": dropout,
+            "skip": skip,
             "bigrams": bigrams,
             "train_embedding": train_embedding,
         }

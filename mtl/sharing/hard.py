@@ -29,7 +29,9 @@ class Hard(Sharing):
         connected.encoder = encoder
         return connected
 
-    def features(self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None) -> dict[str, dict[str, Any]]:
+    def features(
+        self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
+    ) -> dict[str, dict[str, Any]]:
         shared = self.encoder({name: inputs[name] for name in self.encoder.input_names}, training=training)
         return {task: {**inputs, **shared} for task in tasks}
 

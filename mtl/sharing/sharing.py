@@ -18,7 +18,9 @@ class Sharing:
         """A new object of the same kind that holds the encoders of the tasks; called by `MultiTaskModel`."""
         raise NotImplementedError
 
-    def features(self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None) -> dict[str, dict[str, Any]]:
+    def features(
+        self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Each task's features, from symbolic or real inputs; work is done only for the tasks named."""
         raise NotImplementedError
 

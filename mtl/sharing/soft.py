@@ -53,7 +53,9 @@ class Soft(Sharing):
                 connected.encoders[task] = copy
         return connected
 
-    def features(self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None) -> dict[str, dict[str, Any]]:
+    def features(
+        self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
+    ) -> dict[str, dict[str, Any]]:
         result = {}
         for task in tasks:
             encoder = self.encoders[task]

@@ -96,9 +96,7 @@ class Engine(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:
         self.optimizer.build(self.trainable_variables)
-        variables = {
-            task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names
-        }
+        variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         with self.distribute_strategy.scope():
             self._own = {task: OwnVariables(self.optimizer, own) for task, own in variables.items() if own}
         super().make_train_function(force)
@@ -167,9 +165,8 @@ class Engine(keras.Model):
         mask = features[present[0]]["padding_mask"]
         sizes = [tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask)]
         counts = tf.stack([*rows, *(tf.cast(size, tf.float32) for size in sizes)])
-        loss_sums, (weight_sums, counts) = tf.stack(sums), tf.split(
-            self._sum_over_replicas(tf.concat([tf.stack(weights), counts], 0)), [len(weights), len(weights) + 3]
-        )
+        totals = self._sum_over_replicas(tf.concat([tf.stack(weights), counts], axis=0))
+        loss_sums, weight_sums, counts = tf.stack(sums), totals[: len(weights)], totals[len(weights) :]
         statistics["loss"] = (tf.stop_gradient(loss_sums), weight_sums, counts)
         return tf.math.divide_no_nan(loss_sums, weight_sums), weight_sums > 0, statistics
 

@@ -48,7 +48,7 @@ class TaskLosses(keras.metrics.Metric):
         self.steps.assign(1.0)
 
     def realised(self) -> tuple[dict[str, float], float]:
-        """What was seen so far: task -> the share of all rows that are labelled for it; and the share of tokens that are padding."""
+        """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""
         *labelled, rows, tokens, places = ops.convert_to_numpy(self.counts).tolist()
         shares = {task: count / max(1.0, rows) for task, count in zip(self.tasks, labelled, strict=True)}
         return shares, 1.0 - tokens / places if places else 0.0

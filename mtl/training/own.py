@@ -64,4 +64,3 @@ class OwnVariables:
         """Puts the values back unless the task was active."""
         for variable, value in zip(self.variables, before, strict=True):
             variable.assign(tf.where(active, variable.value, value))
-

@@ -1,0 +1,20 @@
+"""Transfer: what is trained, how fast, on which features, and from which start."""
+
+from mtl.transfer.features import Features, extract, head_model
+from mtl.transfer.freezing import freeze, unfreeze
+from mtl.transfer.optimizers import ScaledAdamW, adamw
+from mtl.transfer.schedules import Warmup, warmup_schedule
+from mtl.transfer.start import load_encoder
+
+__all__ = [
+    "Features",
+    "ScaledAdamW",
+    "Warmup",
+    "adamw",
+    "extract",
+    "freeze",
+    "head_model",
+    "load_encoder",
+    "unfreeze",
+    "warmup_schedule",
+]

@@ -14,6 +14,7 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.heads import Classification, Head, MaskedLM, MultiLabel, Regression, Tagging
+from tests.served import assert_served
 
 TOKENS, WIDTH = 5, 8
 
@@ -244,3 +245,35 @@ def test_encodes_and_decodes(case):
     decoded = head.decode(prediction, example, encoding)
     assert isinstance(decoded, dict)
     json.dumps(decoded)
+
+
+def test_serves_what_it_decodes(case):
+    head = case.head()
+    if not head.predicts:
+        return
+    features, _, _ = make_batch(case, head, 12)
+    outputs = head.activate(head(features), features)
+    prediction = keras.tree.map_structure(lambda x: x.numpy(), outputs)
+    # A special token, then a token a word; most words are cut off, and texts of no words are among them.
+    sizes = features["padding_mask"].sum(1)
+    examples = [Example("aa b cc d ee" if size > 1 else "") for size in sizes]
+    offsets = np.array([[-1, -1], [0, 2], [3, 4], [5, 7], [8, 9]], "int32")
+    words = np.array([(0, 2), (3, 4), (5, 7), (8, 9), (10, 12)], "int32")
+    rows = zip(sizes, examples, strict=True)
+    encodings = [Encoding(np.arange(n, dtype="int32"), np.zeros(n, "int32"), offsets[:n], e.text) for n, e in rows]
+    real, full = np.arange(TOKENS) < sizes[:, None], sizes[:, None] > 1
+    tokens = {
+        "starts": np.where(real, offsets[:, 0], -1),
+        "ends": np.where(real, offsets[:, 1], -1),
+        "segment_ids": np.zeros_like(features["padding_mask"]),
+        "word_starts": np.where(full, words[:, 0], -1),
+        "word_ends": np.where(full, words[:, 1], -1),
+        "first_tokens": np.where(np.arange(1, 6) < sizes[:, None], np.arange(1, 6), -1),
+    }
+    tensors = {name: tf.constant(value, tf.int32) for name, value in tokens.items()}
+    served = {name: value.numpy() for name, value in head.serve(outputs, tensors).items()}
+    assert {1} < set(sizes.tolist())
+    for i, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
+        mine = keras.tree.map_structure(lambda x, i=i: x[i][: sizes[i]] if head.target.per_token else x[i], prediction)
+        decoded = head.decode(mine, example, encoding)
+        assert_served(head, {name: value[i] for name, value in served.items()}, decoded, example.text)

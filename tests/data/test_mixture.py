@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 
-import mtl
 from mtl import Task
 from mtl.data import Tokenizer, mix, records
-from mtl.data.store import prepare
-from mtl.heads import Classification, Regression, Tagging
+from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from tests.tiny import Bag
 
 LETTERS = "abcdefghij"
@@ -190,28 +188,34 @@ def test_a_label_error_names_task_source_and_example(encoder):
         mix(task, encoder, cache_dir=None)
 
 
-def test_prepared_data_is_found_again_and_never_stale(encoder, tmp_path):
-    file = tmp_path / "moods.csv"
-    file.write_text("text,mood\nab,up\ncd,down\n")
-
-    def stored(label_names=("up", "down"), max_length=None):
-        source = mtl.data.csv(file, label="mood", fractions=None)
-        task = Task("mood", Classification(list(label_names)), source)
-        return prepare(source, "train", [task], encoder, max_length, tmp_path / "cache")
-
-    first = stored()
-    assert stored().folder == first.folder
-    assert stored(("down", "up")).folder != first.folder
-    assert stored(max_length=1).folder != first.folder and stored(max_length=1).truncated == 2
-    file.write_text("text,mood\nab,up\ncd,down\nee,up\n")
-    again = stored()
-    assert again.folder != first.folder and len(again) == 3 and len(first) == 2
-    assert not list((tmp_path / "cache").glob(".writing*"))
+def test_word_marks_come_from_every_source_where_one_task_needs_them(encoder):
+    tagged = records([{"text": ["ab", "c"], "tags": ["X", "Y"]}, {"text": ["d"], "tags": ["Y"]}], label="tags", fractions=None)
+    plain = records([{"text": "ab cd", "mood": "up"}, {"text": "e", "mood": "down"}], label="mood", fractions=None)
+    tasks = [Task("tags", Tagging(level="word", scheme=None, crf=True), tagged), Task("mood", Classification(), plain)]
+    words = {}
+    for x, _, w in mix(tasks, encoder, batch_size=2, buckets=[5], cache_dir=None).as_numpy_iterator():
+        assert sorted(x) == ["padding_mask", "token_ids", "word_mask"]
+        for row in range(2):
+            text = "".join(encoder.tokenizer.token(int(i)) for i in x["token_ids"][row][x["padding_mask"][row] == 1])
+            words[text] = x["word_mask"][row].tolist()
+            assert (w["tags"][row] > 0).any() == (text in ("abc", "d"))
+    # The character tokenizer drops the space; each word is marked at its first character.
+    assert words == {"abc": [1, 0, 1, 0, 0], "d": [1, 0, 0, 0, 0], "abcd": [1, 0, 1, 0, 0], "e": [1, 0, 0, 0, 0]}
 
 
-def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
-    source = moods(20)
-    source.fingerprint = "known"
-    with pytest.raises(ValueError):
-        prepare(source, "train", [Task("mood", Classification(["up", "flat"]), source)], encoder, None, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_an_objective_with_rows_of_its_own_is_mixed_before_there_is_a_model(encoder):
+    source = moods(40)
+    tasks = [Task("mood", Classification(), source), Task("mlm", MaskedLM(rate=0.5, keep=0.0, random=0.0), source)]
+    mask, masked = encoder.tokenizer.mask_id, 0
+    dataset = mix(tasks, encoder, batch_size=8, cache_dir=None)
+    assert dataset.mixture.realised()["rows"] == {"mood": 40, "mlm": 40}
+    for x, y, w in dataset.as_numpy_iterator():
+        hidden = w["mlm"] > 0
+        assert ((w["mood"] > 0) != hidden.any(axis=1)).all()
+        assert ((x["token_ids"] == mask) == hidden).all()
+        assert (y["mlm"][hidden] >= 5).all()  # What stood there, which is no special token.
+        masked += int(hidden.sum())
+    assert masked
+    again = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
+    first = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))

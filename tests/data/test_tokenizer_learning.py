@@ -56,17 +56,18 @@ def test_characters_by_count_then_by_string() -> None:
 
 
 def test_wordpiece_merges_by_hand() -> None:
-    # The pairs "a ##b" and then "ab ##c" are the most frequent.
+    # After the signs within words and the alphabet: "a ##b" occurs four times, then "ab ##c" three times.
     vocabulary = Tokenizer.learn("wordpiece", ["abc abc abc ab", "d"]).vocabulary()
-    assert vocabulary == [*SPECIAL, "##b", "##c", "a", "d", "ab", "abc"]
+    assert vocabulary == [*SPECIAL, "##b", "##c", "a", "b", "c", "d", "ab", "abc"]
     assert Tokenizer.learn("wordpiece", ["abc abc abc ab", "d"], min_count=4).vocabulary()[-1] == "ab"
-    assert Tokenizer.learn("wordpiece", ["abc abc abc ab", "d"], size=10).vocabulary()[-1] == "ab"
+    assert Tokenizer.learn("wordpiece", ["abc abc abc ab", "d"], size=12).vocabulary()[-1] == "ab"
 
 
 def test_byte_pairs_merge_by_hand() -> None:
     vocabulary = Tokenizer.learn("bpe", ["abc abc abc ab"], size=264).vocabulary()
     assert vocabulary[:5] == SPECIAL and len(set(vocabulary)) == 264
-    assert vocabulary[261:] == ["ab", "abc", "Ġabc"]
+    # "a b" occurs four times; then "Ġ ab" and "ab c" three times, of which the first has the smaller ids; then "Ġab c" twice.
+    assert vocabulary[261:] == ["ab", "Ġab", "Ġabc"]
 
 
 def test_case_and_form() -> None:

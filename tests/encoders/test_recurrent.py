@@ -134,3 +134,13 @@ def test_layers_are_those_that_cudnn_can_run():
         for layer in encoder.blocks[1]:
             assert isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
             assert layer.use_cudnn == "auto" and not layer.recurrent_dropout and not layer.unroll and layer.use_bias
+
+
+def test_skipping_puts_the_embeddings_beside_the_outputs():
+    encoder = Recurrent(vocabulary_size=10, embedding=3, units=2, skip=True)
+    x = {"token_ids": np.array([[4, 7, 0]], "int32"), "padding_mask": np.array([[1, 1, 0]], "int32")}
+    sequence = np.asarray(encoder(x)["sequence"])
+    embeddings = encoder.token_embedding.get_weights()[0]
+    assert sequence.shape == (1, 3, 4 + 3)
+    np.testing.assert_array_equal(sequence[0, :2, 4:], embeddings[[4, 7]])
+    np.testing.assert_array_equal(sequence[0, 2], 0)

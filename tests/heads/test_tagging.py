@@ -169,9 +169,7 @@ def test_report_is_seqevals():
     head, rng = Tagging(LABELS), np.random.default_rng(0)
     examples = [Example.from_words(["w"] * rng.integers(1, 9)) for _ in range(25)]
     gold = [convert_tags(rng.choice(LABELS, len(e.words or ())).tolist(), "BIO") for e in examples]
-    found = [
-        convert_tags([tag if rng.random() < 0.7 else str(rng.choice(LABELS)) for tag in tags], "BIO") for tags in gold
-    ]
+    found = [convert_tags([tag if rng.random() < 0.7 else str(rng.choice(LABELS)) for tag in tags], "BIO") for tags in gold]
     decoded = []
     for example, tags in zip(examples, found, strict=True):
         decoded.append(head.decode(predicted(head, tags), example, encoding(example.words, example.text)))

@@ -2,6 +2,7 @@ import pytest
 
 from mtl.utils.draw import sample
 
+
 def test_a_sample_is_one_pass_in_order_and_always_the_same():
     items = list(range(1000))
     drawn = sample(iter(items), 50)

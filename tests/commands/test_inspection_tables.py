@@ -4,9 +4,9 @@ import pytest
 from rich.console import Console
 
 import mtl
-from mtl.inspection_tables import inspect_model, inspect_recipe
+from mtl.commands.inspection_tables import inspect_model, inspect_recipe
+from mtl.commands.recipe_file import Document
 from mtl.recipe import Recipe
-from mtl.recipe_file import Document
 
 ROWS = [("so good", 1.0, "up"), ("so good", 2.0, "down"), ("bad [b]", 3.5, "down"), ("a b c d", 0.5, "so[so]")]
 DATA = {split: [{"text": t, "price": p, "mood": m} for t, p, m in ROWS] for split in ("train", "test")}

@@ -4,9 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-import mtl
-from mtl.baselines import sample
-from mtl.training_run import score, show_results, verdicts, write, write_json
+from mtl.commands.training_run import show_results, verdicts, write, write_json
 
 BASELINES = {
     "mood": {
@@ -46,20 +44,6 @@ def test_files_are_written_at_once(tmp_path, monkeypatch) -> None:
 
 def test_json_is_readable(tmp_path) -> None:
     write_json(tmp_path / "a.json", {"北": 0.1})
-    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"北": 0.1} and "北" in (tmp_path / "a.json").read_text(
-        "utf-8"
-    )
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == {"北": 0.1} and "北" in text
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_score_takes_the_examples_of_the_baselines() -> None:
-    texts = [{"text": f"{word} {n}", "mood": word} for n in range(20) for word in ("up", "down")]
-    task = mtl.Task("mood", mtl.heads.Classification(), mtl.data.records({"train": texts, "test": texts}, label="mood"))
-    encoder = mtl.encoders.Recurrent(mtl.data.Tokenizer.learn("word", ["up down"]), embedding=2, units=2)
-    model = mtl.MultiTaskModel(encoder, [task])
-    model.heads["mood"].set_weights([weight * 0 for weight in model.heads["mood"].get_weights()])  # Always the first label.
-    labelled = sample(list(task.labelled("test")), 7, seed=5)
-    share = sum(value == "down" for _, value in labelled) / 7
-    scores = score(model, [task], "test", limit=7, seed=5)
-    assert scores["mood"]["examples"] == 7 and scores["mood"]["accuracy"] == pytest.approx(share)
-    assert score(model, [task], "validation") == {}

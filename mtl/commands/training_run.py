@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from mtl.figures import better, main_figures, shown
-from mtl.progress import EpochProgress
+from mtl.commands.figures import better, main_figures, shown
+from mtl.commands.progress import EpochProgress
 from mtl.version import __version__
 
-__all__ = ["score", "show_mixture", "show_results", "train", "write_json"]
+__all__ = ["show_mixture", "show_results", "train", "write_json"]
 
 
 def train(recipe: Any, output: Any = None, *, console: Console | None = None) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
-        scores = score(run.model, run.tasks.values(), split, limit, recipe.seed, recipe.reporting["batch_size"])
+        scores = run.model.report(split, batch_size=recipe.reporting["batch_size"], limit=limit, seed=recipe.seed)
     seconds["report"] = time.perf_counter() - start
     results = {
         "recipe": recipe.name,
@@ -86,32 +86,6 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
     show_results(results, console)
     show_next(folder, console)
     return results
-
-
-def score(
-    model: Any, tasks: Iterable[Any], split: str, limit: int | None = None, seed: int = 0, batch_size: int = 64
-) -> dict[str, dict[str, float]]:
-    """Each task's figures on a split, on the same examples as its baselines.
-
-    Args:
-        model: a `MultiTaskModel`.
-        tasks: tasks of the model, with sources; those without labelled examples in the split are left out.
-        split: the split.
-        limit: at most so many examples a task, drawn by `seed`; None for all.
-        seed: of the draw.
-        batch_size: texts in a batch.
-    """
-    from mtl.utils.draw import sample
-
-    result = {}
-    for task in tasks:
-        head = model.heads[task.name]
-        labelled = sample(list(task.labelled(split)), limit, seed) if head.predicts else []
-        if labelled:
-            examples = [example for example, _ in labelled]
-            predicted = model.predict_examples(examples, [task.name], batch_size)[task.name]
-            result[task.name] = {**head.report([value for _, value in labelled], predicted, examples), "examples": len(labelled)}
-    return result
 
 
 def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, bool]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtl.recipe_file import Document
+from mtl.commands.recipe_file import Document
 from mtl.utils import nearest, unknown_name
 
 __all__ = ["KINDS", "Kind", "check", "construct", "names_of"]

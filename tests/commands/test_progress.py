@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from mtl.progress import EpochProgress
+from mtl.commands.progress import EpochProgress
 
 
 def test_a_line_a_task() -> None:

@@ -4,8 +4,8 @@ import keras
 import pytest
 
 import mtl
-from mtl.catalogue import KINDS, check, construct, names_of
-from mtl.recipe_file import Document
+from mtl.commands.catalogue import KINDS, check, construct, names_of
+from mtl.commands.recipe_file import Document
 
 
 def document(value: object, folder: Path = Path("/recipes")) -> Document:

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.figures import better, main_figures, shown
+from mtl.commands.figures import better, main_figures, shown
 
 
 def test_main_figures() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.recipe_file import Document, parse_yaml
+from mtl.commands.recipe_file import Document, parse_yaml
 
 TEXT = """\
 a:

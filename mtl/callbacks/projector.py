@@ -1,0 +1,77 @@
+"""Pooled features for TensorBoard's projector."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl.callbacks.readable import one_line
+from mtl.data.example import Example
+from mtl.heads.head import Target
+from mtl.model import MultiTaskModel
+from mtl.predicting import predict_examples
+
+__all__ = ["pooled_features", "write_projector"]
+
+
+def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_size: int = 64) -> dict[str, np.ndarray]:
+    """The pooled features of examples, float32 `[N, H]`.
+
+    Returns:
+        `{"pooled": ...}` where the tasks share their features, and else an entry `pooled_TASK` for each task.
+    """
+    inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+    names: list[str] = []
+
+    @tf.function(input_signature=[inputs], autograph=False)
+    def features(x: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        by_task = {task: each["pooled"] for task, each in model.features_of(x, model.task_names, training=False).items()}
+        shared = len({id(tensor) for tensor in by_task.values()}) == 1
+        named = {"pooled": next(iter(by_task.values()))} if shared else {f"pooled_{task}": t for task, t in by_task.items()}
+        names[:] = named
+        return {name: tf.cast(tensor, tf.float32) for name, tensor in named.items()}
+
+    features.get_concrete_function()
+    as_it_is = SimpleNamespace(target=Target(), decode=lambda vector, *_: vector)
+    rows = predict_examples(examples, model.encoder, dict.fromkeys(names, as_it_is), features, batch_size)
+    return {name: np.stack(vectors) for name, vectors in rows.items()}
+
+
+def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Writes vectors and what is known of them so that TensorBoard's projector loads them.
+
+    Args:
+        folder: a folder that holds event files: a run, for TensorBoard.
+        vectors: name -> `[N, H]`.
+        columns: name -> N values; the first column must not be empty in any row.
+
+    Example:
+
+    >>> import numpy as np, os
+    >>> write_projector("run", {"pooled": np.eye(2)}, {"text": ["one", "two"], "mood": ["up", ""]})
+    >>> sorted(os.listdir("run")), open("run/projector/metadata.tsv").read()
+    (['projector', 'projector_config.pbtxt'], 'text\\tmood\\none\\tup\\ntwo\\t\\n')
+    """
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector import ProjectorConfig
+
+    files = Path(folder, "projector")
+    files.mkdir(parents=True, exist_ok=True)
+    rows = [[one_line(value, 100) if value != "" else "" for value in row] for row in zip(*columns.values(), strict=True)]
+    header = [list(columns)] if len(columns) > 1 else []  # The projector takes a single column to have none.
+    lines = ["\t".join(row) + "\n" for row in header + rows]
+    (files / "metadata.tsv").write_text("".join(lines), "utf-8")
+    config = ProjectorConfig()
+    for name, array in vectors.items():
+        np.savetxt(files / f"{name}.tsv", array, fmt="%.6g", delimiter="\t")
+        config.embeddings.add(
+            tensor_name=name,
+            tensor_shape=array.shape,
+            tensor_path=f"projector/{name}.tsv",
+            metadata_path="projector/metadata.tsv",
+        )
+    Path(folder, "projector_config.pbtxt").write_text(text_format.MessageToString(config), "utf-8")

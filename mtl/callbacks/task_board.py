@@ -1,0 +1,287 @@
+"""What happens in the tasks and between them, in TensorBoard."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtl.callbacks.confusion_image import condense, confusion_image, drawable, tag_confusion
+from mtl.callbacks.projector import pooled_features, write_projector
+from mtl.callbacks.readable import example_text, gold_text, markdown_table, one_line, prediction_text
+from mtl.callbacks.validation_rows import validation_rows
+from mtl.data.example import Example
+from mtl.heads.tagging import Tagging
+from mtl.metrics.confusion_matrix import ConfusionMatrix
+from mtl.model import MultiTaskModel
+from mtl.predicting import Text, to_example
+from mtl.task import Task
+
+__all__ = ["TaskBoard"]
+
+
+class TaskBoard(keras.callbacks.Callback):
+    """Shows the training of a `MultiTaskModel` in TensorBoard: `tensorboard --logdir LOG_DIR`.
+
+    Under one tag stand training and validation as two runs, `train` and `validation`, over the number of optimizer steps:
+
+    - `loss`, and for each task with labelled rows `TASK/loss` and `TASK/METRIC`;
+    - `learning_rate` (of several optimizers `learning_rate/NAME`) and `balancer/weight/TASK`;
+    - `sampling/TASK`, the share of the epoch's rows that were labelled for the task, and `padding`, the share of its tokens that
+      were padding, both counted by the training step;
+    - `examples`: a table of predictions beside what the source says;
+    - `TASK/confusion`: which classes, or which types of tags, are taken for one another in the validation data;
+    - the projector: pooled features of validation examples, at the end of training.
+
+    Examples, tags' confusion and projector need an encoder with a tokenizer. Under `tf.distribute` the chief alone writes.
+    Callbacks that put back other weights at the end, such as `BestModel`, go before it.
+
+    Args:
+        log_dir: the folder of the event files; a run that goes on may write to the same one.
+        update_freq: `"epoch"`, or a number of steps: losses and metrics so far in the epoch are then written that often too, and
+            training waits for them.
+        examples: texts, pairs, lists of words or `mtl.data.Example`s to predict; or how many examples from the beginning of each
+            task's validation split.
+        every: epochs between two tables of examples, and between two confusion matrices.
+        sample: how many validation examples of each task the projector and the confusion of tags look at; 0 for neither.
+
+    Raises:
+        ValueError: a number out of its range, or texts to predict and an encoder without a tokenizer.
+        TypeError: the model is no `MultiTaskModel`.
+
+    Example:
+
+    >>> import numpy as np, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=9, embedding=4, units=4)
+    >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(2)))
+    >>> model.compile("adam")
+    >>> x, y = np.ones((4, 6), "int32"), np.zeros(4, "int32")
+    >>> history = model.fit(x, y, validation_data=(x, y), callbacks=[mtl.callbacks.TaskBoard("logs")], verbose=0)
+    >>> import os; sorted(os.listdir("logs"))
+    ['train', 'validation']
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        *,
+        update_freq: str | int = "epoch",
+        examples: int | Sequence[Text | Example] = 5,
+        every: int = 1,
+        sample: int = 500,
+    ):
+        super().__init__()
+        if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
+            raise ValueError(f"TaskBoard expects update_freq='epoch' or a number of steps above 0; got {update_freq!r}.")
+        if every < 1 or sample < 0 or isinstance(examples, int) and examples < 0:
+            raise ValueError(
+                "TaskBoard expects every of at least 1, and examples and sample of at least 0; "
+                f"got every={every}, examples={examples}, sample={sample}."
+            )
+        if isinstance(examples, str):
+            raise ValueError("TaskBoard expects examples as a list of texts, or a number; got one text. Put it in a list.")
+        self.log_dir = Path(log_dir)
+        self.update_freq = update_freq
+        self.examples = examples
+        self.every = every
+        self.sample = sample
+        # Keras need not wait for each step's logs where they are only read at the end of epochs.
+        self.async_safe = update_freq == "epoch"
+        self._writers: dict[str, Any] = {}
+        self._epoch: int | None = None
+        self._seen: tuple[dict[str, float], float] | None = None
+        self._prepared = False
+
+    def set_model(self, model: Any) -> None:
+        if not isinstance(model, MultiTaskModel):
+            raise TypeError(
+                f"TaskBoard expects a mtl.MultiTaskModel; got {type(model).__name__}: use keras.callbacks.TensorBoard."
+            )
+        super().set_model(model)
+        self._writes = bool(model.distribute_strategy.extended.should_save_summary)
+
+    # When ---------------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._epoch = None
+        if not isinstance(self.examples, int) and self.model.encoder.tokenizer is None:
+            raise ValueError(
+                "TaskBoard cannot predict texts: the encoder has no tokenizer. Leave `examples` out, or give it one."
+            )
+        if self._writes:
+            self._prepare()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch, self._seen = epoch, None
+        self._begin = self._written = self._step()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.update_freq == "epoch" or not self._writes:
+            return
+        step = self._begin + batch + 1
+        if step // self.update_freq > self._written // self.update_freq:
+            self._written = step
+            shares, _ = self.model.task_losses.realised()
+            self._scalars("train", {**self._losses(logs or {}, shares), **self._settings()}, step)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self._epoch is not None:
+            self._seen = self.model.task_losses.realised()  # Of the training: evaluation starts counting anew after this.
+
+    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        if not self._writes:
+            return
+        shares, _ = self.model.task_losses.realised()
+        self._scalars("validation", self._losses(logs or {}, shares))
+        if self._due():
+            self._confusions()
+        if self._epoch is None:
+            self._close()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        shares, padding = self._seen or self.model.task_losses.realised()
+        if self._writes:
+            logs = logs or {}
+            train = {name: value for name, value in logs.items() if not (name.startswith("val_") and name[4:] in logs)}
+            sampling = {"padding": padding, **{f"sampling/{task}": share for task, share in shares.items()}}
+            self._scalars("train", {**self._losses(train, shares), **self._settings(), **sampling})
+            if self._due():
+                self._predictions()
+                self._tag_confusions()
+            for writer in self._writers.values():
+                writer.flush()
+        self._epoch = None
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._writes:
+            self._project()
+            self._close()
+
+    def _due(self) -> bool:
+        return self._epoch is None or (self._epoch + 1) % self.every == 0
+
+    # Numbers ------------------------------------------------------------------------------------------------------
+
+    def _losses(self, logs: Mapping[str, Any], shares: Mapping[str, float]) -> dict[str, float]:
+        """Tag -> value of what Keras logs, tasks that saw no label left out."""
+        result = {}
+        for name, value in logs.items():
+            owners = [task for task in self.model.task_names if name.startswith(f"{task}_")]
+            owner = max(owners, key=len, default=None)
+            if owner is None:
+                result[name] = float(value)
+            elif shares[owner] > 0:
+                result[f"{owner}/{name.removeprefix(f'{owner}_')}"] = float(value)
+        return result
+
+    def _settings(self) -> dict[str, float]:
+        optimizer = _inner(self.model.optimizer)
+        several = [each for each in getattr(optimizer, "optimizers", ()) if each.built]
+        names = [each.name for each in several]
+        numbered = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
+        rates = zip(numbered, several, strict=True) if several else [("", optimizer)]
+        result = {f"learning_rate/{name}".rstrip("/"): float(each.learning_rate) for name, each in rates}
+        weights = self.model.balancer.current_weights()
+        return {**result, **{f"balancer/weight/{task}": float(weight) for task, weight in weights.items()}}
+
+    def _scalars(self, run: str, values: Mapping[str, float], step: int | None = None) -> None:
+        with self._writer(run, step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+
+    # Examples and pictures ----------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Takes the examples to look at, once."""
+        if self._prepared:
+            return
+        self._prepared = True
+        readable = self.model.encoder.tokenizer is not None
+        tasks = [task for task in self.model.tasks if task.head.predicts and readable]
+        self._sample = validation_rows(tasks, self.sample)
+        if isinstance(self.examples, int):
+            self._shown = validation_rows(tasks, self.examples, first=True)
+        else:
+            given = [each if isinstance(each, Example) else to_example(each, i) for i, each in enumerate(self.examples)]
+            self._shown = [(each, _labels(each, tasks)) for each in given]
+
+    def _predictions(self) -> None:
+        if not self._shown:
+            return
+        predicted = self.model.predict_examples([example for example, _ in self._shown])
+        lines = []
+        for i, (example, gold) in enumerate(self._shown):
+            text = example_text(example)
+            for task in [task for task in predicted if task in gold or not gold]:
+                label = gold_text(gold[task], example, self.model.heads[task]) if task in gold else ""
+                lines.append([text, task, prediction_text(predicted[task][i]), label])
+        with self._writer("validation"):
+            tf.summary.text("examples", markdown_table(["text", "task", "predicted", "gold"], lines))
+
+    def _confusions(self) -> None:
+        """Of classes, from the metrics' state, which holds the whole validation data."""
+        for task, metrics in self.model.task_metrics.items():
+            for metric in metrics.values():
+                if isinstance(metric, ConfusionMatrix):
+                    matrix, labels = keras.ops.convert_to_numpy(metric.total), self.model.heads[task].labels
+                    self._picture(task, matrix, [str(label) for label in labels])
+
+    def _tag_confusions(self) -> None:
+        """Of types of tags, from predictions of a sample."""
+        for task, head in self.model.heads.items():
+            rows = [(example, labels[task]) for example, labels in self._sample if task in labels]
+            if isinstance(head, Tagging) and rows:
+                examples, gold = [example for example, _ in rows], [value for _, value in rows]
+                predicted = self.model.predict_examples(examples, [task])[task]
+                self._picture(task, *tag_confusion(head, gold, predicted, examples))
+
+    def _picture(self, task: str, matrix: np.ndarray, labels: Sequence[str]) -> None:
+        if not matrix.any():
+            return
+        matrix, labels = condense(matrix, labels, most=40)
+        with self._writer("validation"):
+            tf.summary.image(f"{task}/confusion", confusion_image(matrix, labels)[None])
+            if not drawable(labels):
+                lines = [[str(number), one_line(label)] for number, label in enumerate(labels)]
+                tf.summary.text(f"{task}/confusion_labels", markdown_table(["number", "label"], lines))
+
+    def _project(self) -> None:
+        if not self._sample:
+            return
+        examples = [example for example, _ in self._sample]
+        columns = {"text": [example_text(example, 100) for example in examples]}
+        for task, head in self.model.heads.items():
+            if any(task in labels for _, labels in self._sample):
+                columns[task] = [gold_text(v[task], e, head) if task in v else "" for e, v in self._sample]
+        with self._writer("validation"):  # The projector reads a folder that is a run.
+            tf.summary.text("projector", f"{len(examples)} validation examples")
+        write_projector(self.log_dir / "validation", pooled_features(self.model, examples), columns)
+
+    # Files --------------------------------------------------------------------------------------------------------
+
+    def _step(self) -> int:
+        return int(_inner(self.model.optimizer).iterations)
+
+    def _writer(self, run: str, step: int | None = None) -> Any:
+        if run not in self._writers:
+            self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run))
+        return self._writers[run].as_default(self._step() if step is None else step)
+
+    def _close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer that counts steps and has a learning rate."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _labels(example: Example, tasks: Sequence[Task]) -> dict[str, Any]:
+    """An example's labels by task, as far as they are named like the tasks."""
+    named = {task.name: example.labels.get(task.label or task.name) for task in tasks}
+    return {task: value for task, value in named.items() if value is not None}

@@ -1,0 +1,3 @@
+"""What the command line and recipes stand on."""
+
+__all__ = []

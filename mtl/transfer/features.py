@@ -1,0 +1,196 @@
+"""Heads trained on an encoder's features, which are computed once."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtl.encoders.encoder import Encoder
+from mtl.model import MultiTaskModel
+from mtl.sharing import Hard
+
+__all__ = ["Features", "extract", "head_model"]
+
+
+@keras.saving.register_keras_serializable("mtl")
+class Features(Encoder):
+    """Stands where an encoder would, and gives on the features that it gets as inputs.
+
+    Args:
+        input_names: names of the int32 `[B, S]` inputs.
+        feature_width: width of the features.
+        sequence: whether there are features of each token, float32 `[B, S, H]`, besides the pooled ones, float32 `[B, H]`.
+        pad_id: the id of padding.
+
+    Example:
+
+    >>> sorted(Features(["token_ids", "padding_mask"], 16).input_names)
+    ['padding_mask', 'pooled', 'token_ids']
+    """
+
+    def __init__(self, input_names: Sequence[str], feature_width: int, sequence: bool = False, pad_id: int = 0, **kwargs: Any):
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in input_names}
+        features = {"pooled": keras.Input((feature_width,), dtype="float32", name="pooled")}
+        if sequence:
+            features["sequence"] = keras.Input((None, feature_width), dtype="float32", name="sequence")
+        outputs = {name: keras.layers.Identity(name=f"given_{name}")(tensor) for name, tensor in features.items()}
+        super(Encoder, self).__init__(inputs={**inputs, **features}, outputs=outputs, **kwargs)
+        self.given = {"input_names": list(input_names), "feature_width": feature_width, "sequence": sequence, "pad_id": pad_id}
+        self.pooling, self.tokenizer, self.max_length, self.pad_id, self.width = None, None, None, pad_id, feature_width
+
+    @property
+    def token_embedding(self) -> keras.layers.Layer:
+        raise ValueError("A head that shares the encoder's embeddings cannot be trained on features. Train the whole model.")
+
+    @property
+    def blocks(self) -> list[list[keras.layers.Layer]]:
+        return []
+
+    def get_config(self) -> dict[str, Any]:
+        return {**self.given, "name": self.name}
+
+
+def head_model(model: MultiTaskModel) -> MultiTaskModel:
+    """A model of the same heads on features instead of texts; train it on what `extract` gives.
+
+    The heads are the same objects: once they are trained, `model` predicts with them.
+
+    Args:
+        model: a model whose tasks share one encoder, `Hard()`.
+
+    Raises:
+        ValueError: another sharing, or a head that changes its rows' inputs.
+
+    Example:
+
+    >>> import numpy as np, tensorflow as tf, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8)
+    >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(2)))
+    >>> data = tf.data.Dataset.from_tensors(({"token_ids": np.ones((4, 6), "int32")}, {"mood": np.array([0, 1, 0, 1])}))
+    >>> heads = head_model(model)
+    >>> heads.compile(keras.optimizers.Adam(0.01))
+    >>> history = heads.fit(extract(model, data), epochs=5, verbose=0)
+    >>> heads.heads["mood"] is model.heads["mood"]
+    True
+    """
+    encoder = _encoder(model)
+    features = Features(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
+    return MultiTaskModel(features, model.tasks, balancer=model.balancer)
+
+
+def extract(
+    model: MultiTaskModel,
+    dataset: tf.data.Dataset,
+    *,
+    path: str | Path | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """A dataset with the encoder's features, for the model that `head_model` gives.
+
+    The encoder runs once over the dataset, now, without dropout. Each batch then carries `pooled`, float32 `[B, H]`, and where a
+    head works on tokens `sequence`, float32 `[B, S, H]`: four bytes times width for each row, or for each token. Batches come in
+    a new order in each epoch, but hold the same rows. Extract again when the encoder's weights have changed.
+
+    Args:
+        model: a model whose tasks share one encoder, `Hard()`.
+        dataset: batches `(x, y)` or `(x, y, sample_weight)`, such as `mtl.data.mix` gives; one pass over it is taken.
+        path: a folder that is new or empty, for features that do not fit into memory; None for memory.
+        shuffle: whether the order of the batches changes with the epoch.
+        seed: of the order.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality.
+
+    Raises:
+        ValueError: an endless or empty dataset, a folder that holds something, another sharing than `Hard()`, or a head that
+            changes its rows' inputs.
+
+    Example:
+
+    >>> import numpy as np, tensorflow as tf, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8)
+    >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(2)))
+    >>> data = tf.data.Dataset.from_tensors(({"token_ids": np.ones((4, 6), "int32")}, {"mood": np.array([0, 1, 0, 1])}))
+    >>> for x, y in extract(model, data):
+    ...     sorted(x), tuple(x["pooled"].shape)
+    (['padding_mask', 'pooled', 'token_ids'], (4, 16))
+    """
+    encoder, names = _encoder(model), ["pooled", *["sequence"] * _needs_sequence(model)]
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("extract expects a dataset that ends; this one repeats for ever. Leave out its repeat().")
+    folder = None if path is None else _new_folder(Path(path))
+    signature = {name: tf.TensorSpec((None, None), tf.int32) for name in encoder.input_names}
+
+    @tf.function(input_signature=[signature], autograph=False)
+    def compute(x: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features = encoder(x, training=False)
+        return {name: tf.cast(features[name], tf.float32) for name in names}
+
+    stored: list[Any] = []
+    specs: list[tuple[tf.DType, list[int | None]]] = []
+    structure: Any = None
+    for batch in dataset:
+        x, *rest = batch if isinstance(batch, tuple) else (batch,)
+        x = model.complete(x)
+        structure = ({**x, **compute({name: x[name] for name in encoder.input_names})}, *rest)
+        arrays = [np.asarray(tensor) for tensor in tf.nest.flatten(structure)]
+        if not specs:
+            specs = [(tf.as_dtype(array.dtype), list(array.shape)) for array in arrays]
+        for (_, shape), array in zip(specs, arrays, strict=True):
+            shape[:] = [size if size == other else None for size, other in zip(shape, array.shape, strict=True)]
+        if folder is None:
+            stored.append(arrays)
+        else:
+            stored.append(folder / f"{len(stored)}.npz")
+            np.savez(stored[-1], *arrays)
+    if not stored:
+        raise ValueError("extract expects a dataset with at least one batch; this one is empty.")
+    epochs = itertools.count()
+
+    def batches() -> Iterator[Any]:
+        epoch = next(epochs)
+        for i in np.random.default_rng([seed, epoch]).permutation(len(stored)) if shuffle else range(len(stored)):
+            yield tf.nest.pack_sequence_as(structure, stored[i] if folder is None else _load(stored[i]))
+
+    output = tf.nest.pack_sequence_as(structure, [tf.TensorSpec(shape, dtype) for dtype, shape in specs])
+    result = tf.data.Dataset.from_generator(batches, output_signature=output)
+    result = result.apply(tf.data.experimental.assert_cardinality(len(stored))).prefetch(2)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return result.with_options(options)
+
+
+def _encoder(model: MultiTaskModel) -> Encoder:
+    """The one encoder of a model whose heads can be trained on features."""
+    if not isinstance(model.sharing, Hard):
+        raise ValueError(
+            f"Features are computed once for a model whose tasks share one encoder, Hard(); got {type(model.sharing).__name__}."
+        )
+    changing = [task.name for task in model.tasks if task.head.own_rows]
+    if changing:
+        raise ValueError(
+            f"The head of task '{changing[0]}' changes its rows' inputs in every epoch, so their features cannot be kept. "
+            "Leave the task out with model.subset([...])."
+        )
+    return model.sharing.encoder_of(model.task_names[0])
+
+
+def _needs_sequence(model: MultiTaskModel) -> bool:
+    return any(task.head.target.per_token or getattr(task.head, "needs_sequence", False) for task in model.tasks)
+
+
+def _new_folder(path: Path) -> Path:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"extract expects a folder that is new or empty; '{path}' holds something. Remove it or name another.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _load(file: Path) -> list[np.ndarray]:
+    with np.load(file) as arrays:
+        return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]

@@ -1,0 +1,142 @@
+"""Which blocks of an encoder are trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from mtl.encoders.encoder import Encoder
+from mtl.model import MultiTaskModel
+from mtl.training.own import slots_of
+
+__all__ = ["encoders_of", "freeze", "unfreeze"]
+
+
+def freeze(model: MultiTaskModel | Encoder, layers: str | int = "all") -> None:
+    """Freezes an encoder, or its lowest blocks.
+
+    A frozen layer changes neither by gradients nor by weight decay. Block 0 is the embeddings, so `freeze(model, 1)` freezes them
+    alone. The other blocks and the heads stay as they are.
+
+    Frozen batch normalization runs with its stored statistics, and leaves them as they are. Dropout stays active in training, in
+    frozen layers too, as in Keras: it is noise that makes the heads robust. To be without it, make the encoder with `dropout=0`,
+    or train on what `mtl.transfer.extract` gives.
+
+    Give the model where there is one: if it is compiled, it is compiled again with the same settings, and the optimizer keeps the
+    state of what is still trained. Where only its encoder is given, compile the model afterwards. What is frozen is kept in the
+    `.keras` file.
+
+    Args:
+        model: a `MultiTaskModel`, all of whose encoders are meant, or an encoder.
+        layers: `"all"`, or the number of blocks from the lowest; see `Encoder.blocks`.
+
+    Raises:
+        ValueError: `layers` is not "all" nor a number of blocks that the encoder has.
+
+    Example:
+
+    >>> import mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8, layers=2)
+    >>> freeze(encoder, 2)
+    >>> sorted({variable.path.split("/")[0] for variable in encoder.trainable_variables})
+    ['backward_1', 'forward_1']
+
+    Reference:
+        Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018.
+    """
+    for encoder in encoders_of(model):
+        count = _count(encoder, layers)
+        chosen = encoder.layers if count is None else [layer for block in encoder.blocks[:count] for layer in block]
+        _set(encoder, chosen, False)
+    _compile_again(model)
+
+
+def unfreeze(model: MultiTaskModel | Encoder, layers: str | int = "all") -> None:
+    """Unfreezes an encoder, or its highest blocks and what lies above them.
+
+    For gradual unfreezing, freeze all and call this with 1, 2, ... after each epoch, from a callback too.
+
+    Args:
+        model: as for `freeze`.
+        layers: `"all"`, or the number of blocks from the highest.
+
+    Raises:
+        ValueError: `layers` is not "all" nor a number of blocks that the encoder has.
+
+    Example:
+
+    >>> import mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8, layers=2)
+    >>> freeze(encoder)
+    >>> unfreeze(encoder, 1)
+    >>> sorted({variable.path.split("/")[0] for variable in encoder.trainable_variables})
+    ['backward_1', 'forward_1']
+
+    Reference:
+        Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018.
+    """
+    for encoder in encoders_of(model):
+        count = _count(encoder, layers)
+        below = [] if count is None else [layer for block in encoder.blocks[: len(encoder.blocks) - count] for layer in block]
+        _set(encoder, [layer for layer in encoder.layers if all(layer is not each for each in below)], True)
+    _compile_again(model)
+
+
+def encoders_of(model: MultiTaskModel | Encoder) -> list[Encoder]:
+    """The encoders of a model, each once; an encoder itself.
+
+    Raises:
+        TypeError: neither a model nor an encoder.
+    """
+    if isinstance(model, Encoder):
+        return [model]
+    if not isinstance(model, MultiTaskModel):
+        raise TypeError(f"Expected a MultiTaskModel or an encoder; got {type(model).__name__}.")
+    found = {id(each): each for each in (model.sharing.encoder_of(task) for task in model.task_names)}
+    return list(found.values())
+
+
+def _count(encoder: Encoder, layers: str | int) -> int | None:
+    """The number of blocks; None for all that the encoder has."""
+    if layers == "all":
+        return None
+    number = len(encoder.blocks)
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= number:
+        raise ValueError(f"Expected 'all' or a number of blocks from 1 to {number} (block 0 is the embeddings); got {layers!r}.")
+    return layers
+
+
+def _set(encoder: Encoder, layers: Sequence[keras.layers.Layer], trainable: bool) -> None:
+    if trainable and not encoder.trainable:  # Its layers count only where it is trainable itself.
+        encoder.trainable = True
+        for layer in encoder.layers:
+            layer.trainable = False
+    for layer in layers:
+        layer.trainable = trainable
+
+
+def _compile_again(model: Any) -> None:
+    """Makes optimizer and train function anew for what is trained now: those that exist would go on with what was."""
+    if isinstance(model, Encoder) or not model.compiled:
+        return
+    before, running = model.optimizer, model.train_function is not None
+    with model.distribute_strategy.scope():
+        model.compile_from_config(model.get_compile_config())
+    if before.built:
+        _carry(before, model.optimizer)
+    if running:
+        model.make_train_function()
+
+
+def _carry(before: keras.optimizers.Optimizer, after: keras.optimizers.Optimizer) -> None:
+    """Copies an optimizer's state to another of its kind: of the variables that both train, and what belongs to none."""
+    known = {id(variable) for variable in before._trainable_variables}
+    for variable in after._trainable_variables:
+        if id(variable) in known:
+            for old, new in zip(slots_of(before, [variable]), slots_of(after, [variable]), strict=True):
+                new.assign(old)
+    slots = {id(slot) for each in (before, after) for slot in slots_of(each, each._trainable_variables)}
+    general = {variable.path: variable for variable in before.variables if id(variable) not in slots}
+    for variable in after.variables:
+        if id(variable) not in slots and variable.path in general:
+            variable.assign(general[variable.path])

@@ -1,0 +1,61 @@
+"""A start from an encoder trained before."""
+
+from pathlib import Path
+
+import keras
+
+from mtl.encoders.encoder import Encoder
+from mtl.model import MultiTaskModel
+from mtl.transfer.freezing import encoders_of
+from mtl.utils import unknown_name
+
+__all__ = ["load_encoder"]
+
+
+def load_encoder(path: str | Path, task: str | None = None) -> Encoder:
+    """The encoder of a saved model, with its weights and its tokenizer.
+
+    No code is taken from the file: a layer that would need it is refused.
+
+    Args:
+        path: a `.keras` file that holds a `MultiTaskModel` or an encoder.
+        task: the task whose encoder is wanted, for a model whose tasks have encoders of their own.
+
+    Returns:
+        An encoder for a new model; nothing else of the saved one is kept.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds something else, an unknown task, or several encoders and no task was named.
+
+    Example:
+
+    >>> import pathlib, tempfile, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=50, embedding=8, units=8)
+    >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(2)))
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "moods.keras")
+    >>> model.save(file)
+    >>> again = load_encoder(file)
+    >>> model = mtl.MultiTaskModel(again, mtl.Task("topic", mtl.heads.Classification(5)))
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a .keras file at '{path}'; there is no such file.")
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    if not isinstance(model, MultiTaskModel | Encoder):
+        raise ValueError(f"Expected a MultiTaskModel or an encoder in '{path}'; it holds a {type(model).__name__}.")
+    encoders = encoders_of(model)
+    if isinstance(model, MultiTaskModel):
+        if task is not None and task not in model.task_names:
+            raise unknown_name(f"task of '{path}'", task, model.task_names)
+        if task is None and len(encoders) > 1:
+            raise ValueError(f"'{path}' holds an encoder a task. Say whose is wanted: task='{model.task_names[0]}'.")
+        encoder = model.sharing.encoder_of(task or model.task_names[0])
+    else:
+        if task is not None:
+            raise ValueError(f"'{path}' holds an encoder and no tasks; got task='{task}'. Leave it out.")
+        return model
+    # A copy, so that nothing of the saved model's graph stays with it.
+    copy = type(encoder).from_config(encoder.get_config())
+    copy.set_weights(encoder.get_weights())
+    return copy

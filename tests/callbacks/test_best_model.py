@@ -1,0 +1,99 @@
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from mtl import MultiTaskModel, Task
+from mtl.callbacks import BestModel
+from mtl.heads import Classification
+from tests.tiny import Bag
+
+
+class Recorded:
+    """A model whose only weight is the number of the epoch."""
+
+    def __init__(self):
+        self.weights = [np.zeros(1)]
+        self.distribute_strategy = SimpleNamespace(extended=SimpleNamespace(should_checkpoint=True))
+        self.saved = []
+
+    def get_weights(self):
+        return [weight.copy() for weight in self.weights]
+
+    def set_weights(self, weights):
+        self.weights = weights
+
+    def save_weights(self, path, overwrite):
+        self.saved.append(int(self.weights[0][0]))
+        path.write_text("")
+
+
+def run(callback, epochs):
+    """The epoch whose weights are put back, after epochs that log what is given."""
+    callback.set_model(model := Recorded())
+    callback.on_train_begin()
+    for epoch, logs in enumerate(epochs):
+        model.weights = [np.array([float(epoch)])]
+        callback.on_epoch_end(epoch, {"a": 0.0, "b": 0.0, "loss": 0.0} | logs)
+    callback.on_train_end()
+    return int(model.weights[0][0]), model.saved
+
+
+def test_the_best_epoch_comes_back(tmp_path):
+    path = tmp_path / "new" / "best.weights.h5"
+    losses = [{"val_loss": value} for value in (3.0, 1.0, 2.0, float("nan"))]
+    callback = BestModel(path)
+    assert run(callback, losses) == (1, [0, 1])
+    assert (callback.best, callback.best_epoch) == (1.0, 1)
+    assert [each.name for each in path.parent.iterdir()] == ["best.weights.h5"]
+
+
+def test_the_mean_of_several_figures():
+    epochs = [{"val_a": 0.9, "val_b": 0.1}, {"val_a": 0.6, "val_b": 0.6}, {}, {"val_a": 0.1, "val_b": 0.9}]
+    assert run(BestModel(monitor=["val_a", "val_b"]), epochs)[0] == 1
+    assert run(BestModel(monitor=["val_a", "val_b"], mode="min"), epochs)[0] == 0
+    assert run(BestModel(monitor="b"), [{"b": 1.0}, {"b": 2.0}])[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "mode"),
+    [("val_loss", "min"), ("val_a_loss", "min"), (["x_mae", "y_perplexity"], "min"), ("val_a_macro_f1", "max"), ("gloss", "max")],
+)
+def test_which_way_is_better(names, mode):
+    assert BestModel(monitor=names).mode == mode
+
+
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in .keras or .weights.h5; got 'best.h5'"):
+        BestModel("best.h5")
+    with pytest.raises(ValueError, match="Unknown mode 'minimum'; did you mean 'min'"):
+        BestModel(mode="minimum")
+    with pytest.raises(ValueError, match="at least one figure"):
+        BestModel(monitor=[])
+    with pytest.raises(ValueError, match="Less is better for some of"):
+        BestModel(monitor=["val_a_loss", "val_a_accuracy"])
+    with pytest.raises(ValueError, match="Unknown figure to monitor 'val_aa'; did you mean 'val_a'"):
+        run(BestModel(monitor="val_aa"), [{"val_a": 1.0}])
+    with pytest.warns(UserWarning, match="No epoch had finite figures"):
+        run(BestModel(monitor="val_a"), [{}])
+
+
+@pytest.mark.parametrize("name", ["best.keras", "best.weights.h5"])
+def test_a_real_model_is_saved_and_restored(tmp_path, name):
+    model = MultiTaskModel(Bag(), Task("mood", Classification(2, dropout=0.0)))
+    model.compile(keras.optimizers.SGD(0.5))
+    x, y = np.arange(1, 9, dtype="int32").reshape(4, 2), np.array([0, 1, 0, 1], "int32")
+    start = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    # More loss is taken for better: the first epoch, after which it only falls.
+    best = BestModel(tmp_path / name, monitor="val_loss", mode="max")
+    history = model.fit(x, y, validation_data=(x, y), epochs=3, callbacks=[best], verbose=0).history["val_loss"]
+    assert start > history[0] > history[2]
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(history[0], rel=1e-5)
+    if name.endswith(".keras"):
+        copy = keras.saving.load_model(tmp_path / name)
+    else:
+        copy = MultiTaskModel(Bag(), Task("mood", Classification(2, dropout=0.0)))
+        copy.load_weights(tmp_path / name)
+    for mine, its in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)

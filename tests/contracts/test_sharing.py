@@ -1,0 +1,136 @@
+"""What every way of sharing keeps. A new one joins with one row in `CASES`."""
+
+import json
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+from mtl import Task
+from mtl.heads import Classification
+from mtl.sharing import Hard, Sharing, Soft
+from tests.tiny import Bag
+from tests.two_tasks import batch, make_model
+
+# Keras writes its files from TensorFlow's variables, whose NumPy conversion is older than NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+CASES: dict[str, Callable[[], Sharing]] = {
+    "hard": Hard,
+    "soft": lambda: Soft(0.1),
+    "soft, not tied": lambda: Soft(0.0),
+}
+each = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+
+
+def trained(make: Callable[[], Sharing]):
+    """A model after two steps, in which the tasks' own layers have come apart."""
+    model = make_model(keras.optimizers.AdamW(0.05), sharing=make())
+    x, y, weight = batch(score=[0, 0, 1, 1, 1, 1, 1, 0])
+    model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
+    return model
+
+
+def predictions(model, tasks=("mood", "score")) -> dict[str, np.ndarray]:
+    found = model.predict(batch(seed=5)[0], verbose=0)
+    return {task: found[task] for task in tasks}
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for task, values in expected.items():
+        np.testing.assert_allclose(found[task], values, atol=1e-6, err_msg=task)
+
+
+@each
+def test_each_task_gets_features_of_its_encoder(make):
+    encoder = Bag(width=6)
+    sharing = make().connect(encoder, ["a", "b", "c"])
+    x = {"token_ids": np.array([[3, 4, 5, 0]] * 2, "int32"), "padding_mask": np.array([[1, 1, 1, 0]] * 2, "int32")}
+    features = sharing.features({name: keras.ops.convert_to_tensor(value) for name, value in x.items()}, ["a", "c"])
+    assert sorted(features) == ["a", "c"]
+    for task, found in features.items():
+        assert found["sequence"].shape == (2, 4, 6) and found["pooled"].shape == (2, 6)
+        for name, value in x.items():
+            np.testing.assert_array_equal(found[name], value)
+        mean = sharing.encoder_of(task).embedding.get_weights()[0][[3, 4, 5]].mean(axis=0)
+        np.testing.assert_allclose(found["pooled"], [mean, mean], atol=1e-6)
+
+
+@each
+def test_it_begins_with_the_encoder_given(make):
+    encoder = Bag()
+    sharing = make().connect(encoder, ["a", "b"])
+    for task in "ab":
+        np.testing.assert_array_equal(sharing.encoder_of(task).get_weights()[0], encoder.get_weights()[0])
+    penalty = sharing.penalty()
+    assert penalty is None or float(penalty) == pytest.approx(0.0, abs=1e-10)
+
+
+@each
+def test_one_description_serves_several_models(make):
+    described, first, second = make(), Bag(), Bag()
+    one, two = described.connect(first, ["a", "b"]), described.connect(second, ["a", "b"])
+    assert one is not described and type(one) is type(described)
+    assert one.encoder_of("a") is first and two.encoder_of("a") is second
+    assert one.encoder_of("b") is not two.encoder_of("b")
+
+
+@each
+def test_configuration(make):
+    sharing = make()
+    written = json.dumps(keras.saving.serialize_keras_object(sharing))
+    copy = keras.saving.deserialize_keras_object(json.loads(written))
+    assert type(copy) is type(sharing) and copy.get_config() == sharing.get_config()
+
+
+@each
+def test_a_saved_model_predicts_the_same(make, tmp_path):
+    model = trained(make)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(predictions(copy), predictions(model))
+    assert copy.sharing.get_config() == model.sharing.get_config()
+    x, y, weight = batch(seed=2)
+    for each in (model, copy):
+        each.fit(x, y, sample_weight=weight, verbose=0)
+    assert_same(predictions(copy), predictions(model))
+
+
+@each
+def test_a_task_without_rows_leaves_its_own_layers_as_they_were(make):
+    model = trained(make)
+    own = [weight for layer in model.own_layers("score") for weight in layer.weights]
+    others = [weight for weight in model.weights if all(weight is not mine for mine in own)]
+    before, moving = [weight.numpy() for weight in own], [weight.numpy() for weight in others]
+    x, y, weight = batch(score=np.zeros(8))
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    for kept, now in zip(before, own, strict=True):
+        np.testing.assert_array_equal(kept, now.numpy())
+    assert any((old != now.numpy()).any() for old, now in zip(moving, others, strict=True))
+
+
+@each
+def test_a_subset_predicts_the_same_and_is_its_own(make):
+    model = trained(make)
+    before = predictions(model)
+    for task in ("mood", "score"):
+        part = model.subset([task])
+        assert part.task_names == (task,)
+        assert_same(predictions(part, (task,)), {task: before[task]})
+        part.compile(keras.optimizers.SGD(1.0))
+        x, y, weight = batch()
+        part.fit(x, {task: y[task]}, sample_weight={task: weight[task]}, verbose=0)
+    assert_same(predictions(model), before)
+    assert_same(predictions(model.subset(["mood", "score"])), before)
+
+
+@each
+def test_a_task_more_leaves_the_others_predictions(make):
+    model = trained(make)
+    before = predictions(model)
+    more = model.add_task(Task("new", Classification(2)))
+    assert more.task_names == ("mood", "score", "new")
+    assert_same(predictions(more), before)
+    assert predictions(more, ("new",))["new"].shape == (8, 2)

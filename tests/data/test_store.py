@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+import mtl
+from mtl import Task
+from mtl.data import Encoding, Example, Tokenizer, records
+from mtl.data.store import prepare, word_mask
+from mtl.heads import Classification, MultiLabel, Tagging
+from tests.tiny import Bag
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Bag(30, tokenizer=Tokenizer.learn("character", ["abcdefghij"]))
+
+
+def ids(encoder, text):
+    return [encoder.tokenizer.id(letter) for letter in text]
+
+
+def test_examples_are_read_at_random(encoder):
+    rows = [
+        {"text": ["ab", "c"], "tags": ["X", "Y"], "kinds": ["p", "q"]},
+        {"text": ["d"], "tags": None, "kinds": ["q"]},
+        {"text": ["e", "fgh"], "tags": ["Y", "X"], "kinds": None},
+    ]
+    source = records(rows, label=["tags", "kinds"], fractions=None)
+    tasks = [
+        Task("tags", Tagging(["X", "Y"], level="word", scheme=None), source),
+        Task("kinds", MultiLabel(["p", "q"]), source),
+    ]
+    store = prepare(source, "train", tasks, encoder, None, None)
+    assert len(store) == 3 and store.lengths.tolist() == [3, 1, 4] and store.truncated == 0
+    assert store.labelled("tags").tolist() == [True, False, True]
+    assert store.labelled("kinds").tolist() == [True, True, False]
+    some = np.array([2, 0])
+    assert store.tokens("token_ids", some, 5, filler=-7).tolist() == [[*ids(encoder, "efgh"), -7], [*ids(encoder, "abc"), -7, -7]]
+    assert store.tokens("token_ids", some, 2).tolist() == [ids(encoder, "ef"), ids(encoder, "ab")]
+    assert store.tokens("y.tags", some, 4).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
+    assert store.tokens("w.tags", np.array([1]), 2).tolist() == [[0.0, 0.0]]
+    assert store.fixed("y.kinds", np.array([1, 0, 2])).tolist() == [[0, 1], [1, 1], [0, 0]]
+    assert store.fixed("w.kinds", np.array([1, 0, 2])).tolist() == [1, 1, 0]
+    folder = store.folder
+    del store
+    assert not folder.exists()  # Nothing was to be kept.
+
+
+def test_no_example_at_all(encoder):
+    source = records({"train": [{"text": "a", "mood": "up"}], "test": []}, label="mood")
+    store = prepare(source, "test", [Task("mood", Classification(["up"]), source)], encoder, None, None)
+    assert len(store) == 0 and store.tokens("token_ids", np.zeros(0, int), 3).shape == (0, 3)
+
+
+def test_first_tokens_of_words_are_marked():
+    offsets = np.array([(-1, -1), (0, 3), (4, 6), (6, 8), (-1, -1)], np.int32)
+    encoding = Encoding(np.zeros(5, np.int32), np.zeros(5, np.int32), offsets, "New York")
+    assert word_mask(Example("New York"), encoding).tolist() == [0, 1, 1, 0, 0]
+    assert word_mask(Example("New York", words=((0, 8),)), encoding).tolist() == [0, 1, 0, 0, 0]
+
+
+def test_prepared_data_is_found_again_and_never_stale(encoder, tmp_path):
+    file = tmp_path / "moods.csv"
+    file.write_text("text,mood\nab,up\ncd,down\n")
+
+    def stored(label_names=("up", "down"), max_length=None):
+        source = mtl.data.csv(file, label="mood", fractions=None)
+        task = Task("mood", Classification(list(label_names)), source)
+        return prepare(source, "train", [task], encoder, max_length, tmp_path / "cache")
+
+    first = stored()
+    assert stored().folder == first.folder
+    assert stored(("down", "up")).folder != first.folder
+    assert stored(max_length=1).folder != first.folder and stored(max_length=1).truncated == 2
+    file.write_text("text,mood\nab,up\ncd,down\nee,up\n")
+    again = stored()
+    assert again.folder != first.folder and len(again) == 3 and len(first) == 2
+    assert not list((tmp_path / "cache").glob(".writing*"))
+
+
+def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
+    source = records([{"text": "a", "mood": "up"}, {"text": "b", "mood": "down"}], label="mood", fractions=None)
+    source.fingerprint = "known"
+    with pytest.raises(ValueError):
+        prepare(source, "train", [Task("mood", Classification(["up", "flat"]), source)], encoder, None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
