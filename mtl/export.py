@@ -48,9 +48,9 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
 
     Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
     `serving_default(texts)` and `serve_pairs(texts, pairs)`, of UTF-8 strings `[B]`. They give a dict of tensors named
-    `TASK/NAME`; what a head gives is in its `serve`: for `Classification` `label`, `score` and `scores`, for `MultiLabel` `labels`
-    and `scores`, for `Regression` `value`, for `Tagging` `tags`, `score`, `starts`, `ends`, and with a scheme `span_types`,
-    `span_starts` and `span_ends`. Starts and ends count characters, not bytes.
+    `TASK/NAME`; each head's `serve` says what it gives: `Classification` `label`, `score` and `scores`; `MultiLabel` `labels` and
+    `scores`; `Regression` `value`; `Tagging` `tags`, `score`, `starts` and `ends`, and with a scheme `span_types`, `span_starts`
+    and `span_ends`. Starts and ends count characters, not bytes.
 
     The file `signature.json` beside it holds the outputs' shapes, the tasks' labels in the order of their ids, the versions of
     the packages, and an example.
@@ -121,7 +121,9 @@ class _Server(tf.Module):
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
             tokens = self.tokenizer(texts, pairs, max_length)
             missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always one column.
-            tokens = {name: tf.pad(tokens[name], [[0, 0], [0, missing]], constant_values=filler) for name, filler in fillers.items()}
+            tokens = {
+                name: tf.pad(tokens[name], [[0, 0], [0, missing]], constant_values=value) for name, value in fillers.items()
+            }
             return {**tokens, **align_words(tokens, *self.tokenizer.word_spans(texts))}
 
         def outputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -178,8 +180,8 @@ def _verify(model: MultiTaskModel, server: _Server, served: Mapping[str, Any]) -
         for i, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
             if not _same_tokens({key: value[i].numpy() for key, value in tokens.items()}, encoding):
                 raise RuntimeError(
-                    f"TensorFlow's operations cut the text {_shown(example)} into other tokens than the tokenizer does, so that no "
-                    f"task's predictions can be relied on. Nothing was written; use `predict_text`, or another tokenizer."
+                    f"TensorFlow's operations cut the text {_shown(example)} into other tokens than the tokenizer does, so "
+                    "that no task's predictions can be relied on. Nothing was written; use `predict_text`, or another tokenizer."
                 )
         x = pad(encodings, examples, [tensor.name for tensor in model.inputs], tokenizer.pad_id)
         expected = server.outputs(tokens={**tokens, **{key: tf.constant(value) for key, value in x.items()}})
@@ -187,8 +189,8 @@ def _verify(model: MultiTaskModel, server: _Server, served: Mapping[str, Any]) -
             for example, one, other in zip(examples, value.numpy(), expected[key].numpy(), strict=True):
                 if not _same(one, other):
                     raise RuntimeError(
-                        f"For the text {_shown(example)} the SavedModel gives another {key} for task '{key.partition('/')[0]}' than "
-                        f"the model: {_short(one)}, not {_short(other)}. Nothing was written; use `predict_text`."
+                        f"For the text {_shown(example)} the SavedModel gives another {key} for task '{key.partition('/')[0]}' "
+                        f"than the model: {_short(one)}, not {_short(other)}. Nothing was written; use `predict_text`."
                     )
 
 
@@ -260,7 +262,7 @@ def _check_replaceable(path: Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     description = path / DESCRIPTION
-    if description.is_file() and "mtl_export" in json.loads(description.read_text("utf-8")):
+    if description.is_file() and '"mtl_export"' in description.read_text("utf-8", errors="replace"):
         return
     kind = "a folder that holds something else" if path.is_dir() else "a file"
     raise FileExistsError(f"Expected a new folder or an earlier export to replace; '{path}' is {kind}. Choose another path.")

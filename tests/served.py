@@ -47,8 +47,8 @@ def _tagging(head, row, decoded, text):
     assert ("span_types" in row) == ("spans" in decoded)
     if "spans" in decoded:
         types, starts, ends = cut(("span_types", "span_starts", "span_ends"), len(decoded["spans"]))
-        spans = [{"start": a, "end": b, "type": t.decode(), "text": text[a:b]} for t, a, b in zip(types, starts, ends, strict=True)]
-        assert spans == decoded["spans"]
+        spans = zip(types, starts, ends, strict=True)
+        assert [{"start": a, "end": b, "type": t.decode(), "text": text[a:b]} for t, a, b in spans] == decoded["spans"]
     return score, decoded["probabilities"]
 
 

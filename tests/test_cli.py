@@ -163,7 +163,7 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["inspect", "{work}/none"], "No model '"),
         (["inspect", "{work}/mood.csv"], "Expected a model as a .keras file"),
         (["evaluate", "{work}/out", "--recipe", "none.yaml"], "No recipe 'none.yaml', which would say where the data is."),
-        (["evaluate", "{work}/out", "--recipe", "{work}/other.yaml"], "Unknown task of the model 'plaaces'; did you mean 'places'?"),
+        (["evaluate", "{work}/out", "-r", "{work}/other.yaml"], "Unknown task of the model 'plaaces'; did you mean 'places'?"),
         (["evaluate", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
         (["evaluate", "{work}/out", "--split", "tset"], "No example of the split 'tset' is labelled"),
         (["evaluate", "{work}/out", "--data", "x.csv"], "Say which with --data TASK=x.csv"),

@@ -46,9 +46,9 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="cannot be named 'loss'"):
         Task("loss", Classification(2))
     with pytest.raises(TypeError, match=r"got type\. Call it: Classification\(\)"):
-        Task("mood", Classification)
+        Task("mood", Classification)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expects a source such as"):
-        Task("mood", Classification(2), ["file.csv"])
+        Task("mood", Classification(2), ["file.csv"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="Task 'mood' has no source to take its labels from"):
         Task("mood", Classification()).prepare()
     empty = source(rows=[{"text": "a", "mood": None}])

@@ -10,6 +10,8 @@ from mtl import MultiTaskModel, Task
 from mtl.heads import Classification, Regression
 from tests.tiny import Bag
 
+Weights = Sequence[float] | np.ndarray
+
 
 def make_model(optimizer: Any, balancer: Any = None, sharing: Any = None, seed: int = 1) -> MultiTaskModel:
     """A compiled model of the tasks `mood`, of three classes, and `score`, a number."""
@@ -24,7 +26,7 @@ def make_model(optimizer: Any, balancer: Any = None, sharing: Any = None, seed: 
 
 
 def batch(
-    rows: int = 8, seed: int = 0, mood: Sequence[float] | None = None, score: Sequence[float] | None = None
+    rows: int = 8, seed: int = 0, mood: Weights | None = None, score: Weights | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Random rows of five tokens with both targets; `mood` and `score` are the rows' weights, all 1 by default."""
     rng = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
 
     features.get_concrete_function()
     as_it_is = SimpleNamespace(target=Target(), decode=lambda vector, *_: vector)
-    rows = predict_examples(examples, model.encoder, dict.fromkeys(names, as_it_is), features, batch_size)
+    rows: dict[str, Any] = predict_examples(examples, model.encoder, dict.fromkeys(names, as_it_is), features, batch_size)
     return {name: np.stack(vectors) for name, vectors in rows.items()}
 
 
@@ -46,32 +46,26 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
 
     Args:
         folder: a folder that holds event files: a run, for TensorBoard.
-        vectors: name -> `[N, H]`.
+        vectors: name (letters, digits and `_`) -> `[N, H]`.
         columns: name -> N values; the first column must not be empty in any row.
 
     Example:
 
-    >>> import numpy as np, os
+    >>> import numpy as np
     >>> write_projector("run", {"pooled": np.eye(2)}, {"text": ["one", "two"], "mood": ["up", ""]})
-    >>> sorted(os.listdir("run")), open("run/projector/metadata.tsv").read()
-    (['projector', 'projector_config.pbtxt'], 'text\\tmood\\none\\tup\\ntwo\\t\\n')
+    >>> Path("run/projector/metadata.tsv").read_text()
+    'text\\tmood\\none\\tup\\ntwo\\t\\n'
     """
-    from google.protobuf import text_format
-    from tensorboard.plugins.projector import ProjectorConfig
-
     files = Path(folder, "projector")
     files.mkdir(parents=True, exist_ok=True)
     rows = [[one_line(value, 100) if value != "" else "" for value in row] for row in zip(*columns.values(), strict=True)]
     header = [list(columns)] if len(columns) > 1 else []  # The projector takes a single column to have none.
     lines = ["\t".join(row) + "\n" for row in header + rows]
     (files / "metadata.tsv").write_text("".join(lines), "utf-8")
-    config = ProjectorConfig()
+    config = ""
     for name, array in vectors.items():
         np.savetxt(files / f"{name}.tsv", array, fmt="%.6g", delimiter="\t")
-        config.embeddings.add(
-            tensor_name=name,
-            tensor_shape=array.shape,
-            tensor_path=f"projector/{name}.tsv",
-            metadata_path="projector/metadata.tsv",
-        )
-    Path(folder, "projector_config.pbtxt").write_text(text_format.MessageToString(config), "utf-8")
+        rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)
+        paths = f'  tensor_path: "projector/{name}.tsv"\n  metadata_path: "projector/metadata.tsv"\n'
+        config += f'embeddings {{\n  tensor_name: "{name}"\n{rows_and_width}{paths}}}\n'
+    Path(folder, "projector_config.pbtxt").write_text(config, "utf-8")

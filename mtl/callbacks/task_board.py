@@ -119,7 +119,7 @@ class TaskBoard(keras.callbacks.Callback):
         self._begin = self._written = self._step()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self.update_freq == "epoch" or not self._writes:
+        if isinstance(self.update_freq, str) or not self._writes:
             return
         step = self._begin + batch + 1
         if step // self.update_freq > self._written // self.update_freq:

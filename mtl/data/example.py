@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["Example", "join_words", "split_words"]
 
-_CJK = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
+_CJK = "\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
 _WORD = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])\w)+(?:[-'’/.:](?:(?![{_CJK}])\w)+)*|[^\w\s]")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 

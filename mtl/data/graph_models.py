@@ -95,6 +95,7 @@ class BytePairs(tf.Module):
             np.array(list(first), np.int64), np.array(list(first.values()), np.int64), tf.constant(_NEVER // 2**32, tf.int64)
         )
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # the loop is slow outside a graph
     def __call__(self, words: tf.Tensor) -> Pieces:
         unique, place = tf.unique(words)
         split = tf.strings.bytes_split(unique)

@@ -51,9 +51,10 @@ class Encoder(keras.Model):
         self.max_length = max_length
         self.pad_id = pad_id
         self.width = int(sequence.shape[-1])
-        for layer in self.layers if frozen is not None else ():
-            if layer.weights and layer.trainable == (layer.name in frozen):
-                layer.trainable = not layer.trainable
+        if frozen is not None:
+            for layer in self.layers:
+                if layer.weights and layer.trainable == (layer.name in frozen):
+                    layer.trainable = not layer.trainable
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         length = max(tensor.shape[1] or 0 for tensor in keras.tree.flatten(inputs))

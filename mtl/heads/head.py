@@ -81,7 +81,7 @@ class Head(keras.layers.Layer):
         raise NotImplementedError
 
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> Any:
-        """One row's prediction (NumPy, per-token parts cut to the row's tokens) as what a person reads: plain dict, JSON-ready."""
+        """One row's prediction (NumPy, per-token parts cut to the row's tokens) as a person reads it: a JSON-ready dict."""
         raise NotImplementedError
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
@@ -112,9 +112,9 @@ class Head(keras.layers.Layer):
 
         Args:
             prediction: what `activate` gave.
-            tokens: int32 tensors: each token's `starts`, `ends` (characters, -1 for special tokens and padding) and `segment_ids`,
-                `[B, S]`; each word's `word_starts`, `word_ends` (-1 beyond a text's words) and `first_tokens` (-1 for a word that
-                was cut off), `[B, W]`.
+            tokens: int32 tensors: each token's `starts` and `ends` (characters, -1 for special tokens and padding) and
+                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `first_tokens`
+                (-1 for a word that was cut off), `[B, W]`.
 
         Returns:
             Name -> dense tensor whose first axis is the batch.

@@ -298,7 +298,8 @@ class Tagging(Head):
         if self.scheme is not None:
             first, last = span_edges(ids, [label or "O" for label in labels])
             types = tf.gather([split_tag(label or "O")[1] for label in labels], ids)
-            for name, values, edges, filler in (("types", types, first, ""), ("starts", starts, first, -1), ("ends", ends, last, -1)):
+            parts = {"types": (types, first, ""), "starts": (starts, first, -1), "ends": (ends, last, -1)}
+            for name, (values, edges, filler) in parts.items():
                 result[f"span_{name}"] = tf.ragged.boolean_mask(values, edges).to_tensor(filler)
         return result
 

@@ -24,6 +24,8 @@ class Hard(Sharing):
         Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
 
+    encoder: keras.Model
+
     def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Hard":
         connected = Hard()
         connected.encoder = encoder

@@ -27,6 +27,7 @@ class Engine(keras.Model):
 
     task_names: tuple[str, ...]
     balancer: Any
+    _own: dict[str, OwnVariables]
 
     def complete(self, x: Any) -> dict[str, Any]:
         """The inputs with those that may be left out filled in."""
@@ -73,7 +74,6 @@ class Engine(keras.Model):
                     "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
                 )
         super().compile(optimizer=optimizer, jit_compile=kwargs.pop("jit_compile", False), **kwargs)
-        self._own: dict[str, OwnVariables] | None = None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
@@ -144,7 +144,8 @@ class Engine(keras.Model):
         if not present:
             raise ValueError(f"The batch has no targets for the tasks {list(self.task_names)}. Give them as a dict by task.")
         features = self.features_of(x, present, training)
-        sums, weights, rows, statistics = [], [], [], {}
+        sums, weights, rows = [], [], []
+        statistics: dict[str, Any] = {}
         for task in self.task_names:
             if task not in present:
                 sums.append(tf.constant(0.0))

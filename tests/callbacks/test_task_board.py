@@ -64,10 +64,12 @@ def table(get, tag):
 
 
 def test_losses_and_figures_are_those_of_keras(run, get):
-    # 24 + 5 rows in batches of 8 are 4 steps an epoch; every third step of the whole training is written too.
+    # 24 + 5 rows in batches of 8 are 4 steps an epoch; every third step of the whole training is written too, for tasks that
+    # have had a row in the epoch.
+    assert list(series(get, "train", "loss")) == [3, 4, 6, 8]
     for tag, name in {"loss": "loss", "mood/loss": "mood_loss", "ner/span_f1": "ner_span_f1"}.items():
         train, validation = series(get, "train", tag), series(get, "validation", tag)
-        assert list(train) == [3, 4, 6, 8] and list(validation) == [4, 8]
+        assert set(train) <= {3, 4, 6, 8} and list(validation) == [4, 8]
         assert [train[4], train[8]] == pytest.approx(run.history[name], rel=1e-6)
         assert [validation[4], validation[8]] == pytest.approx(run.history[f"val_{name}"], rel=1e-6)
 

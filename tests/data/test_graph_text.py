@@ -41,7 +41,7 @@ def test_decode_and_encode() -> None:
 
 def test_table() -> None:
     table = CharacterTable(np.array([unicodedata.category(chr(code)) == "Lu" for code in PROBED.tolist()]))
-    codes = [code for code in (*range(0x3000), 0x10400, 0x3FFFF, 0x50000, 0xE0100, 0xF0000, 0x10FFFF)]
+    codes = [*range(0x3000), 0x10400, 0x3FFFF, 0x50000, 0xE0100, 0xF0000, 0x10FFFF]
     assert table(tf.constant(codes)).numpy().tolist() == [int(unicodedata.category(chr(code)) == "Lu") for code in codes]
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def ids(encoder, text):
 
 
 def test_examples_are_read_at_random(encoder):
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": ["ab", "c"], "tags": ["X", "Y"], "kinds": ["p", "q"]},
         {"text": ["d"], "tags": None, "kinds": ["q"]},
         {"text": ["e", "fgh"], "tags": ["Y", "X"], "kinds": None},
@@ -47,7 +49,7 @@ def test_examples_are_read_at_random(encoder):
 
 def test_no_example_at_all(encoder):
     source = records({"train": [{"text": "a", "mood": "up"}], "test": []}, label="mood")
-    store = prepare(source, "test", [Task("mood", Classification(["up"]), source)], encoder, None, None)
+    store = prepare(source, "test", [Task("mood", Classification(["up", "down"]), source)], encoder, None, None)
     assert len(store) == 0 and store.tokens("token_ids", np.zeros(0, int), 3).shape == (0, 3)
 
 

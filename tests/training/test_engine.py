@@ -111,7 +111,7 @@ def test_the_soft_penalty_is_in_the_loss():
     assert history["loss"][0] == pytest.approx(tasks + 0.5 * distance, rel=1e-5)
 
 
-def test_several_lengths_do_not_retrace_for_ever():
+def test_several_lengths_do_not_retrace_for_ever(monkeypatch):
     model = make_model("sgd")
     steps = []
     step = model.train_step
@@ -120,7 +120,7 @@ def test_several_lengths_do_not_retrace_for_ever():
         steps.append(1)
         return step(data)
 
-    model.train_step = counted
+    monkeypatch.setattr(model, "train_step", counted)
 
     def batches():
         for length in (3, 4, 5, 6, 7, 8, 9):

@@ -40,7 +40,8 @@ class Stack(Encoder):
 
 
 def make_model(sharing: Any = None, **options: Any) -> MultiTaskModel:
-    return MultiTaskModel(Stack(**options), [Task("a", Classification(2)), Task("b", Classification(3))], sharing)
+    tasks = [Task("a", Classification(2, dropout=0.0)), Task("b", Classification(3, dropout=0.0))]
+    return MultiTaskModel(Stack(**options), tasks, sharing)
 
 
 def values(encoder: Encoder) -> dict[str, np.ndarray]:
