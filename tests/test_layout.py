@@ -35,14 +35,14 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 LIGHT = sys.stdlib_module_names | {"keras", "mtl", "numpy", "tensorflow"}
 LIGHT_FOR_COMMANDS = LIGHT | {"rich", "typer", "yaml"}
 
-#: Families of classes: what all members derive from, and whether tests/contracts/ has a table of them.
+#: Families of classes: what all members derive from, and what the files of their contract table are named after, if there is one.
 FAMILIES = {
-    "balancing": ("mtl.balancing.Balancer", True),
-    "encoders": ("mtl.encoders.Encoder", True),
-    "heads": ("mtl.heads.Head", True),
-    "layers": ("keras.layers.Layer", False),
-    "metrics": ("mtl.metrics.TaskMetric", False),
-    "sharing": ("mtl.sharing.Sharing", True),
+    "balancing": ("mtl.balancing.Balancer", "balancers"),
+    "encoders": ("mtl.encoders.Encoder", "encoders"),
+    "heads": ("mtl.heads.Head", "heads"),
+    "layers": ("keras.layers.Layer", None),
+    "metrics": ("mtl.metrics.TaskMetric", None),
+    "sharing": ("mtl.sharing.Sharing", "sharing"),
 }
 
 
@@ -176,24 +176,24 @@ def members(family: str) -> list[type]:
     return sorted(public, key=lambda each: each.__name__)
 
 
-def names_in_tables(family: str) -> set[str]:
-    """Every name that the family's contract tables use, tests/contracts/*FAMILY*.py, imports left out."""
-    nodes = [node for path in (ROOT / "tests" / "contracts").glob(f"*{family}*.py") for node in ast.walk(tree_of(path))]
+def names_in_tables(table: str) -> set[str]:
+    """Every name that a family's contract tables use, tests/contracts/*TABLE*.py, imports left out."""
+    nodes = [node for path in (ROOT / "tests" / "contracts").glob(f"*{table}*.py") for node in ast.walk(tree_of(path))]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_member_of_a_family(family: str) -> None:
-    exported, tables = importlib.import_module(f"mtl.{family}").__all__, names_in_tables(family)
+    exported, table = importlib.import_module(f"mtl.{family}").__all__, FAMILIES[family][1]
     faults, classes = [], members(family)
     for name, stem in ((each.__name__, each.__module__.rpartition(".")[2]) for each in classes):
         if stem.replace("_", "") != name.lower():
             faults.append(f"{name} stands in mtl/{family}/{stem}.py; give it a file of its own that is named after it")
         if name not in exported:
             faults.append(f"{name} is not in __all__ of mtl/{family}/__init__.py")
-        if FAMILIES[family][1] and name not in tables:
-            faults.append(f"{name} has no row in the table of tests/contracts/*{family}*.py")
+        if table and name not in names_in_tables(table):
+            faults.append(f"{name} has no row in the table of tests/contracts/*{table}*.py")
     shared = [module for module, count in Counter(each.__module__ for each in classes).items() if count > 1]
     faults += [f"{module} holds several members; give each a file of its own" for module in shared]
     assert classes, f"mtl.{family} has no member"

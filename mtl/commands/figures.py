@@ -1,6 +1,6 @@
 """Which of a task's figures stand in tables, and which of two is better."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 __all__ = ["better", "main_figures", "shown"]
 
@@ -11,8 +11,13 @@ MAIN = (
 _LESS = ("loss", "mae", "mse", "rmse", "perplexity", "error")
 
 
-def main_figures(scores: Mapping[str, float], most: int = 3) -> list[str]:
+def main_figures(scores: Mapping[str, float], others: Iterable[Mapping[str, float]] = (), most: int = 3) -> list[str]:
     """The figures of a report that tell most, in the report's order; the first ones where none is known.
+
+    Args:
+        scores: the report.
+        others: reports to compare it with; where one has none of the figures chosen, those that it has come in too.
+        most: how many at most, without `others`.
 
     Example:
 
@@ -23,7 +28,11 @@ def main_figures(scores: Mapping[str, float], most: int = 3) -> list[str]:
     known = [name for name in names if name in MAIN]
     if "macro_f1" in known and "accuracy" in known:  # Of one class out of several, micro F1 is accuracy once more.
         known = [name for name in known if name != "micro_f1"]
-    return (known or names)[:most]
+    chosen = (known or names)[:most]
+    for other in others:
+        if not any(name in other for name in chosen):
+            chosen += [name for name in names if name in other]
+    return chosen
 
 
 def better(figure: str, value: float, other: float) -> bool:

@@ -92,7 +92,7 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
     """Task -> main figure -> whether the model beats the best baseline."""
     result: dict[str, dict[str, bool]] = {}
     for task, by_name in baselines.items():
-        for figure in main_figures(scores[task]):
+        for figure in main_figures(scores[task], [each["metrics"] for each in by_name.values()]):
             others = [each["metrics"][figure] for each in by_name.values() if figure in each["metrics"]]
             if others:
                 result.setdefault(task, {})[figure] = all(better(figure, scores[task][figure], other) for other in others)
@@ -158,7 +158,7 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
         table.add_column(column)
     for task, scores in results["scores"].items():
         first = f"{task} ({scores['examples']:,})"
-        for figure in main_figures(scores):
+        for figure in main_figures(scores, [each["metrics"] for each in baselines.get(task, {}).values()]):
             cells = [first, figure, shown(scores[figure])]
             first = ""
             if baselines:

@@ -10,6 +10,7 @@ from keras import ops
 
 from mtl.encoders.encoder import Encoder, resolve_vocabulary
 from mtl.encoders.word_vectors import load_word_vectors
+from mtl.layers.token_dropout import TokenDropout
 from mtl.utils import unknown_name
 
 __all__ = ["Recurrent"]
@@ -35,6 +36,8 @@ class Recurrent(Encoder):
         units: width of one direction of a layer.
         layers: number of layers.
         dropout: share of units that are left out in training.
+        token_dropout: share of tokens that turn into the unknown token (id 1 without a tokenizer) in training. See
+            `mtl.layers.TokenDropout`.
         skip: whether the embeddings stand beside the last layer's outputs, `[h; e]`, so that heads and pooling see single tokens
             and bigrams too.
         bigrams: buckets for pairs of neighbouring tokens, useful for Chinese characters; 0 for none. See `BigramEmbedding`.
@@ -73,6 +76,7 @@ class Recurrent(Encoder):
         units: int = 128,
         layers: int = 1,
         dropout: float = 0.1,
+        token_dropout: float = 0.0,
         skip: bool = False,
         bigrams: int = 0,
         embedding_matrix: np.ndarray | str | Path | None = None,
@@ -110,6 +114,11 @@ class Recurrent(Encoder):
         # Functional model.
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
         token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
+        if token_dropout:
+            unknown_id = 1 if tokenizer is None else tokenizer.unknown_id
+            if unknown_id is None:
+                raise ValueError("token_dropout expects a tokenizer with an unknown token; this one has none. Leave it out.")
+            token_ids = TokenDropout(token_dropout, unknown_id, pad_id, name="token_dropout")(token_ids)
         x = token_embedding(token_ids)
         if bigram_embedding:
             x = x + bigram_embedding(token_ids, padding_mask)
@@ -137,6 +146,7 @@ class Recurrent(Encoder):
             "units": units,
             "layers": layers,
             "dropout": dropout,
+            "token_dropout": token_dropout,
             "skip": skip,
             "bigrams": bigrams,
             "train_embedding": train_embedding,

@@ -1,5 +1,6 @@
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.pooling import Pooling
 from mtl.layers.readout import Readout
+from mtl.layers.token_dropout import TokenDropout
 
-__all__ = ["Pooling", "Readout", "crf_log_likelihood", "crf_marginals", "crf_viterbi"]
+__all__ = ["Pooling", "Readout", "crf_log_likelihood", "crf_marginals", "crf_viterbi", "TokenDropout"]

@@ -62,7 +62,22 @@ def crf_log_likelihood(emissions: Any, tags: Any, mask: Any, transitions: Any, s
 
 
 def crf_marginals(emissions: Any, mask: Any, transitions: Any, start: Any, end: Any) -> Any:
-    """The probability of each tag at each position, float32 `[B, S, C]`; zeros where `mask` is 0. Not differentiable."""
+    """The probability of each tag at each position, not differentiable.
+
+    Args:
+        emissions, mask, transitions, start, end: as for `crf_log_likelihood`.
+
+    Returns:
+        float32 `[B, S, C]`; zeros where `mask` is 0.
+
+    Example:
+
+    >>> import numpy as np
+    >>> zero, start = np.zeros([2], "float32"), np.log([3.0, 1.0])
+    >>> p = crf_marginals(np.zeros([1, 2, 2]), np.ones([1, 2]), np.zeros([2, 2]), start, zero)
+    >>> np.round(p[0], 4).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
+    """
     emissions, transitions, start, end = (ops.cast(x, "float32") for x in (emissions, transitions, start, end))
     return _forward_backward(emissions, ops.cast(mask, "bool"), transitions, start, end)[1]
 

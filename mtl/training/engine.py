@@ -95,7 +95,12 @@ class Engine(keras.Model):
         return super().fit(x, y, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        self.optimizer.build(self.trainable_variables)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        if {id(variable) for variable in self.optimizer._trainable_variables} != {id(v) for v in self.trainable_variables}:
+            raise ValueError(
+                "What is trained has changed since the model was compiled. Compile it again, or freeze with mtl.transfer.freeze(model)."
+            )
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         with self.distribute_strategy.scope():
             self._own = {task: OwnVariables(self.optimizer, own) for task, own in variables.items() if own}

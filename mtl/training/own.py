@@ -19,7 +19,7 @@ def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Va
         trained = each._trainable_variables
         chosen = [i for i, variable in enumerate(trained) if id(variable) in wanted]
         for value in vars(each).values():
-            if value is trained:
+            if value is trained or value is each._variables:
                 continue
             if isinstance(value, (list, tuple)) and len(value) == len(trained):
                 found = [value[i] for i in chosen]

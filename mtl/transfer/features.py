@@ -40,7 +40,7 @@ class Features(Encoder):
         outputs = {name: keras.layers.Identity(name=f"given_{name}")(tensor) for name, tensor in features.items()}
         super(Encoder, self).__init__(inputs={**inputs, **features}, outputs=outputs, **kwargs)
         self.given = {"input_names": list(input_names), "feature_width": feature_width, "sequence": sequence, "pad_id": pad_id}
-        self.pooling, self.tokenizer, self.max_length, self.pad_id, self.width = None, None, None, pad_id, feature_width
+        self.pooling, self.tokenizer, self.max_length, self.pad_id, self.width = "given", None, None, pad_id, feature_width
 
     @property
     def token_embedding(self) -> keras.layers.Layer:

@@ -5,6 +5,7 @@ import pytest
 from mtl.baselines.compare import BASELINES, compare
 from mtl.data.records import records
 from mtl.heads.classification import Classification
+from mtl.heads.tagging import Tagging
 from mtl.task import Task
 
 ROWS: dict[str, list[dict[str, str | None]]] = {
@@ -42,3 +43,14 @@ def test_a_split_without_labels():
 
 def test_the_table_of_baselines():
     assert sorted(BASELINES) == ["character_model", "character_ngrams", "majority", "tnt", "word_ngrams"]
+
+
+def test_a_baseline_that_is_told_the_words_is_not_scored_on_finding_them():
+    sentences = ["我/r 看/v 书/n", "他/r 看/v 我/r", "书/n 好/a", "我/r 爱/v 花/n"]
+    pairs = [[word.split("/") for word in sentence.split()] for sentence in sentences]
+    rows = [{"text": [word for word, _ in pair], "tags": [f"B-{tag}" for _, tag in pair]} for pair in pairs]
+    source = records({"train": rows, "test": rows[:2]}, label="tags")
+    spans = compare(Task("tags", Tagging(), source), ["majority", "tnt"])
+    assert spans["tnt"]["metrics"] == {"type_accuracy": 1.0} and "span_f1" in spans["majority"]["metrics"]
+    plain = compare(Task("tags", Tagging(scheme=None), source), ["tnt"])
+    assert plain["tnt"]["metrics"] == {"accuracy": 1.0}

@@ -9,6 +9,9 @@ def test_main_figures() -> None:
     assert main_figures({"subset_accuracy": 1.0, "macro_f1": 1.0, "micro_f1": 1.0}) == ["subset_accuracy", "macro_f1", "micro_f1"]
     assert main_figures({"mae": 1.0, "mse": 1.0, "rmse": 1.0, "pearson": 1.0, "spearman": 1.0}) == ["mae", "rmse", "pearson"]
     assert main_figures({"examples": 3, "x": 1.0, "y": 1.0}, most=1) == ["x"]
+    tags = {"accuracy": 0.5, "span_f1": 0.5, "span_recall": 0.5, "type_accuracy": 0.5, "examples": 9}
+    assert main_figures(tags, [{"span_f1": 0.1}]) == ["accuracy", "span_f1"]
+    assert main_figures(tags, [{"span_f1": 0.1}, {"type_accuracy": 0.1}]) == ["accuracy", "span_f1", "type_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ lstm = partial(of_vocabulary, partial(Recurrent, embedding=6, units=4))
 transformer = partial(of_vocabulary, partial(Transformer, width=8, layers=2, heads=2, max_length=20))
 TABLE: dict[str, Callable[..., Any]] = {
     "lstm": lstm,
-    "lstm, 2 layers, bigrams, skip": partial(lstm, layers=2, bigrams=7, skip=True),
+    "lstm, 2 layers, bigrams, skip": partial(lstm, layers=2, bigrams=7, skip=True, token_dropout=0.2),
     "lstm, one direction": partial(lstm, bidirectional=False, pooling="attention"),
     "gru": partial(lstm, cell="gru", pooling="mean"),
     "transformer": transformer,

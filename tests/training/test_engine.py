@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from mtl.balancing import Static
 from mtl.sharing import Soft
+from mtl.training.own import slots_of
 from tests.two_tasks import batch, make_model
 
 
@@ -135,3 +136,38 @@ def test_several_lengths_do_not_retrace_for_ever(monkeypatch):
     dataset = tf.data.Dataset.from_generator(batches, output_signature=spec).apply(tf.data.experimental.assert_cardinality(7))
     model.fit(dataset, verbose=0)
     assert len(steps) == 1
+
+
+def test_a_second_fit_keeps_the_loss_scale_and_the_optimizers_variables():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=8.0)
+    model = make_model(optimizer)
+    x, y, weight = batch()
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    count = len(optimizer.variables)
+    optimizer.dynamic_scale.assign(2.0)
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    assert len(optimizer.variables) == count and float(optimizer.dynamic_scale) == 2.0
+
+
+def test_plain_gradient_descent_has_no_slots_and_counts_its_steps():
+    model = make_model(keras.optimizers.SGD(0.1))
+    x, y, weight = batch()
+    for own in ("mood", "score"):  # Each head has two variables, as many as the optimizer's counter and rate.
+        model.optimizer.built or model.optimizer.build(model.trainable_variables)
+        assert slots_of(model.optimizer, model.heads[own].trainable_variables) == []
+    model.fit(x, {"mood": y["mood"]}, verbose=0)
+    model.fit(x, {"mood": y["mood"]}, verbose=0)
+    assert int(model.optimizer.iterations) == 2
+
+
+def test_freezing_behind_the_models_back_is_noticed():
+    model = make_model("adam")
+    x, y, weight = batch()
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    model.encoder.trainable = False
+    with pytest.raises(ValueError, match="What is trained has changed since the model was compiled. Compile it again"):
+        model.fit(x, y, sample_weight=weight, verbose=0)
+    model.compile("adam")
+    before = model.encoder.get_weights()
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    np.testing.assert_array_equal(before[0], model.encoder.get_weights()[0])

@@ -24,7 +24,7 @@ class Stack(Encoder):
             x = keras.layers.Dense(4, "tanh", name=f"dense_{i}")(keras.layers.Dropout(dropout, name=f"dropout_{i}")(x))
             x = keras.layers.LayerNormalization(name=f"norm_{i}")(x)
         super().__init__(inputs, x, pooling=pooling, **kwargs)
-        self.sizes = {"layers": layers, "dropout": dropout}
+        self.sizes: dict[str, Any] = {"layers": layers, "dropout": dropout}
 
     @property
     def blocks(self) -> list[list[keras.layers.Layer]]:

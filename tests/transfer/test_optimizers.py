@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -179,12 +181,13 @@ def test_under_loss_scaling():
 
 def test_bad_arguments():
     model = make_model()
-    for options, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"learning_rate": 0.0}, "a learning_rate above 0; got 0.0"),
         ({"head_learning_rate": -1.0}, "a head_learning_rate above 0; got -1.0"),
         ({"layer_decay": 1.5}, "a layer_decay above 0 and at most 1; got 1.5"),
         ({"schedule": "cosin"}, "Unknown schedule 'cosin'; did you mean 'cosine'"),
-    ]:
+    ]
+    for options, message in cases:
         with pytest.raises(ValueError, match=message):
             adamw(model, steps=10, **options)
     with pytest.raises(TypeError, match="Expected a MultiTaskModel or an encoder; got Sequential"):
