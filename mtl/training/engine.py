@@ -99,7 +99,8 @@ class Engine(keras.Model):
             self.optimizer.build(self.trainable_variables)
         if {id(variable) for variable in self.optimizer._trainable_variables} != {id(v) for v in self.trainable_variables}:
             raise ValueError(
-                "What is trained has changed since the model was compiled. Compile it again, or freeze with mtl.transfer.freeze(model)."
+                "What is trained has changed since the model was compiled. "
+                "Compile it again, or freeze with mtl.transfer.freeze(model)."
             )
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         with self.distribute_strategy.scope():
