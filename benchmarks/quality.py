@@ -9,7 +9,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -233,6 +234,18 @@ def benchmark() -> None:
     """Trains models on public corpora and prints their figures beside published ones."""
 
 
+@contextmanager
+def products_in_bfloat16(wanted: bool) -> Iterator[None]:
+    """oneDNN's bfloat16 for matrix products, or not; as before afterwards, for the setting is the whole process's."""
+    option = "auto_mixed_precision_onednn_bfloat16"
+    before = tf.config.optimizer.get_experimental_options().get(option, False)
+    tf.config.optimizer.set_experimental_options({option: wanted})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before})
+
+
 @app.command()
 def snips(
     data_dir: Annotated[Path, typer.Option(help="The folder that holds snips/{train,valid,test}/{seq.in,seq.out,label}.")],
@@ -253,13 +266,13 @@ def snips(
     console = Console()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for name in names:
-        bfloat16 = SETUPS[name].bfloat16 and not float32
-        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": bfloat16})
-        for seed in range(seeds):
-            run = train_seed(source, name, seed, epochs, verbose)
-            runs[name].append(run)
-            figures = ", ".join(f"{title} {run['test'][key]:.1f}" for key, title in COLUMNS.items())
-            console.print(f"{name}, seed {seed}: {figures}; {run['seconds']:.0f} s, epoch {run['best_epoch']} of {run['epochs']}")
+        with products_in_bfloat16(SETUPS[name].bfloat16 and not float32):
+            for seed in range(seeds):
+                run = train_seed(source, name, seed, epochs, verbose)
+                runs[name].append(run)
+                figures = ", ".join(f"{title} {run['test'][key]:.1f}" for key, title in COLUMNS.items())
+                took = f"{run['seconds']:.0f} s, epoch {run['best_epoch']} of {run['epochs']}"
+                console.print(f"{name}, seed {seed}: {figures}; {took}")
     console.print(table(runs))
     if json_file is not None:
         json_file.write_text(json.dumps(document(runs), indent=1) + "\n", "utf-8")

@@ -117,6 +117,18 @@ def test_command_trains_each_encoder_with_each_seed(data: Path, monkeypatch: pyt
     assert calls == [("recurrent", 0, 5), ("recurrent", 1, 5), ("minilm", 0, 5), ("minilm", 1, 5)]
 
 
+def test_bfloat16_is_left_as_it_was() -> None:
+    option = "auto_mixed_precision_onednn_bfloat16"
+
+    def now() -> bool:
+        return quality.tf.config.optimizer.get_experimental_options().get(option, False)
+
+    with pytest.raises(KeyError), quality.products_in_bfloat16(True):
+        assert now() is True
+        raise KeyError
+    assert now() is False
+
+
 def test_command_names_the_encoders(data: Path) -> None:
     result = CliRunner().invoke(quality.app, ["snips", "--data-dir", str(data), "--encoder", "recurent"])
     assert result.exit_code == 2
