@@ -125,12 +125,17 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
 ) -> None:
     """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
+    from mtl.data.files import existing
+
+    path = Path("-") if file == "-" else existing(file)
+    if path.is_dir() and file != "-":
+        raise IsADirectoryError(f"Expected a file of texts, got the folder '{file}'. Name one of its files.")
     loaded, _ = _load(model)
     names = _names(tasks, [task.name for task in loaded.tasks if task.head.predicts])
     if file == "-":
         _predict(loaded, sys.stdin.buffer, "standard input", names, pairs, batch_size, batch_size)
     else:
-        with open(file, "rb") as lines:
+        with path.open("rb") as lines:
             _predict(loaded, lines, file, names, pairs, batch_size, 16 * batch_size)
 
 
@@ -234,8 +239,15 @@ def _tasks_of_files(model: Any, files: list[str], text: list[str]) -> list[Any]:
 
 def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bool, batch_size: int, chunk_size: int) -> None:
     numbered = enumerate(lines, 1)
-    while chunk := list(islice(numbered, chunk_size)):
-        texts: list[Any] = [_text(line, number, name, pairs) for number, line in chunk]
+    malformed: ValueError | None = None  # Raised once the lines before it are answered.
+    while malformed is None and (chunk := list(islice(numbered, chunk_size))):
+        texts: list[Any] = []
+        for number, line in chunk:
+            try:
+                texts.append(_text(line, number, name, pairs))
+            except ValueError as error:
+                malformed = error
+                break
         filled = [text for text in texts if text is not None]
         predicted = model.predict_text(filled, tasks, batch_size) if filled else {}
         rows: Iterator[dict[str, Any]] = iter([{task: predicted[task][i] for task in tasks} for i in range(len(filled))])
@@ -246,6 +258,8 @@ def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bo
             row["predictions"] = None if text is None else next(rows)
             sys.stdout.buffer.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         sys.stdout.buffer.flush()
+    if malformed is not None:
+        raise malformed
 
 
 def _text(line: bytes, number: int, name: str, pairs: bool) -> str | tuple[str, str] | None:

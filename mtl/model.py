@@ -138,7 +138,7 @@ class MultiTaskModel(Engine):
         """Predictions for texts, as a person reads them.
 
         Args:
-            texts: a list whose items are a text, a pair `(text, text)`, or a list of words.
+            texts: a list whose items are a text, a pair `(text, text)`, or a list of words; or one text or pair.
             tasks: names of the tasks wanted; only their work is done. By default all that predict.
             batch_size: texts in a batch.
 
@@ -148,7 +148,7 @@ class MultiTaskModel(Engine):
         Raises:
             ValueError: an unknown task, or an encoder without a tokenizer.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, (str, tuple)):  # One text, or one pair.
             texts = [texts]
         return self.predict_examples([to_example(text, i) for i, text in enumerate(texts)], tasks, batch_size)
 
@@ -224,7 +224,8 @@ class MultiTaskModel(Engine):
             task: a task with a new name.
         """
         encoder = self.sharing.encoder_of(self.task_names[0])
-        return type(self)(encoder, [*self.tasks, task], self.sharing, self.balancer)
+        balancer = self.balancer.subset(self.task_names)  # A copy: building the new model tells it the new tasks.
+        return type(self)(encoder, [*self.tasks, task], self.sharing, balancer)
 
     def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
         if tasks is None:

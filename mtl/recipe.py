@@ -291,13 +291,13 @@ class Recipe:
             validation = mix(list(tasks.values()), encoder, "validation", **shared)
         model = MultiTaskModel(encoder, list(tasks.values()), **parts)
         options = {key: self.training[key] for key in ("steps_per_execution", "jit_compile") if key in self.training}
-        model.compile(self._optimizer(), **options)
+        model.compile(self._optimizer(model, len(train) * self.epochs), **options)
         return Run(sources, tasks, encoder, model, train, validation)
 
-    def _optimizer(self) -> Any:
+    def _optimizer(self, model: Any, steps: int) -> Any:
         if self.training.get("optimizer") is None:
             return keras.optimizers.AdamW()
-        return catalogue.construct(self._document, ("train", "optimizer"), "optimizer")
+        return catalogue.construct(self._document, ("train", "optimizer"), "optimizer", given={"model": model, "steps": steps})
 
     def build_callbacks(self, model: Any, validated: bool) -> list[Any]:
         """The callbacks: those named, and for `monitor` one that keeps the best weights and stops after `patience` epochs."""

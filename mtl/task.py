@@ -54,6 +54,8 @@ class Task:
                 f"Task '{name}' expects a head such as mtl.heads.Classification(); got {type(head).__name__}."
                 + (" Call it: Classification()." if isinstance(head, type) else "")
             )
+        if not head.built:
+            head.name = f"{name}_head"  # So that no two heads of a model share a name, loaded ones included.
         self.name = name
         self.head = head
         self.label = label
@@ -107,9 +109,29 @@ class Task:
                 f"Task '{self.name}' has no source to take its labels from. Give its head the labels, "
                 f"such as {type(self.head).__name__}(labels=[...]), or give the task a source."
             )
-        self.head.learn(value for _, value in self.labelled("train"))
+        seen: list[Example] = []
+
+        def values() -> Iterator[Any]:
+            for example, value in self.labelled("train"):
+                seen[:] = [example]
+                yield value
+
+        try:
+            self.head.learn(values())
+        except (ValueError, TypeError) as error:
+            raise self.error_at(seen[0], error) if seen else error
+        if not self.head.ready and seen:
+            raise ValueError(
+                f"The training split's labels for task '{self.name}' name nothing to learn, such as tags that are all 'O'. "
+                f"Give the head its labels: {type(self.head).__name__}(labels=[...])."
+            )
         if not self.head.ready:
-            raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check label='{self.label}'.")
+            raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check its source and label.")
+
+    def error_at(self, example: Example, error: Exception) -> ValueError:
+        """An error about this task's label of an example, with the example's place where it has one."""
+        place = f"{example.place}: " if example.place else ""
+        return ValueError(f"{place}task '{self.name}': {error}")
 
     def get_config(self) -> dict[str, Any]:
         """The task without its source."""

@@ -121,6 +121,17 @@ def test_predict_pairs(trained: tuple[Path, str]) -> None:
     assert (first["text"], first["pair"]) == ("so", "good") and second["predictions"] is None
 
 
+@pytest.mark.parametrize(("given", "arguments"), [("file", []), ("input", ["--batch-size", 8])])
+def test_predict_answers_the_lines_before_a_malformed_one(trained, tmp_path: Path, given: str, arguments: list) -> None:
+    lines = b"so good\n\nso bad\nbr\xe9ken\nso late\n"
+    (tmp_path / "texts.txt").write_bytes(lines)
+    file = tmp_path / "texts.txt" if given == "file" else "-"
+    result = mtl("predict", trained[0], file, "--tasks", "mood", *arguments, input=lines if given == "input" else None)
+    assert result.exit_code == 2 and "line 4: expected UTF-8 text; got the byte 0xe9" in result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["text"] for row in rows] == ["so good", "", "so bad"] and rows[2]["predictions"]["mood"]["label"] == "down"
+
+
 def test_inspect_recipe(work: Path) -> None:
     result = mtl("inspect", work / "r.yaml", "--rows", 2)
     assert result.exit_code == 0, result.output
@@ -170,7 +181,8 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["evaluate", "{work}/out", "--data", "mod=x.csv"], "Unknown task 'mod'; did you mean 'mood'?"),
         (["evaluate", "{work}/out", "--data", "mood=x.xls"], "Unknown kind of file '.xls'"),
         (["predict", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
-        (["predict", "{work}/out", "{work}/none.txt"], "No such file or directory"),
+        (["predict", "{work}/out", "{work}/moood.csv"], "moood.csv' does not exist; did you mean '{work}/mood.csv'?"),
+        (["predict", "{work}/out", "{work}"], "Expected a file of texts, got the folder"),
         (["predict", "{work}/out", "{work}/broken.txt"], "broken.txt, line 2: expected UTF-8 text; got the byte 0xe9."),
         (["predict", "{work}/out", "{work}/mood.csv", "--pairs"], "line 1: expected two texts with a tab between them"),
     ],
@@ -180,7 +192,7 @@ def test_errors_are_one_line(trained: tuple[Path, str], work: Path, arguments: l
     (work / "broken.txt").write_bytes(b"fine\nbr\xe9ken\n")
     result = mtl(*(argument.format(work=work) for argument in arguments))
     assert result.exit_code == 2
-    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert message.replace("{work}", str(work)) in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(work: Path) -> None:

@@ -239,6 +239,48 @@ def test_the_plain_keras_way():
         model.predict_text(["hello"])
 
 
+def test_adding_a_task_leaves_the_model_as_it_was():
+    model = make_model()
+    x, y = {"token_ids": np.full((4, 5), 7, "int32")}, {"mood": np.array([0, 1, 0, 1])}
+    before = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    model.add_task(Task("new", Classification(2)))
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(before)
+    assert model.fit(x, y, verbose=0).history["mood_loss"][0] > 0
+    assert "new" not in model.balancer.current_weights()
+
+
+ADD = """
+import sys, keras, mtl
+model = keras.models.load_model(sys.argv[1])
+more = model.add_task(mtl.Task("new", mtl.heads.Classification(3)))
+print(sorted(more.predict_text(["I like Oslo"])))
+"""
+
+
+def test_a_task_can_be_added_in_a_fresh_process(tmp_path):
+    model = MultiTaskModel(make_model().encoder, [Task("mood", Classification(2))])
+    model.save(tmp_path / "model.keras")
+    command = [sys.executable, "-c", ADD, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "['mood', 'new']"
+
+
+def test_training_and_validation_losses_are_one_quantity():
+    model = make_model()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    model.compile(keras.optimizers.SGD(0.0))
+    rows = mix(model.tasks[:3], model.encoder, batch_size=4, mixed=False, cache_dir=None)
+    trained = model.fit(rows, validation_data=rows, verbose=0).history
+    assert trained["loss"][0] == pytest.approx(trained["val_loss"][0], rel=1e-4)
+
+
+def test_one_pair_is_one_text(trained):
+    model, _ = trained
+    assert len(model.predict_text(("I like Oslo", "I hate Lima"))["mood"]) == 1
+
+
 def test_summary_and_graph(capsys):
     model = make_model()
     model.summary()

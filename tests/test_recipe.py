@@ -68,6 +68,19 @@ def test_builds_what_it_says(folder: Path, monkeypatch) -> None:
     assert (stop.monitor, stop.mode, stop.restore_best_weights, stop.patience) == ("val_mood_accuracy", "max", True, 2)
 
 
+def test_fine_tuning_optimizer_knows_the_model_and_the_steps(folder: Path) -> None:
+    settings = "{learning_rate: 3e-5, schedule: linear, warmup: 0.1, layer_decay: 0.5, head_learning_rate: 3e-4}"
+    run = Recipe.load(folder / "r.yaml", ["train.epochs=10", f"train.optimizer={{adamw: {settings}}}"]).build()
+    steps = 10 * len(run.train)
+    optimizer = run.model.optimizer
+    assert isinstance(optimizer, mtl.transfer.ScaledAdamW)
+    rate = optimizer._learning_rate
+    assert rate.steps == round(0.1 * steps) > 0 and float(rate(rate.steps)) == pytest.approx(3e-5)
+    assert float(rate(steps)) == 0 < float(rate(steps - 1))
+    assert optimizer.scale_of(run.encoder.blocks[-1][0].trainable_variables[0]) == pytest.approx(0.5)
+    assert optimizer.scale_of(run.model.heads["mood"].trainable_variables[0]) == pytest.approx(10)
+
+
 def test_same_seed_same_weights(folder: Path) -> None:
     first, second, other = (Recipe.load(folder / "r.yaml", {"seed": seed}).build().model.get_weights() for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
@@ -150,7 +163,7 @@ def test_needed_sections(folder: Path, section: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("encoder.Recurrent.layers=0", r"--set encoder.Recurrent.layers|line 7: .*at least 1 layer"),
+        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer"),
         ("tasks.places.head.Tagging.level=char", r"Unknown level of tags 'char'"),
         ("tasks.mood.label=mod", r"Unknown label of task 'mood' in source 'moods' 'mod'; did you mean 'mood'"),
         ("encoder.Recurrent.tokenizer.learn=words", r"did you mean 'word'"),
@@ -164,7 +177,7 @@ def test_values_that_cannot_be(folder: Path, setting: str, message: str) -> None
 
 def test_missing_file(folder: Path) -> None:
     recipe = Recipe.load(folder / "r.yaml", ["sources.moods.csv.path=none.csv"])
-    with pytest.raises(FileNotFoundError, match=r"--set sources.moods.csv.path|line 3: .*none.csv"):
+    with pytest.raises(FileNotFoundError, match=r"line 3 with --set sources.moods.csv.path=none.csv: .*none.csv"):
         recipe.build()
 
 

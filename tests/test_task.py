@@ -2,8 +2,8 @@ import keras
 import pytest
 
 from mtl import Task
-from mtl.data import records
-from mtl.heads import Classification, MaskedLM, Tagging
+from mtl.data import csv, records
+from mtl.heads import Classification, MaskedLM, Regression, Tagging
 
 
 def source(label="mood", rows=None):
@@ -52,7 +52,9 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="Task 'mood' has no source to take its labels from"):
         Task("mood", Classification()).prepare()
     empty = source(rows=[{"text": "a", "mood": None}])
-    with pytest.raises(ValueError, match="No example of the training split is labelled for task 'mood'"):
+    with pytest.raises(
+        ValueError, match="No example of the training split is labelled for task 'mood'. Check its source and label."
+    ):
         Task("mood", Tagging(), empty).prepare()
 
 
@@ -60,3 +62,21 @@ def test_configuration_holds_all_but_the_source():
     task = Task("mood", Classification(["a", "b"]), source(), label="mood")
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(task))
     assert (copy.name, copy.label, copy.sources, list(copy.head.labels)) == ("mood", "mood", (), ["a", "b"])
+
+
+def test_labels_that_name_nothing_are_not_called_missing():
+    rows = [{"text": ["a", "b"], "tags": ["O", "O"]}]
+    with pytest.raises(ValueError, match="labels for task 'tags' name nothing to learn, such as tags that are all 'O'"):
+        Task("tags", Tagging(), records(rows, label="tags", fractions=None)).prepare()
+
+
+def test_a_label_that_cannot_be_learned_is_named_with_its_place(tmp_path):
+    file = tmp_path / "sizes.csv"
+    file.write_text("text,size\na,1.5\nb,abc\n")
+    task = Task("size", Regression(), csv(file, label="size", fractions=None))
+    with pytest.raises(ValueError, match="sizes.csv, line 3: task 'size': .*'abc'"):
+        task.prepare()
+
+
+def test_a_head_is_named_after_its_task():
+    assert Task("mood", Classification(2)).head.name == "mood_head"

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ Route = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object: the public names of `package` that are subclasses of `base`, or functions that return one."""
+    """A kind of object: the public names of `packages` that are subclasses of `base`, or functions that return one.
 
-    package: str
+    What builds a recipe gives the arguments `given`; its file does not.
+    """
+
+    packages: tuple[str, ...]
     base: str
+    given: tuple[str, ...] = ()
 
     @property
     def base_class(self) -> type:
@@ -30,14 +34,14 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "source": Kind("mtl.data", "mtl.data.source.Source"),
-    "encoder": Kind("mtl.encoders", "mtl.encoders.encoder.Encoder"),
-    "head": Kind("mtl.heads", "mtl.heads.head.Head"),
-    "sharing": Kind("mtl.sharing", "mtl.sharing.sharing.Sharing"),
-    "balancer": Kind("mtl.balancing", "mtl.balancing.balancer.Balancer"),
-    "optimizer": Kind("keras.optimizers", "keras.optimizers.Optimizer"),
-    "schedule": Kind("keras.optimizers.schedules", "keras.optimizers.schedules.LearningRateSchedule"),
-    "callback": Kind("mtl.callbacks", "keras.callbacks.Callback"),
+    "source": Kind(("mtl.data",), "mtl.data.source.Source"),
+    "encoder": Kind(("mtl.encoders",), "mtl.encoders.encoder.Encoder"),
+    "head": Kind(("mtl.heads",), "mtl.heads.head.Head"),
+    "sharing": Kind(("mtl.sharing",), "mtl.sharing.sharing.Sharing"),
+    "balancer": Kind(("mtl.balancing",), "mtl.balancing.balancer.Balancer"),
+    "optimizer": Kind(("keras.optimizers", "mtl.transfer"), "keras.optimizers.Optimizer", given=("model", "steps")),
+    "schedule": Kind(("keras.optimizers.schedules",), "keras.optimizers.schedules.LearningRateSchedule"),
+    "callback": Kind(("mtl.callbacks",), "keras.callbacks.Callback"),
 }
 
 #: Arguments that take an object of a kind, written as NAME or {NAME: {argument: value}}.
@@ -50,15 +54,16 @@ MAYBE_PATHS = ("preset",)
 
 def names_of(kind: str) -> dict[str, Callable[..., Any]]:
     """The objects of a kind by name."""
-    package, base = importlib.import_module(KINDS[kind].package), KINDS[kind].base_class
+    base = KINDS[kind].base_class
     found: dict[str, Callable[..., Any]] = {}
-    for name in getattr(package, "__all__", None) or [name for name in dir(package) if not name.startswith("_")]:
-        each: Any = getattr(package, name)
-        if inspect.isclass(each):
-            if issubclass(each, base) and each is not base:
+    for package in map(importlib.import_module, KINDS[kind].packages):
+        for name in getattr(package, "__all__", None) or [name for name in dir(package) if not name.startswith("_")]:
+            each: Any = getattr(package, name)
+            if inspect.isclass(each):
+                if issubclass(each, base) and each is not base:
+                    found[name] = each
+            elif inspect.isfunction(each) and each.__annotations__.get("return") in (base, base.__name__):
                 found[name] = each
-        elif inspect.isfunction(each) and each.__annotations__.get("return") in (base, base.__name__):
-            found[name] = each
     return found
 
 
@@ -77,18 +82,23 @@ def check(document: Document, route: Route, kind: str) -> None:
     options = names_of(kind)
     if name not in options:
         raise document.error((*route, name), unknown_name(kind, name, options))
-    check_arguments(document, (*route, name), options[name], arguments)
+    check_arguments(document, (*route, name), options[name], arguments, KINDS[kind].given)
 
 
-def check_arguments(document: Document, route: Route, function: Callable[..., Any], arguments: Any) -> None:
-    """As `check`, for the arguments of a class or function."""
+def check_arguments(
+    document: Document, route: Route, function: Callable[..., Any], arguments: Any, given: tuple[str, ...] = ()
+) -> None:
+    """As `check`, for the arguments of a class or function; the file must leave out those `given`."""
     if not isinstance(arguments, dict):
         raise document.error(route, f"{route[-1]} expects arguments by name, {{argument: value}}; got {arguments!r}. Name them.")
     signature = list(inspect.signature(function).parameters.values())
     free = any(p.kind is p.VAR_KEYWORD for p in signature)
-    named = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    options = [p.name for p in named] + (["name", "dtype"] if free and inspect.isclass(function) else [])
+    taken = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p for p in taken if p.name not in given]
+    options = list(dict.fromkeys([p.name for p in named] + (["name", "dtype"] if free and inspect.isclass(function) else [])))
     for argument in arguments:
+        if argument in given and any(p.name == argument for p in taken):
+            raise document.error((*route, argument), f"{route[-1]} gets '{argument}' from the training itself. Leave it out.")
         if argument not in options and not (free and not inspect.isclass(function)):
             raise document.error((*route, str(argument)), unknown_name(f"argument of {route[-1]}", argument, options))
     for parameter in named:
@@ -125,7 +135,13 @@ def _check_tokenizer(document: Document, route: Route, value: Any) -> None:
             raise document.error((*route, str(argument)), unknown_name("argument of the tokenizer", argument, options))
 
 
-def construct(document: Document, route: Route, kind: str, tokenizer: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def construct(
+    document: Document,
+    route: Route,
+    kind: str,
+    tokenizer: Callable[[dict[str, Any]], Any] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Any:
     """Makes one object of a recipe that `check` has passed, and the objects among its arguments first.
 
     Args:
@@ -133,22 +149,25 @@ def construct(document: Document, route: Route, kind: str, tokenizer: Callable[[
         route: where the object stands.
         kind: a key of `KINDS`.
         tokenizer: makes a tokenizer from the recipe's description.
+        given: values of the kind's `given` arguments, for the objects that take them.
 
     Raises:
         ValueError: the object does not take the values; with the place in the recipe.
     """
     name, arguments = _split(document, route, kind)
-    made = {}
+    function = names_of(kind)[name]
+    taken = inspect.signature(function).parameters
+    made = {each: value for each, value in (given or {}).items() if each in KINDS[kind].given and each in taken}
     for argument, value in arguments.items():
         here = (*route, name, argument)
         if argument == "tokenizer" and isinstance(value, dict) and tokenizer is not None:
             with document.located(here):
                 value = tokenizer(value)
         elif _is_part(argument, value):
-            value = construct(document, here, PARTS[argument], tokenizer)
+            value = construct(document, here, PARTS[argument], tokenizer, given)
         made[argument] = value
     with document.located((*route, name)):
-        return names_of(kind)[name](**made)
+        return function(**made)
 
 
 def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, Any]]:

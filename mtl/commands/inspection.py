@@ -154,7 +154,13 @@ def label_names(value: Any) -> list[str]:
         return [name for each in value.values() for name in label_names(each)]
     if not isinstance(value, (list, tuple)):
         return [str(value)]
-    return [str(each[2]) if isinstance(each, (list, tuple)) and len(each) == 3 else str(each) for each in value]
+    return [_label_name(each) for each in value]
+
+
+def _label_name(value: Any) -> str:
+    if isinstance(value, Mapping) and "start" in value:
+        return str(value.get("type", value.get("label")))
+    return str(value[2]) if isinstance(value, (list, tuple)) and len(value) == 3 else str(value)
 
 
 def contradictions(task: Any, splits: Iterable[str]) -> int:

@@ -130,13 +130,17 @@ class Document:
 
     @contextlib.contextmanager
     def located(self, route: Route) -> Iterator[None]:
-        """Errors within get the place of a part before them."""
+        """Errors within get the place of a part before them, and the settings that changed something in it."""
+        within = [place for each, place in self._places.items() if place.startswith("--set ") and each[: len(route)] == route]
+        place = self.place(route)
+        if within and place not in within:
+            place += f" with {' '.join(within)}"
         try:
             yield
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self.place(route)}: {error}") from error
+            raise FileNotFoundError(f"{place}: {error}") from error
         except (ValueError, TypeError) as error:
-            raise self.error(route, error) from error
+            raise ValueError(f"{place}: {error}") from error
 
     def set(self, settings: Iterable[str] | Mapping[str, Any], known: Mapping[Route, Iterable[str]]) -> None:
         """Changes parts, such as `encoder.Recurrent.units=200`.
@@ -156,11 +160,11 @@ class Document:
                 path, equals, text = setting.partition("=")
                 if not equals or not path.strip():
                     raise ValueError(f"A setting is PATH=VALUE, such as train.epochs=1; got '{setting}'.")
-                pairs.append((path.strip(), parse_yaml(text, f"--set {setting}")[0]))
+                pairs.append((path.strip(), parse_yaml(text, f"--set {setting}")[0], text))
         else:
-            pairs = list(settings.items())
-        for path, value in pairs:
-            self._set(tuple(path.split(".")), value, f"--set {path}", known)
+            pairs = [(path, value, str(value)) for path, value in settings.items()]
+        for path, value, text in pairs:
+            self._set(tuple(path.split(".")), value, f"--set {path}={text}", known)
 
     def _set(self, route: Route, value: Any, place: str, known: Mapping[Route, Iterable[str]]) -> None:
         at: Any = self.data

@@ -1,6 +1,6 @@
 """Labels of words, characters or spans of a text, brought to one form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def words_of(example: Example) -> tuple[Span, ...]:
 def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
     """The types that one label names: span types, or without a scheme plain tags (and `O`, where spans leave gaps)."""
     if _holds_spans(value):
-        return {str(span[2]) for span in value} | (set() if scheme else {"O"})
+        return {kind for _, _, kind in map(_span, value)} | (set() if scheme else {"O"})
     if scheme is None:
         return {str(tag) for tag in value}
     return {kind for _, kind in map(split_tag, map(str, value)) if kind}
@@ -29,8 +29,9 @@ def annotated_spans(value: Sequence[Any], example: Example) -> list[tuple[int, i
     """One label as spans of characters, in order.
 
     Args:
-        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or `(start, end, type)`
-            spans of characters; white space at the ends of a span is left out.
+        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or spans of
+            characters, `(start, end, type)` or `{"start": 0, "end": 3, "type": "PER"}`, where "label" may stand for "type" and
+            other keys are ignored; white space at the ends of a span is left out.
         example: the example.
 
     Raises:
@@ -89,14 +90,36 @@ def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: 
 
 def _holds_spans(value: Sequence[Any]) -> bool:
     if isinstance(value, str) or not isinstance(value, (list, tuple, np.ndarray)):
-        raise ValueError(f"Expected a list of tags, or of (start, end, type) spans, got {type(value).__name__} {value!r:.60}.")
-    return len(value) == 0 or (isinstance(value[0], (list, tuple)) and len(value[0]) == 3)
+        remedy = f"cut it, as in {value.split()[:3]}" if isinstance(value, str) else "give a list"
+        raise ValueError(
+            f"Expected a list of tags, or of (start, end, type) spans, got {type(value).__name__} {repr(value)[:60]}; {remedy}."
+        )
+    return len(value) == 0 or isinstance(value[0], Mapping) or (isinstance(value[0], (list, tuple)) and len(value[0]) == 3)
+
+
+def _span(value: Any) -> tuple[int, int, str]:
+    if isinstance(value, Mapping):
+        kind = value.get("type", value.get("label"))
+        if "start" in value and "end" in value and kind is not None:
+            return value["start"], value["end"], str(kind)
+    elif isinstance(value, (list, tuple)) and len(value) == 3:
+        return value[0], value[1], str(value[2])
+    raise ValueError(
+        f"Expected a span such as (0, 3, 'PER') or {{'start': 0, 'end': 3, 'type': 'PER'}}, got {repr(value)[:80]}; "
+        "give each span its start, end and type."
+    )
 
 
 def _tagged(value: Sequence[Any], example: Example) -> tuple[Sequence[Span], list[str]]:
     """The words that a list of tags is for (characters, where the example has no words), and the tags."""
     words = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
     if len(value) != len(words):
+        pieces = example.text.split()
+        if example.words is None and len(value) == len(pieces) > 1:
+            raise ValueError(
+                f"Expected one tag a character, {len(words)} for '{example.text[:60]}' (the example has no words), "
+                f"got {len(value)}, one a word; give the text as a list of words, such as {pieces[:3]}."
+            )
         unit = "word" if example.words is not None else "character (the example has no words)"
         raise ValueError(
             f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)}; mend the words or the tags."
@@ -106,7 +129,7 @@ def _tagged(value: Sequence[Any], example: Example) -> tuple[Sequence[Span], lis
 
 def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
     spans = []
-    for start, end, kind in value:
+    for start, end, kind in map(_span, value):
         if not 0 <= start < end <= len(text):
             raise ValueError(
                 f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, the text's length; "
@@ -115,7 +138,7 @@ def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
         piece = text[start:end]
         start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
         if start < end:
-            spans.append((int(start), int(end), str(kind)))
+            spans.append((int(start), int(end), kind))
     spans.sort()
     for before, after in zip(spans, spans[1:], strict=False):
         if after[0] < before[1]:

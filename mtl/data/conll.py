@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtl.data.example import Example
 from mtl.data.files import FileSource, Paths, blocks, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row
+from mtl.data.rows import FRACTIONS, Malformed, Row, shown
 from mtl.data.source import Source
 
 __all__ = ["conll"]
@@ -33,7 +33,8 @@ def conll(
             not wanted. Columns count from 0, or with negative numbers from the end. None: the last column, as "tags".
         word: the column of the words.
         separator: what stands between two columns. None: runs of spaces and tabs.
-        comments: lines that begin so are left out.
+        comments: lines that begin so are left out, such as "#". None: no line is, since "#" is a word in many corpora; a comment
+            with as many columns as the other lines is then read as a word.
         encoding: of files without a byte order mark.
         fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
         seed: another seed is another split.
@@ -70,7 +71,7 @@ def conll(
     needed = 1 + max([word, *(column if column >= 0 else -column for column in labels.values())])
 
     def parse(file: Path) -> Iterator[Row]:
-        first: tuple[int, int] | None = None  # The number of the file's first line, and how many columns it has.
+        first: tuple[int, int, str] | None = None  # The number of the file's first line, its number of columns, and the line.
 
         def sentence(lines: list[tuple[int, str]]) -> Row:
             nonlocal first
@@ -81,19 +82,18 @@ def conll(
                 if problem := undecodable(file, number, line, encoding):
                     return problem
                 if len(cells) < needed:
-                    return Malformed(
-                        f"{place}: expected {needed} columns or more (words {word}, labels {labels}), got {len(cells)}"
-                    )
-                first = first or (number, len(cells))
+                    expected = f"{needed} columns or more (words {word}, labels {labels})"
+                    return _wrong_columns(f"{place}: expected {expected}, got {len(cells)}", lines[0][1])
+                first = first or (number, len(cells), line)
                 if len(cells) != first[1]:
-                    return Malformed(f"{place}: expected {first[1]} columns as on line {first[0]}, got {len(cells)}")
+                    expected = f"{first[1]} columns as on line {first[0]}"
+                    return _wrong_columns(f"{place}: expected {expected}, got {len(cells)}", lines[0][1], first[2])
                 if not cells[word]:
                     return Malformed(f"{place}: expected a word in column {word}, got nothing")
                 rows.append(cells)
             tags = {name: [cells[column] for cells in rows] for name, column in labels.items()}
-            return Example.from_words(
-                [cells[word] for cells in rows], None, {name: values for name, values in tags.items() if any(values)}
-            )
+            labelled = {name: values for name, values in tags.items() if any(values)}
+            return Example.from_words([cells[word] for cells in rows], None, labelled, f"{file}, line {lines[0][0]}")
 
         for block in blocks(file, encoding):
             if lines := [(number, line) for number, line in block if not line.startswith(left_out)]:
@@ -103,3 +103,11 @@ def conll(
         path, parse, labels, ("conll", list(labels.items()), word, separator, comments),
         encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
     )  # fmt: skip
+
+
+def _wrong_columns(problem: str, *starts: str) -> Malformed:
+    """The problem, with a remedy of its own where the sentence or the file starts with what may be a comment."""
+    for line in starts:
+        if line.startswith("# "):
+            return Malformed(problem, f"give comments='#' if {shown(line, 40)} is a comment")
+    return Malformed(problem)

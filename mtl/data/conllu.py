@@ -116,4 +116,4 @@ def _sentence(file: Path, lines: list[tuple[int, str]], wanted: Sequence[str], e
             if not (head.isascii() and head.isdigit() and int(head) <= len(rows)):
                 return Malformed(f"{file}, line {number}: expected a head from 0 to {len(rows)}, got {shown(head)}")
         labels["head"] = [int(head) for head in labels["head"]]
-    return Example.from_words([cells[1] for _, cells in rows], None, labels)
+    return Example.from_words([cells[1] for _, cells in rows], None, labels, f"{file}, line {lines[0][0]}")

@@ -1,6 +1,7 @@
 """Tables of comma- or tab-separated values."""
 
 import csv as standard
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,9 @@ from mtl.utils import unknown_name
 __all__ = ["csv", "tsv"]
 
 Quoting = Literal[0, 1, 2, 3]
+
+# Python refuses fields of more than 131,072 characters, for the whole process: here as many as every platform's C long holds.
+standard.field_size_limit(max(standard.field_size_limit(), 2**31 - 1))
 
 
 def csv(
@@ -32,6 +36,9 @@ def csv(
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from CSV files; values may be quoted, and quoted ones may hold line breaks.
+
+    After a record whose quotes do not balance, reading goes on at the line after its first one. Importing this module raises
+    `field_size_limit` of Python's own `csv`, which holds for the whole process, so that values may be of any length.
 
     Args:
         path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
@@ -68,12 +75,12 @@ def csv(
     fields = Fields(text, label, convert)
 
     def parse(file: Path) -> Iterator[Row]:
-        lines = read_lines(file, encoding, newline="")
+        lines = _Lines(read_lines(file, encoding, newline=""))
         reader = standard.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         positions: dict[Field, int] | None = None
         width = 0
         while True:
-            number = reader.line_num + 1
+            number = lines.start_record()
             place = f"{file}, line {number}"
             try:
                 values = next(reader)
@@ -84,8 +91,9 @@ def csv(
             except standard.Error as error:
                 yield Malformed(
                     f"{place}: expected a record with balanced quotes, got one that does not parse ({error})",
-                    "double the quotes inside quoted values, read with quoting=csv.QUOTE_NONE, raise csv.field_size_limit",
+                    "double the quotes inside quoted values, read with quoting=csv.QUOTE_NONE",
                 )
+                lines.hand_back()
                 continue
             if not values:
                 continue
@@ -148,6 +156,34 @@ def tsv(
         header=header, delimiter="\t", quoting=quoting, convert=convert, segment=segment,
         encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
     )  # fmt: skip
+
+
+class _Lines:
+    """Lines; those of one record are kept, so that all but its first can be read again."""
+
+    def __init__(self, lines: Iterator[str]):
+        self._lines = lines
+        self._again: deque[str] = deque()
+        self._record: list[str] = []
+        self._read = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._record.append(line)
+        self._read += 1
+        return line
+
+    def start_record(self) -> int:
+        """Starts a record; returns the number of its first line."""
+        self._record.clear()
+        return self._read + 1
+
+    def hand_back(self) -> None:
+        self._again.extendleft(reversed(self._record[1:]))
+        self._read -= len(self._record[1:])
 
 
 def _positions(fields: Fields, first: list[str], header: bool, place: str) -> dict[Field, int]:

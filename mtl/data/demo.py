@@ -151,13 +151,16 @@ def _source(
 
 def _reviews(files: Mapping[str, Path], wanted: Wanted) -> Iterator[Example | None]:
     label_of: dict[str, str | None] = {}
+    places: dict[str, str] = {}
     for label, file in files.items():
         with file.open(encoding="utf-8") as lines:
-            for text in filter(None, map(str.strip, lines)):
-                label_of[text] = label if label_of.get(text, label) == label else None
+            for number, line in enumerate(lines, 1):
+                if text := line.strip():
+                    label_of[text] = label if label_of.get(text, label) == label else None
+                    places.setdefault(text, f"{file}, line {number}")
     for text, known in label_of.items():
         if wanted(text):
-            yield Example(text, labels={"sentiment": known}) if known else None
+            yield Example(text, labels={"sentiment": known}, place=places[text]) if known else None
 
 
 def _articles(files: list[Path], wanted: Wanted) -> Iterator[Example]:
@@ -171,7 +174,7 @@ def _articles(files: list[Path], wanted: Wanted) -> Iterator[Example]:
         if text and text not in seen:
             seen.add(text)
             if wanted(text):
-                yield Example(text, labels={"topic": file.parent.name})
+                yield Example(text, labels={"topic": file.parent.name}, place=str(file))
 
 
 Tagged = list[tuple[str, str]]
@@ -190,7 +193,7 @@ def _tagged_texts(file: Path, max_characters: int | None, wanted: Wanted) -> Ite
                 if text and text not in seen:
                     seen.add(text)
                     if here:
-                        yield _tagged_example(text, piece)
+                        yield _tagged_example(text, piece, f"{file}, line {number}")
 
 
 def _text(words: Tagged) -> str:
@@ -204,7 +207,7 @@ def _tagged_word(token: str, file: Path, line: int) -> tuple[str, str]:
     return word, tag
 
 
-def _tagged_example(text: str, words: Tagged) -> Example:
+def _tagged_example(text: str, words: Tagged, place: str) -> Example:
     spans, start = [], 0
     for word, _ in words:
         spans.append((start, start + len(word)))
@@ -214,7 +217,7 @@ def _tagged_example(text: str, words: Tagged) -> Example:
         "pos": [(*span, tag) for span, (_, tag) in zip(spans, words, strict=True)],
         "entities": [(spans[first][0], spans[last][1], kind) for first, last, kind in _entities(words)],
     }
-    return Example(text, words=tuple(spans), labels=labels)
+    return Example(text, words=tuple(spans), labels=labels, place=place)
 
 
 _COMPOUND_SURNAMES = frozenset(

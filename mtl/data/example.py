@@ -25,18 +25,27 @@ class Example:
         labels: label name -> value. A name that is absent, or None, means "not labelled". Values are whatever the task's
             head takes: a class name, a list of names, a number, a list of tags (one a word), a list of
             `(start, end, type)` character spans.
+        place: where the example stands, such as `"news.csv, line 3"`; None where there is no such place. Examples that differ
+            in their place alone are equal.
     """
 
     text: str
     pair: str | None = None
     words: tuple[Span, ...] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+    place: str | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_words(cls, words: Sequence[str], pair: str | None = None, labels: Mapping[str, Any] | None = None) -> "Example":
+    def from_words(
+        cls,
+        words: Sequence[str],
+        pair: str | None = None,
+        labels: Mapping[str, Any] | None = None,
+        place: str | None = None,
+    ) -> "Example":
         """An example whose text is given as words."""
         text, spans = join_words(words)
-        return cls(text, pair, spans, labels or {})
+        return cls(text, pair, spans, labels or {}, place)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:

@@ -72,11 +72,11 @@ class Fields:
     def row(self, record: Any, place: str) -> Row:
         """One record's example, or what is wrong with it."""
         try:
-            return self._example(record)
+            return self._example(record, place)
         except Malformed as error:
             return error.at(place)
 
-    def _example(self, record: Any) -> Example:
+    def _example(self, record: Any, place: str) -> Example:
         if not isinstance(record, Mapping):
             raise Malformed(f"expected a record with named fields, got {shown(record)}")
         text, *rest = [self._text(record, field) for field in self.text]
@@ -85,8 +85,8 @@ class Fields:
             pair = join_words(pair)[0]
         labels = {name: value for name in self.label if not _missing(value := self._label(record, name))}
         if isinstance(text, str):
-            return Example(text, pair, None, labels)
-        return Example.from_words(text, pair, labels)
+            return Example(text, pair, None, labels, place)
+        return Example.from_words(text, pair, labels, place)
 
     def _text(self, record: Mapping, field: Field) -> str | list[str]:
         if field not in record:

@@ -53,7 +53,7 @@ def lines(
             if problem := undecodable(file, number, line, encoding):
                 yield problem
             elif line := line.strip():
-                yield Example(line)
+                yield Example(line, place=f"{file}, line {number}")
 
     return FileSource(
         path, parse, (), ("lines",),

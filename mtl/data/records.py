@@ -96,6 +96,7 @@ def from_dataset(
                 f"Expected a tf.data.Dataset of dicts, got elements of {type(spec).__name__}; map each element to a dict."
             )
         fields.check("dataset", spec)
+        _check_not_batched(spec, fields)
     return RecordSource(
         "dataset", dataset, fields, lambda part: part.as_numpy_iterator(),
         segment=segment, fractions=fractions, seed=seed, on_error=on_error,
@@ -115,8 +116,8 @@ class RecordSource(RowSource):
 
     def __init__(self, name: str, data: Any, fields: Fields, start: Callable[[Any], Iterable[Mapping]], **options: Any):
         def rows(part: Any, place: str) -> Iterator[Row]:
-            for index, record in enumerate(start(part)):
-                yield fields.row(record, f"{place}[{index}]")
+            for number, record in enumerate(start(part), 1):
+                yield fields.row(record, f"{place}, item {number}")
 
         readers: Reader | dict[str, Reader]
         if isinstance(data, Mapping):
@@ -124,6 +125,29 @@ class RecordSource(RowSource):
         else:
             readers = partial(rows, data, name)
         super().__init__(name, readers, fields.label, **options)
+
+
+def _check_not_batched(spec: Mapping[Any, Any], fields: Fields) -> None:
+    """Raises a `ValueError` where a list of texts would be read as the words of one text, and their labels as its own.
+
+    A batch has no scalars, and its dense parts share their first dimension.
+    """
+    ranks = [getattr(getattr(each, "shape", None), "rank", None) for each in spec.values()]
+    text = spec[fields.text[0]]
+    if 0 in ranks or not _is_vector(text) or text.dtype.name != "string":
+        return
+    for name in fields.label.values():
+        label = spec[name]
+        if _is_vector(label) and label.dtype.name != "string" and label.shape[0] == text.shape[0]:
+            raise ValueError(
+                f"Expected a tf.data.Dataset of single records, got a batched dataset ('{fields.text[0]}' of shape {text.shape}, "
+                f"'{name}' of shape {label.shape}); give dataset.unbatch(), or, where each record holds the words of one text, "
+                f"map '{name}' to strings, one a word."
+            )
+
+
+def _is_vector(spec: Any) -> bool:
+    return type(spec).__name__ == "TensorSpec" and spec.shape.rank == 1
 
 
 def _decode(_: Any, value: Any) -> Any:

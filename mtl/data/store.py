@@ -195,9 +195,8 @@ def _fill(
                     try:
                         target, weight = head.encode(value, example, encoding)
                     except (ValueError, TypeError) as error:
-                        raise ValueError(
-                            f"Task '{task.name}', source '{source.name}', split '{split}', example {row + 1}: {error}"
-                        ) from error
+                        place = example.place or f"source '{source.name}', split '{split}', example {row + 1}"
+                        raise ValueError(f"{place}: task '{task.name}': {error}") from error
                 columns[f"y.{task.name}"].append(target)
                 columns[f"w.{task.name}"].append(weight)
                 columns[f"has.{task.name}"].append(np.any(np.asarray(weight) > 0))

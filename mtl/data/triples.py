@@ -111,4 +111,5 @@ def _parse(folder: Path, encoding: str) -> Iterator[Row]:
             yield Malformed(f"{paths[1]}, line {number}: expected {len(words)} tags, one a word, got {len(tags)}")
         else:
             labels = {"intent": intent, "slots": tags}
-            yield Example.from_words(words, None, {name: value for name, value in labels.items() if value})
+            labelled = {name: value for name, value in labels.items() if value}
+            yield Example.from_words(words, None, labelled, f"{paths[0]}, line {number}")

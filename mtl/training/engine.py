@@ -112,11 +112,8 @@ class Engine(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
             losses, active, statistics = self._forward(data, training=True)
-            loss = self.balancer.combine(losses, active)
-            extra = [term for term in (self.penalty(), *self.losses) if term is not None]
-            if extra:
-                replicas = self.distribute_strategy.num_replicas_in_sync
-                loss += tf.add_n([tf.cast(term, tf.float32) for term in extra]) / replicas
+            penalty = self._penalties()
+            loss = self.balancer.combine(losses, active) + penalty
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
@@ -128,18 +125,22 @@ class Engine(keras.Model):
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
         for own, before, moved in kept:
             own.restore(before, moved)
-        self._record(statistics, loss)
+        self._record(statistics, penalty)
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        losses, active, statistics = self._forward(data, training=False)
-        self._record(statistics, self.balancer.combine(losses, active))
-        self.task_losses.combine_by(self.balancer)
+        _, _, statistics = self._forward(data, training=False)
+        self._record(statistics, self._penalties())
         return self.get_metrics_result()
 
     def predict_step(self, data: Any) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self(x, training=False)
+
+    def _penalties(self) -> tf.Tensor:
+        """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
+        terms = [tf.cast(term, tf.float32) for term in (self.penalty(), *self.losses) if term is not None]
+        return tf.add_n(terms) / self.distribute_strategy.num_replicas_in_sync if terms else tf.constant(0.0)
 
     def _forward(self, data: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any]]:
         """Losses `[K]` (each replica's part of the global loss), which tasks are active `[K]`, and the metrics' statistics."""
@@ -206,9 +207,10 @@ class Engine(keras.Model):
             return value
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
-    def _record(self, statistics: dict[str, Any], loss: tf.Tensor) -> None:
+    def _record(self, statistics: dict[str, Any], penalty: tf.Tensor) -> None:
         loss_sums, weight_sums, counts = statistics.pop("loss")
-        self.task_losses.accumulate(self._sum_over_replicas(loss_sums), weight_sums, self._sum_over_replicas(loss), counts)
+        self.task_losses.accumulate(self._sum_over_replicas(loss_sums), weight_sums, self._sum_over_replicas(penalty), counts)
+        self.task_losses.combine_by(self.balancer)
         for task, by_name in statistics.items():
             for name, value in by_name.items():
                 self.task_metrics[task][name].accumulate(self._sum_over_replicas(value))

@@ -10,9 +10,11 @@ __all__ = ["TaskLosses"]
 
 
 class TaskLosses(keras.metrics.Metric):
-    """Each task's loss over all labelled rows so far, and the mean of the combined loss over training steps.
+    """Each task's loss over all labelled rows so far, and the loss that the balancer makes of them.
 
-    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so batches of any size count right.
+    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so neither it nor the combined loss depends
+    on how rows fell into batches, in training as in evaluation. Penalties, such as weight decay by a regularizer, are added as their
+    mean over steps.
 
     Args:
         tasks: names of the tasks.
@@ -24,28 +26,28 @@ class TaskLosses(keras.metrics.Metric):
         self.sums = self.add_variable((len(self.tasks),), "zeros", name="sums", dtype="float32")
         self.weights = self.add_variable((len(self.tasks),), "zeros", name="weights", dtype="float32")
         self.combined = self.add_variable((), "zeros", name="combined", dtype="float32")
+        self.penalties = self.add_variable((), "zeros", name="penalties", dtype="float32")
         self.steps = self.add_variable((), "zeros", name="steps", dtype="float32")
         self.counts = self.add_variable((len(self.tasks) + 3,), "zeros", name="counts", dtype="float32")
 
-    def accumulate(self, sums: Any, weights: Any, combined: Any, counts: Any) -> None:
+    def accumulate(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
         """Adds a step.
 
         Args:
             sums: each task's weighted sum of losses, float32 `[K]`.
             weights: each task's sum of weights, float32 `[K]`.
-            combined: the combined loss, a float32 scalar.
+            penalty: what is added to the tasks' losses, a float32 scalar.
             counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, float32 `[K + 3]`.
         """
         self.sums.assign_add(sums)
         self.weights.assign_add(weights)
-        self.combined.assign_add(combined)
+        self.penalties.assign_add(penalty)
         self.steps.assign_add(1.0)
         self.counts.assign_add(counts)
 
     def combine_by(self, balancer: Any) -> None:
-        """Sets the combined loss to that of all rows so far, so that it does not depend on how rows fell into batches."""
+        """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
         self.combined.assign(balancer.combine(ops.divide_no_nan(self.sums, self.weights), self.weights > 0))
-        self.steps.assign(1.0)
 
     def realised(self) -> tuple[dict[str, float], float]:
         """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""
@@ -53,12 +55,12 @@ class TaskLosses(keras.metrics.Metric):
         shares = {task: count / max(1.0, rows) for task, count in zip(self.tasks, labelled, strict=True)}
         return shares, 1.0 - tokens / places if places else 0.0
 
-    def update_state(self, sums: Any, weights: Any, combined: Any, counts: Any) -> None:
-        self.accumulate(sums, weights, combined, counts)
+    def update_state(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
+        self.accumulate(sums, weights, penalty, counts)
 
     def result(self) -> dict[str, Any]:
         """`loss`, and `TASK_loss` for each task; 0 for a task without labelled rows."""
         losses = ops.divide_no_nan(self.sums, self.weights)
-        result = {"loss": ops.divide_no_nan(self.combined, self.steps)}
+        result = {"loss": self.combined + ops.divide_no_nan(self.penalties, self.steps)}
         result.update({f"{task}_loss": losses[i] for i, task in enumerate(self.tasks)})
         return result

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import keras
@@ -24,6 +25,22 @@ def test_what_is_no_source_is_none() -> None:
     assert {"csv", "conll", "unique", "peoples_daily"} <= set(names_of("source"))
     assert not {"mix", "Tokenizer", "Example", "Source", "split_of"} & set(names_of("source"))
     assert names_of("optimizer")["AdamW"] is keras.optimizers.AdamW and "get" not in names_of("optimizer")
+    assert {"adamw", "ScaledAdamW"} <= set(names_of("optimizer"))
+    assert not {"freeze", "Warmup", "Features"} & set(names_of("optimizer"))
+
+
+def test_known_arguments_are_listed_once() -> None:
+    with pytest.raises(ValueError, match="line 1: Unknown argument of Recurrent 'zzzzz'") as raised:
+        check(document({"Recurrent": {"zzzzz": 1}}), ("part",), "encoder")
+    known = re.findall(r"\w+", str(raised.value).rpartition("'zzzzz'")[2])
+    assert (known.count("name"), known.count("dtype")) == (1, 1)
+
+
+@pytest.mark.parametrize("argument", ["model", "steps"])
+def test_what_the_training_gives_is_not_for_the_file(argument: str) -> None:
+    check(document("adamw"), ("part",), "optimizer")
+    with pytest.raises(ValueError, match=f"line 1: adamw gets '{argument}' from the training itself. Leave it out."):
+        check(document({"adamw": {argument: 3}}), ("part",), "optimizer")
 
 
 def test_objects_within_objects() -> None:

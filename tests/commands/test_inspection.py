@@ -59,6 +59,7 @@ def test_contradicted_texts() -> None:
 def test_label_names() -> None:
     assert label_names(True) == ["True"] and label_names(["x", "y"]) == ["x", "y"]
     assert label_names([[0, 2, "LOC"], (3, 4, "PER")]) == ["LOC", "PER"]
+    assert label_names([{"start": 0, "end": 2, "type": "LOC"}, {"start": 3, "end": 4, "label": "PER"}]) == ["LOC", "PER"]
 
 
 def test_histogram() -> None:

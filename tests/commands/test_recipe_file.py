@@ -91,7 +91,7 @@ def test_settings(setting: str, route: tuple[str, ...], value: object) -> None:
     changed = document()
     changed.set([setting], {(): ("train",), ("train",): ("optimizer",)})
     assert changed.at(route) == value
-    assert changed.place(route) == f"--set {setting.partition('=')[0]}"
+    assert changed.place(route) == f"--set {setting}"
     same = document()
     same.set({setting.partition("=")[0]: value}, {(): ("train",)})
     assert same.data == changed.data
@@ -102,9 +102,9 @@ def test_settings(setting: str, route: tuple[str, ...], value: object) -> None:
     [
         ("a.b", "A setting is PATH=VALUE, such as train.epochs=1; got 'a.b'"),
         ("=1", "A setting is PATH=VALUE"),
-        ("encodr.Recurrent.units=1", "--set encodr.Recurrent.units: Unknown path 'encodr'; did you mean 'encoder'"),
-        ("a.c.7=1", "--set a.c.7: 'a.c' has the items 0 to 1; got '7'"),
-        ("a.b.x=1", "--set a.b.x: 'a.b' is '1', which has no part 'x'"),
+        ("encodr.Recurrent.units=1", "--set encodr.Recurrent.units=1: Unknown path 'encodr'; did you mean 'encoder'"),
+        ("a.c.7=1", "--set a.c.7=1: 'a.c' has the items 0 to 1; got '7'"),
+        ("a.b.x=1", "--set a.b.x=1: 'a.b' is '1', which has no part 'x'"),
         ("a.b=[1", "--set a.b=.*, line 1: expected YAML"),
         ("a.bb.x=1", "Unknown path 'a.bb'; did you mean 'a.b'"),
         ("encoder.Recurent.units=1", "'encoder' is 'Recurrent', which has no part 'Recurent'"),
@@ -121,3 +121,15 @@ def test_errors_have_the_nearest_place() -> None:
         raise TypeError("no")
     with pytest.raises(FileNotFoundError, match="^r.yaml, line 2: gone"), document().located(("a", "b")):
         raise FileNotFoundError("gone")
+
+
+def test_errors_name_the_settings_within_a_part() -> None:
+    changed = document()
+    changed.set(["a.b=0"], {})
+    for route, place in (
+        (("a",), "r.yaml, line 1 with --set a.b=0"),
+        (("a", "b"), "--set a.b=0"),
+        (("empty",), "r.yaml, line 5"),
+    ):
+        with pytest.raises(ValueError, match=f"^{place}: no$"), changed.located(route):
+            raise ValueError("no")

@@ -20,6 +20,8 @@ def test_words():
         ["O", "B-LOC", "E-LOC", "O"],
         [(3, 11, "LOC")],
         [(2, 12, "LOC")],
+        [{"start": 3, "end": 11, "type": "LOC", "text": "New York"}],
+        [{"start": 3, "end": 11, "label": "LOC"}],
     ],
 )
 def test_all_forms_say_the_same(value):
@@ -55,7 +57,16 @@ def test_no_span():
         ([(0, 5, "A"), (4, 6, "B")], r"do not overlap, got \(0, 5, 'A'\) and \(4, 6, 'B'\)"),
         ([(3, 99, "A")], r"0 <= start < end <= 15, the text's length; got \(3, 99, 'A'\)"),
         ([(3, 3, "A")], "0 <= start < end"),
-        ("OOBI", "Expected a list of tags, or of .* got str 'OOBI'"),
+        (
+            "O B-LOC I-LOC O",
+            r"Expected a list of tags, or of .* got str 'O B-LOC I-LOC O'; cut it, as in \['O', 'B-LOC', 'I-LOC'\]",
+        ),
+        ({"start": 3}, "Expected a list of tags, or of .* got dict {'start': 3}; give a list"),
+        (
+            [{"start": 3, "end": 11}],
+            "Expected a span such as .* got {'start': 3, 'end': 11}; give each span its start, end and type",
+        ),
+        ([(0, 2, "A"), "B"], "Expected a span such as .* got 'B'"),
         (["NN"] * 4, "got 'NN'.*scheme=None"),
     ],
 )
@@ -67,3 +78,9 @@ def test_bad_labels(value, message):
 def test_wrong_number_of_characters():
     with pytest.raises(ValueError, match="one tag a character .*, 2 for '北京', got 1"):
         annotated_spans(["O"], Example("北京"))
+
+
+def test_tags_of_words_for_a_text_without_words():
+    remedy = r"got 3, one a word; give the text as a list of words, such as \['Bob', 'in', 'Rome'\]"
+    with pytest.raises(ValueError, match=remedy):
+        annotated_spans(["B-PER", "O", "B-LOC"], Example("Bob in Rome"))

@@ -62,3 +62,15 @@ def test_malformed_sentences(tmp_path, content, options, problem):
 
 def test_a_sentence_is_left_out_as_a_whole(tmp_path):
     assert [e.text for e in read(tmp_path, "a X\n\nb X\nc\nd X\n\ne X\n", on_error="skip")] == ["a", "e"]
+
+
+@pytest.mark.parametrize("content", ["# a comment here\na X\n", "a X\n\n# text = one\nb X\n"])
+def test_what_may_be_a_comment_is_named(tmp_path, content):
+    with pytest.raises(ValueError, match="expected 4?2? columns .*; give comments='#' if '# .*' is a comment, or leave"):
+        read(tmp_path, content)
+    assert read(tmp_path, content, comments="#")[-1].labels == {"tags": ["X"]}
+
+
+def test_places(tmp_path):
+    examples = read(tmp_path, "-DOCSTART- O\n\n# it\na X\nb X\n\n\nc X\n", comments="#")
+    assert [example.place for example in examples] == [f"{tmp_path / 'data.txt'}, line {number}" for number in (4, 8)]

@@ -61,12 +61,38 @@ def test_quotes_that_do_not_parse(tmp_path, broken):
     assert read(tmp_path, f"text\nfine\n{broken}\n", on_error="skip") == [Example("fine")]
 
 
-def test_a_quote_that_is_not_closed_does_not_read_the_whole_file(tmp_path):
-    content = 'text\n"never closed\n' + "a line\n" * 40_000
-    examples = read(tmp_path, content, on_error="skip")
-    limit = standard.field_size_limit()
-    # What is lost is one field of the longest length allowed, and the line that passes it.
-    assert (40_000 * 7 - limit) // 7 - 2 <= len(examples) <= (40_000 * 7 - limit) // 7 + 4
+def test_a_stray_quote_costs_one_record(tmp_path):
+    """Line 2 never closes its quote; line 504 closes one too early, on its second line; both are read on from the next line."""
+    path = tmp_path / "data.csv"
+    path.write_text('text,label\n"stray,a\n' + "".join(f"row {i},b\n" for i in range(500)) + '"two\nlines" x,c\nlast,d\n')
+    source = csv(path, label="label", fractions=None, on_error="skip")
+    examples = list(source.examples())
+    assert [example.text for example in examples[:500]] == [f"row {i}" for i in range(500)]
+    assert [example.place for example in examples[:2]] == [f"{path}, line 3", f"{path}, line 4"]
+    assert [(example.text, example.place) for example in examples[500:]] == [
+        ('lines" x', f"{path}, line 504"),
+        ("last", f"{path}, line 505"),
+    ]
+    assert source.skipped["train"] == 2
+
+
+def test_a_quote_that_is_never_closed_costs_one_record(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('text\n"never closed\n' + "a line\n" * 40_000)
+    source = csv(path, fractions=None, on_error="skip")
+    assert [example.text for example in source.examples()] == ["a line"] * 40_000
+    assert source.skipped["train"] == 1
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_values_may_be_long(tmp_path, quote):
+    (example,) = read(tmp_path, f"text,label\n{quote}{'long ' * 40_000}{quote},x\n", label="label")
+    assert len(example.text) == 200_000 and example.labels == {"label": "x"}
+
+
+def test_places_are_the_first_lines_of_records(tmp_path):
+    examples = read(tmp_path, 'text\n"two\nlines"\n\nlast\n', segment=str.split)
+    assert [example.place for example in examples] == [f"{tmp_path / 'data.csv'}, line {number}" for number in (2, 5)]
 
 
 def test_tsv_keeps_quotes(tmp_path):

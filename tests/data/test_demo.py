@@ -57,6 +57,8 @@ def test_reviews_are_stripped_unique_and_without_contradictions(packages):
     assert found == [("很好", {"sentiment": "positive"}), ("很差", {"sentiment": "negative"})]
     assert source.skipped == {"train": 1}
     assert [example.text for example in source.examples("train")] == ["很好", "很差"]
+    places = [Path(example.place or "") for example in source.examples("train")]
+    assert [place.name for place in places] == ["pos.txt, line 1", "neg.txt, line 1"]
 
 
 @installed

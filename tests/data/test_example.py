@@ -45,3 +45,10 @@ def test_an_example_from_words():
 def test_an_example_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Example("a").text = "b"  # type: ignore[misc]
+
+
+def test_a_place_is_no_part_of_what_an_example_is():
+    example = Example("a", place="news.csv, line 3")
+    assert example == Example("a") and repr(example) == repr(Example("a"))
+    assert dataclasses.replace(example, words=((0, 1),)).place == "news.csv, line 3"
+    assert Example.from_words(["a"], place="here").place == "here" and Example("a").place is None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl.data import conllu, jsonl, lines, triples
 from mtl.data.example import Example
 from mtl.data.files import FileSource, blocks, by_split, existing, files_fingerprint, open_text, read_lines, undecodable
 
@@ -151,3 +152,20 @@ def test_fingerprints(tmp_path):
     assert files_fingerprint({"train": [path]}, ["text", {"a": float}]) is None
     write(path, "other")
     assert files_fingerprint({"train": [path]}, ["text", {"a": 1}]) != before
+
+
+def test_every_source_of_files_tells_places(tmp_path):
+    contents = {
+        "a.txt": "\none\n",
+        "a.jsonl": '\n{"text": "one"}\n',
+        "a.conllu": "# sent_id = 1\n1\tone\t_\tX\t_\t_\t0\troot\t_\t_\n",
+        "seq.in": "\none\n",
+        "seq.out": "\nO\n",
+        "label": "\nx\n",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    sources = {"a.txt": lines(tmp_path / "a.txt", fractions=None), "a.jsonl": jsonl(tmp_path / "a.jsonl", fractions=None)}
+    sources |= {"a.conllu": conllu(tmp_path / "a.conllu", fractions=None), "seq.in": triples(tmp_path, fractions=None)}
+    for name, source in sources.items():
+        assert [example.place for example in source.examples()] == [f"{tmp_path / name}, line 2"]

@@ -184,7 +184,7 @@ def test_bad_settings(encoder):
 
 def test_a_label_error_names_task_source_and_example(encoder):
     task = Task("mood", Classification(["up", "flat"]), moods(20))
-    with pytest.raises(ValueError, match=r"Task 'mood', source 'records', split 'train', example \d+: .*down"):
+    with pytest.raises(ValueError, match=r"records, item \d+: task 'mood': .*down"):
         mix(task, encoder, cache_dir=None)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.data import from_dataset, records
+from mtl.data import from_dataset, records, unique
 from mtl.data.example import Example
 from mtl.data.fields import Fields
 from mtl.data.records import RecordSource
@@ -24,7 +24,7 @@ def test_records():
 def test_records_by_split():
     source = records({"train": [{"text": "a"}], "dev": [{"text": "b"}, {"text": 5}]})
     assert source.splits == ("train", "validation")
-    with pytest.raises(ValueError, match=r"^records/validation\[1\]: expected a text or a list of words in 'text', got 5"):
+    with pytest.raises(ValueError, match="^records/validation, item 2: expected a text or a list of words in 'text', got 5"):
         list(source.examples("validation"))
 
 
@@ -72,3 +72,30 @@ def test_datasets_that_are_not_of_records():
         from_dataset([{"text": "a"}])
     with pytest.raises(ValueError, match="Unknown field of 'dataset' 'text'; did you mean 'texts'"):
         from_dataset(tf.data.Dataset.from_tensor_slices({"texts": ["a"]}))
+
+
+def test_places_of_records():
+    (example,) = records([{"text": "a"}], fractions=None).examples()
+    assert example.place == "records, item 1"
+    source = records({"dev": [{"text": "a"}, {"text": ["b"]}]}, segment=str.split)
+    assert [example.place for example in unique(source).examples("validation")] == [
+        "records/validation, item 1",
+        "records/validation, item 2",
+    ]
+
+
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_a_batched_dataset_is_not_taken_for_words(drop_remainder):
+    dataset = tf.data.Dataset.from_tensor_slices({"text": ["a", "b"], "stars": [1, 5]})
+    with pytest.raises(ValueError, match=r"got a batched dataset \('text' of shape .*, 'stars' of shape .*give dataset.unbatch"):
+        from_dataset(dataset.batch(2, drop_remainder), label="stars")
+    with pytest.raises(ValueError, match="got a batched dataset"):
+        from_dataset({"train": dataset.batch(2, drop_remainder)}, label={"score": "stars"})
+    batches = dataset.batch(2, drop_remainder).unbatch()
+    assert [example.text for example in from_dataset(batches, label="stars", fractions=None).examples()] == ["a", "b"]
+
+
+def test_words_with_tags_are_not_taken_for_a_batch():
+    words = tf.data.Dataset.from_tensors({"words": ["in", "Rome"], "tags": ["O", "B"], "hot": [0, 1, 1]})
+    (example,) = from_dataset(words, "words", ["tags", "hot"], fractions=None).examples()
+    assert example == Example("in Rome", None, ((0, 2), (3, 7)), {"tags": ["O", "B"], "hot": [0, 1, 1]})

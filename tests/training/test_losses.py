@@ -19,7 +19,7 @@ def test_sums_over_steps_by_hand():
     balancer = Static({"a": 3.0})
     balancer.connect(["a", "b"])
     losses.combine_by(balancer)
-    assert float(losses.result()["loss"]) == 6.5
+    assert float(losses.result()["loss"]) == 3 * 2 + 0.5 + (3 + 1) / 2
 
 
 def test_nothing_seen():
