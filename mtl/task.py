@@ -119,7 +119,10 @@ class Task:
         try:
             self.head.learn(values())
         except (ValueError, TypeError) as error:
-            raise self.error_at(seen[0], error) if seen else error
+            if not seen:
+                raise
+            place = f"{seen[0].place}: " if seen[0].place else ""
+            raise ValueError(f"{place}task '{self.name}': {error}") from error
         if not self.head.ready and seen:
             raise ValueError(
                 f"The training split's labels for task '{self.name}' name nothing to learn, such as tags that are all 'O'. "
@@ -127,11 +130,6 @@ class Task:
             )
         if not self.head.ready:
             raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check its source and label.")
-
-    def error_at(self, example: Example, error: Exception) -> ValueError:
-        """An error about this task's label of an example, with the example's place where it has one."""
-        place = f"{example.place}: " if example.place else ""
-        return ValueError(f"{place}task '{self.name}': {error}")
 
     def get_config(self) -> dict[str, Any]:
         """The task without its source."""

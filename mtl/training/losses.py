@@ -12,9 +12,9 @@ __all__ = ["TaskLosses"]
 class TaskLosses(keras.metrics.Metric):
     """Each task's loss over all labelled rows so far, and the loss that the balancer makes of them.
 
-    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so neither it nor the combined loss depends
-    on how rows fell into batches, in training as in evaluation. Penalties, such as weight decay by a regularizer, are added as their
-    mean over steps.
+    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so neither it nor the combined loss
+    depends on how rows fell into batches, in training as in evaluation. Penalties, such as those of regularizers, are added as
+    their mean over steps.
 
     Args:
         tasks: names of the tasks.
