@@ -54,7 +54,7 @@ class Task:
                 f"Task '{name}' expects a head such as mtl.heads.Classification(); got {type(head).__name__}."
                 + (" Call it: Classification()." if isinstance(head, type) else "")
             )
-        if not head.built:
+        if not head.built and not head.named:
             head.name = f"{name}_head"  # So that no two heads of a model share a name, loaded ones included.
         self.name = name
         self.head = head

@@ -80,3 +80,4 @@ def test_a_label_that_cannot_be_learned_is_named_with_its_place(tmp_path):
 
 def test_a_head_is_named_after_its_task():
     assert Task("mood", Classification(2)).head.name == "mood_head"
+    assert Task("mood", Classification(2, name="mine")).head.name == "mine"

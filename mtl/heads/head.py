@@ -49,6 +49,11 @@ class Head(keras.layers.Layer):
     #: Whether the head changes its rows' inputs, and so needs rows of its own.
     own_rows = False
 
+    def __init__(self, *, name: str | None = None, **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        #: Whether the name was given; one that Keras made up gives way to the task's.
+        self.named = name is not None
+
     # Host ---------------------------------------------------------------------------------------------------------
 
     @property

@@ -335,7 +335,7 @@ def test_a_malformed_record_raises_where_it_stands(name, tmp_path):
     with pytest.raises(ValueError, match="expected .*, got .*; .*on_error='skip'") as raised:
         next(examples)
     if name in OTHERS:
-        assert "[2]: " in str(raised.value)
+        assert "item 3: " in str(raised.value)
     else:
         case = FILES[name]
         file = tmp_path / "train" / (case.broken_in or case.file)
