@@ -112,7 +112,7 @@ def test_what_is_committed(path: Path) -> None:
     assert path.stat().st_size < 500_000
 
 
-@pytest.mark.parametrize("text", ["'/root/x.py'", " /tmp/a", '"/work/main"', "(/home/me/runs)"])
+@pytest.mark.parametrize("text", ["'/srv/x.py'", " /tmp/a", '"/opt/main"', "(/home/me/runs)"])
 def test_paths_of_a_machine_are_seen(text: str) -> None:
     assert MACHINE_PATH.search(text)
 
