@@ -74,7 +74,7 @@ class MultiTaskModel(Engine):
 
         # Functional model
         inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
-        if any(getattr(task.head, "needs_word_mask", False) for task in tasks):
+        if any(task.head.needs_word_mask for task in tasks):
             inputs["word_mask"] = keras.Input((None,), dtype="int32", name="word_mask")
         features = sharing.features(inputs, names)
         outputs = {}

@@ -110,7 +110,7 @@ class Mixture:
         names = ["token_ids", "padding_mask"]
         if self.encoder.uses_segments:
             names.append("segment_ids")
-        if any(getattr(task.head, "needs_word_mask", False) for task in self.tasks):
+        if any(task.head.needs_word_mask for task in self.tasks):
             names.append("word_mask")
         return names
 

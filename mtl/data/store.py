@@ -103,7 +103,7 @@ def prepare(
     """
     from mtl.version import __version__
 
-    words = words or any(getattr(task.head, "needs_word_mask", False) for task in tasks)
+    words = words or any(task.head.needs_word_mask for task in tasks)
     folder = None
     if cache_dir is not None and source.fingerprint is not None:
         identity = [

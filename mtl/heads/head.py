@@ -48,6 +48,8 @@ class Head(keras.layers.Layer):
     predicts = True
     #: Whether the head changes its rows' inputs, and so needs rows of its own.
     own_rows = False
+    #: Whether the features need a `word_mask [B, S]`, 1 at each word's first token.
+    needs_word_mask = False
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
