@@ -89,7 +89,7 @@ SETUPS = {
         learning_rate=3e-4,
         head_learning_rate=1e-3,
         dropout=0.1,
-        crf=False,
+        crf=True,
         bfloat16=True,
     ),
 }

@@ -96,7 +96,8 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
         server = _Server(model, names)
         signatures = {name: getattr(server, name) for name in SIGNATURES}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(server, str(work), signatures=signatures, options=options)
+        with _quiet():
+            tf.saved_model.save(server, str(work), signatures=signatures, options=options)
         served = tf.saved_model.load(str(work)).signatures
         _verify(model, server, served)
         (work / DESCRIPTION).write_text(json.dumps(_describe(model, names, served), ensure_ascii=False, indent=2), "utf-8")
@@ -158,6 +159,18 @@ def _without_cudnn(model: MultiTaskModel) -> Iterator[None]:
     finally:
         for layer, value in before.items():
             layer.use_cudnn = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it, TensorFlow reports no progress: it would name the folder that is only there while writing."""
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _verify(model: MultiTaskModel, server: _Server, served: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
 """One example: a text, perhaps a second one, and its labels."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Example", "join_words", "split_words"]
 
 _CJK = "\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
-_WORD = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])\w)+(?:[-'’/.:](?:(?![{_CJK}])\w)+)*|[^\w\s]")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 
 Span = tuple[int, int]
@@ -73,11 +74,19 @@ def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
 
 
 def split_words(text: str) -> tuple[Span, ...]:
-    """Words of a text as `(start, end)`: runs of letters and digits, single Chinese characters, single other signs.
+    """Words of a text as `(start, end)`: runs of letters (with their accents) and digits, single Chinese characters, single
+    other signs.
 
     Example:
 
     >>> [("I'm in 北京, ok")[a:b] for a, b in split_words("I'm in 北京, ok")]
     ["I'm", 'in', '北', '京', ',', 'ok']
     """
-    return tuple(match.span() for match in _WORD.finditer(text))
+    return tuple(match.span() for match in _word_pattern().finditer(text))
+
+
+@lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    marks = "".join(char for char in map(chr, range(0x300, 0x20000)) if unicodedata.category(char).startswith("M"))
+    letters = rf"(?:(?![{_CJK}])[\w{marks}])+"
+    return re.compile(rf"[{_CJK}]|{letters}(?:[-'’/.:]{letters})*|[^\w\s{marks}]")

@@ -12,9 +12,9 @@ __all__ = ["BLANKS", "SIGNS", "WORDS", "learn_definition"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-#: `split_words` as a regular expression of the `tokenizers` library, whose `\\w` holds accents where Python's does not.
+#: `split_words` as a regular expression of the `tokenizers` library.
 _CJK = r"\x{2e80}-\x{2fff}\x{3001}-\x{9fff}\x{f900}-\x{faff}\x{ff00}-\x{ffef}\x{20000}-\x{3134f}"
-_LETTER = rf"[[\p{{L}}\p{{N}}_]&&[^{_CJK}]]"
+_LETTER = rf"[[\p{{L}}\p{{M}}\p{{N}}_]&&[^{_CJK}]]"
 _SPACE = r"\s\x{1c}-\x{1f}\x{85}"
 WORDS = rf"[{_CJK}]|{_LETTER}+(?:[-'’/.:]{_LETTER}+)*|[^{_SPACE}]"
 BLANKS = f"[{_SPACE}]+"
