@@ -67,7 +67,6 @@ class Setup:
     learning_rate: float
     head_learning_rate: float
     dropout: float
-    crf: bool
     bfloat16: bool
 
 
@@ -79,7 +78,6 @@ SETUPS = {
         learning_rate=3e-3,
         head_learning_rate=3e-3,
         dropout=0.3,
-        crf=True,
         bfloat16=False,  # Its matrices are too small to gain.
     ),
     "minilm": Setup(
@@ -89,7 +87,6 @@ SETUPS = {
         learning_rate=3e-4,
         head_learning_rate=1e-3,
         dropout=0.1,
-        crf=True,
         bfloat16=True,
     ),
 }
@@ -130,7 +127,7 @@ def train_seed(
     network = setup.encoder(source)
     tasks = [
         mtl.Task("intent", mtl.heads.Classification(dropout=setup.dropout), source),
-        mtl.Task("slots", mtl.heads.Tagging(crf=setup.crf, dropout=setup.dropout), source),
+        mtl.Task("slots", mtl.heads.Tagging(crf=True, dropout=setup.dropout), source),
     ]
     train = mtl.data.mix(tasks, network, batch_size=setup.batch_size, seed=seed, cache_dir=None)
     valid = mtl.data.mix(tasks, network, "validation", batch_size=64, cache_dir=None)

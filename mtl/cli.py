@@ -140,12 +140,16 @@ def predict(
 
 
 @app.command()
-def export(model: ModelPath, out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder to write.")]) -> None:
+def export(
+    model: ModelPath,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder to write.")],
+    tasks: TaskNames = None,
+) -> None:
     """Write a SavedModel that takes texts."""
     from mtl.export import export as export_model
 
     loaded, _ = _load(model)
-    export_model(loaded, out_dir)
+    export_model(loaded, out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))
     Console().print(f"Written: {out_dir}", highlight=False)
 
 

@@ -246,7 +246,7 @@ def _describe(model: MultiTaskModel, tasks: Sequence[str], served: Mapping[str, 
     described = {}
     for task in tasks:
         head = model.head_of(task)
-        labels = getattr(head, "labels", None)
+        labels = head.labels
         described[task] = {
             "head": type(head).__name__,
             "labels": None if labels is None else [label_text(label) for label in labels],

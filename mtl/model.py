@@ -20,6 +20,9 @@ from mtl.utils.draw import sample
 
 __all__ = ["MultiTaskModel"]
 
+#: What a batch may hold; a model takes what it needs.
+INPUTS = ("token_ids", "padding_mask", "segment_ids", "word_mask")
+
 
 @keras.saving.register_keras_serializable("mtl")
 class MultiTaskModel(Engine):
@@ -66,6 +69,8 @@ class MultiTaskModel(Engine):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"Tasks need different names; got '{name}' twice.")
+            if names.count(name) == 1 and sum(task.head is tasks[names.index(name)].head for task in tasks) > 1:
+                raise ValueError(f"Each task needs a head of its own; that of '{name}' is another task's too. Make a second one.")
         for task in tasks:
             task.prepare()
         balancer = balancer if balancer is not None else Static()
@@ -106,6 +111,9 @@ class MultiTaskModel(Engine):
         names = [tensor.name for tensor in self.inputs]
         if "token_ids" not in x:
             raise ValueError(f"The model expects token ids as x['token_ids']; got {sorted(x)}.")
+        for name in x:
+            if name not in (*names, *INPUTS):
+                raise unknown_name("input", name, (*names, *INPUTS))
         x["token_ids"] = keras.ops.convert_to_tensor(x["token_ids"], "int32")
         if x.get("padding_mask") is None:
             x["padding_mask"] = keras.ops.cast(x["token_ids"] != self.encoder.pad_id, "int32")

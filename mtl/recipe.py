@@ -12,7 +12,7 @@ import yaml
 
 from mtl.commands import catalogue
 from mtl.commands.recipe_file import Document
-from mtl.utils import unknown_name
+from mtl.utils import less_is_better, unknown_name
 
 __all__ = ["Recipe", "Run"]
 
@@ -309,11 +309,10 @@ class Recipe:
             known = [*(f"val_{name}" for name in logs if validated), *logs]
             if monitor not in known:
                 raise document.error(("train", "monitor"), unknown_name("figure to monitor", monitor, known))
-            worse_is_more = any(word in monitor for word in ("loss", "error", "perplexity", "mae", "mse"))
             made.append(
                 keras.callbacks.EarlyStopping(
                     monitor,
-                    mode=train.get("mode") or ("min" if worse_is_more else "max"),
+                    mode=train.get("mode") or ("min" if less_is_better(monitor) else "max"),
                     patience=train.get("patience") or self.epochs,
                     restore_best_weights=True,
                 )

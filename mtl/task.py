@@ -20,6 +20,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 class Task:
     """A name, a head, and where its examples come from.
 
+    A head holds weights: models made with the same task share them. Make new tasks for a model that is to begin anew.
+
     Args:
         name: letters, digits and `_`; the key of the task's predictions, losses and metrics.
         head: a `mtl.heads.Head`.

@@ -320,5 +320,26 @@ def test_bad_arguments():
         model.predict_text(["x"], batch_size=0)
 
 
+def test_a_head_serves_one_task():
+    head = mtl.heads.Classification(2)
+    with pytest.raises(ValueError, match="Each task needs a head of its own; that of 'a' is another task's too"):
+        mtl.MultiTaskModel(mtl.encoders.Recurrent(vocabulary_size=9, units=2), [mtl.Task("a", head), mtl.Task("b", head)])
+
+
+def test_an_input_that_no_model_takes_is_an_error():
+    model = mtl.MultiTaskModel(mtl.encoders.Recurrent(vocabulary_size=9, units=2), mtl.Task("a", mtl.heads.Classification(2)))
+    ids = np.ones((1, 2), "int32")
+    assert "a" in model({"token_ids": ids, "segment_ids": ids})  # Known, though this encoder has no use for it.
+    with pytest.raises(ValueError, match="Unknown input 'paddin_mask'; did you mean 'padding_mask'"):
+        model({"token_ids": ids, "paddin_mask": ids})
+
+
+def test_fit_takes_arguments_in_keras_order():
+    model = mtl.MultiTaskModel(mtl.encoders.Recurrent(vocabulary_size=9, units=2), mtl.Task("a", mtl.heads.Classification(2)))
+    model.compile("sgd")
+    model.fit(np.ones((6, 2), "int32"), np.zeros(6, "int32"), 2, 1, 0)
+    assert int(model.optimizer.iterations) == 3
+
+
 def test_public_names():
     assert mtl.MultiTaskModel is MultiTaskModel and mtl.Task is Task

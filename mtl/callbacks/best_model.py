@@ -9,11 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from mtl.utils import unknown_name
+from mtl.utils import less_is_better, unknown_name
 
 __all__ = ["BestModel"]
-
-_LESS = ("loss", "mae", "mse", "rmse", "perplexity", "error")
 
 
 class BestModel(keras.callbacks.Callback):
@@ -52,7 +50,7 @@ class BestModel(keras.callbacks.Callback):
         self.monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor)
         if not self.monitor:
             raise ValueError("BestModel expects at least one figure to monitor; got none.")
-        modes = {"min" if any(word in name.split("_") for word in _LESS) else "max" for name in self.monitor}
+        modes = {"min" if less_is_better(name) else "max" for name in self.monitor}
         if mode == "auto" and len(modes) > 1:
             raise ValueError(
                 f"Less is better for some of {list(self.monitor)}, and more for others, so their mean says nothing. "

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
+from mtl.utils import less_is_better
+
 __all__ = ["better", "main_figures", "shown"]
 
 MAIN = (
-    "accuracy", "macro_f1", "subset_accuracy", "micro_f1", "span_f1", "exact_match", "f1", "uas", "las",
-    "pearson", "spearman", "mae", "rmse", "bleu", "chrf", "rouge_l", "perplexity",
+    "accuracy", "macro_f1", "subset_accuracy", "micro_f1", "span_f1", "pearson", "spearman", "mae", "rmse", "perplexity",
 )  # fmt: skip
-_LESS = ("loss", "mae", "mse", "rmse", "perplexity", "error")
 
 
 def main_figures(scores: Mapping[str, float], others: Iterable[Mapping[str, float]] = (), most: int = 3) -> list[str]:
@@ -43,8 +43,7 @@ def better(figure: str, value: float, other: float) -> bool:
     >>> better("accuracy", 0.9, 0.8), better("mae", 0.9, 0.8)
     (True, False)
     """
-    less = any(word in figure.split("_") for word in _LESS)
-    return value < other if less else value > other
+    return value < other if less_is_better(figure) else value > other
 
 
 def shown(value: float) -> str:

@@ -136,7 +136,7 @@ def inspect_model(model: Any, console: Console) -> None:
     console.print(table)
     table = _table("Tasks", "task", ("head", "weights", "labels"))
     for name, head in model.heads.items():
-        labels = getattr(head, "labels", None) or ()
+        labels = head.labels or ()
         names = ", ".join(map(str, labels[:12])) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
         table.add_row(name, type(head).__name__, f"{head.count_params():,}", escape(names))
     console.print(table)

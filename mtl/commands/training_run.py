@@ -73,7 +73,7 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
         "versions": {"mtl": __version__, "keras": keras.__version__},
         "seed": recipe.seed,
         "parameters": run.model.count_params(),
-        "labels": {name: list(labels) for name, task in run.tasks.items() if (labels := getattr(task.head, "labels", None))},
+        "labels": {name: list(labels) for name, task in run.tasks.items() if (labels := task.head.labels)},
         "mixture": run.train.mixture.realised(),
         "history": {name: [float(value) for value in values] for name, values in fitted.history.items()},
         "split": split,
@@ -127,7 +127,7 @@ def show_mixture(run: Any, console: Console) -> None:
     for column in ("task", "head", "sources", "labels"):
         table.add_column(column)
     for name, task in run.tasks.items():
-        labels = getattr(task.head, "labels", None)
+        labels = task.head.labels
         sources = ", ".join(source.name for source in task.sources)
         table.add_row(name, type(task.head).__name__, sources, str(len(labels)) if labels else "")
     console.print(table)

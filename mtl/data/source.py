@@ -7,7 +7,7 @@ from typing import Any
 from mtl.data.example import Example
 from mtl.utils import unknown_name
 
-__all__ = ["Source", "split_of"]
+__all__ = ["SPLITS", "Source", "checked_fractions", "fingerprint_of", "split_of"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -59,14 +59,31 @@ class Source:
         return f"Source({self.name!r}, splits={list(self.splits)}, labels={list(self.labels)})"
 
 
-def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str:
-    """The split that a text belongs to, from a hash of the text and the seed.
+def checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
+    """Shares of the splits, once it is sure that they are shares.
+
+    Raises:
+        ValueError: an unknown split, or shares below 0 or of more than 1 together.
+    """
+    for split in fractions:
+        if split not in SPLITS:
+            raise unknown_name("split in fractions", split, SPLITS)
+    if not 0 < sum(fractions.values()) < 1 + 1e-6 or min(fractions.values()) < 0:
+        raise ValueError(
+            f"Expected fractions of 0 or more that add up to at most 1, got {dict(fractions)}; "
+            "give shares such as {'train': 0.8, 'validation': 0.1, 'test': 0.1}, or None to keep all in 'train'."
+        )
+    return dict(fractions)
+
+
+def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str | None:
+    """The split that a text belongs to, from a hash of the text and the seed; None for a text that belongs to none.
 
     Equal texts land on the same side, whatever else the file holds, so no text stands in two splits; nothing is stored.
 
     Args:
         text: the text (for pairs, both).
-        fractions: split -> share of the texts; the shares add up to 1.
+        fractions: split -> share of the texts; what they leave of 1 is left out.
         seed: another seed is another split.
 
     Example:
@@ -80,7 +97,7 @@ def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str:
         position -= share
         if position < 0:
             return split
-    return list(fractions)[-1]  # Rounding: the shares added up to a little less than 1.
+    return list(fractions)[-1] if sum(fractions.values()) > 1 - 1e-6 else None  # All of 1, but for rounding: the last split.
 
 
 def fingerprint_of(*parts: Any) -> str:

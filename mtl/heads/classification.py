@@ -12,6 +12,7 @@ from keras import ops
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.heads.head import Head, Target
+from mtl.layers.ngram_linear import NGramLinear
 from mtl.layers.readout import Readout
 from mtl.losses.cross_entropy import class_distribution, cross_entropy
 from mtl.metrics.confusion_matrix import ConfusionMatrix
@@ -41,6 +42,8 @@ class Classification(Head):
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
+        ngrams: the longest n-grams of tokens that a linear model reads beside the features, see `mtl.layers.NGramLinear`; 0 for
+            none. For texts whose class hangs on single phrases, where labels are too few to learn all of them in the encoder.
 
     Returns:
         Logits, float32 `[B, C]`. `loss` takes class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`; `activate`
@@ -70,6 +73,7 @@ class Classification(Head):
         dropout: float = 0.1,
         hidden: int = 0,
         features: str = "pooled",
+        ngrams: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -85,6 +89,7 @@ class Classification(Head):
         self.dropout = dropout
         self.hidden = hidden
         self.features = features
+        self.ngrams = ngrams
         self._labels: Labels | None = None
         self._weights: tuple[float, ...] | None = None
         if labels is not None:
@@ -171,9 +176,13 @@ class Classification(Head):
             raise unknown_name("features", self.features, features_shape)
         self.readout = Readout(len(labels), self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
         self.readout.build(features_shape[self.features])
+        if self.ngrams:
+            self.phrases = NGramLinear(len(labels), self.ngrams, name="ngrams")
+            self.phrases.build()
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
-        return self.readout(features[self.features], training=training)
+        logits = self.readout(features[self.features], training=training)
+        return logits + self.phrases(features["token_ids"], features["padding_mask"]) if self.ngrams else logits
 
     def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
         return (features_shape[self.features][0], len(self._known()))
@@ -212,4 +221,5 @@ class Classification(Head):
             "dropout": self.dropout,
             "hidden": self.hidden,
             "features": self.features,
+            "ngrams": self.ngrams,
         }

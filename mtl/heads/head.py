@@ -48,8 +48,8 @@ class Head(keras.layers.Layer):
     predicts = True
     #: Whether the head changes its rows' inputs, and so needs rows of its own.
     own_rows = False
-    #: Whether the features need a `word_mask [B, S]`, 1 at each word's first token.
-    needs_word_mask = False
+    #: Whether a head without a target a token takes the features' `sequence` all the same.
+    needs_sequence = False
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
@@ -57,6 +57,16 @@ class Head(keras.layers.Layer):
         self.named = name is not None
 
     # Host ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple | None:
+        """The classes in the order of their ids; None where there are none, or not yet."""
+        return None
+
+    @property
+    def needs_word_mask(self) -> bool:
+        """Whether the features need a `word_mask [B, S]`, 1 at each word's first token."""
+        return False
 
     @property
     def ready(self) -> bool:

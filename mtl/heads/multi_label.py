@@ -24,7 +24,7 @@ __all__ = ["MultiLabel"]
 
 @keras.saving.register_keras_serializable("mtl")
 class MultiLabel(Head):
-    """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, meaned over the labels.
+    """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, averaged over the labels.
 
     A source gives each example's labels as a list, or as one string with a separator; an empty list or string says that none
     holds. Labels are compared as text, so that 3, 3.0 and "3" are one label. Arrays given to `fit` are multi-hot.

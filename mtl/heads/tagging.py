@@ -80,7 +80,7 @@ class Tagging(Head):
         self,
         labels: int | Iterable[Any] | None = None,
         *,
-        level: str = "word",
+        level: str | None = None,
         scheme: str | None = "BIO",
         crf: bool = False,
         label_smoothing: float = 0.0,
@@ -93,7 +93,12 @@ class Tagging(Head):
     ):
         super().__init__(**kwargs)
         if isinstance(labels, int):
-            level, scheme = "token", None
+            level, scheme = level or "token", None
+            if level != "token":
+                raise ValueError(
+                    f"Tagging({labels}) takes arrays with a tag a token, so level='{level}' has no meaning; leave it out."
+                )
+        level = level or "word"
         if level not in ("word", "token"):
             raise unknown_name("level of tags", level, ["word", "token"])
         if scheme is not None and scheme not in SCHEMES:

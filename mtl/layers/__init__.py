@@ -1,6 +1,7 @@
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
+from mtl.layers.ngram_linear import NGramLinear
 from mtl.layers.pooling import Pooling
 from mtl.layers.readout import Readout
 from mtl.layers.token_dropout import TokenDropout
 
-__all__ = ["Pooling", "Readout", "crf_log_likelihood", "crf_marginals", "crf_viterbi", "TokenDropout"]
+__all__ = ["NGramLinear", "Pooling", "Readout", "crf_log_likelihood", "crf_marginals", "crf_viterbi", "TokenDropout"]

@@ -16,7 +16,7 @@ def binary_cross_entropy(
     pos_weights: Sequence[float] | None = None,
     focal: float = 0.0,
 ) -> Any:
-    """Binary cross-entropy of each row, meaned over the classes, in float32 and exact for logits of any size.
+    """Binary cross-entropy of each row, averaged over the classes, in float32 and exact for logits of any size.
 
     `-mean_c [w_c t_c (1 - p_c)^focal log p_c + (1 - t_c) p_c^focal log(1 - p_c)]`, with `p = sigmoid(logits)` and `t` smoothed to
     `(1 - label_smoothing) t + label_smoothing / 2`.

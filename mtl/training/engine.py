@@ -88,11 +88,11 @@ class Engine(keras.Model):
             return []
         return [self.task_losses, *(metric for metrics in self.task_metrics.values() for metric in metrics.values())]
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As in Keras. A `tf.data.Dataset` comes in its own order."""
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)
-        return super().fit(x, y, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
         if not self.optimizer.built:

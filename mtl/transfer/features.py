@@ -181,7 +181,7 @@ def _encoder(model: MultiTaskModel) -> Encoder:
 
 
 def _needs_sequence(model: MultiTaskModel) -> bool:
-    return any(task.head.target.per_token or getattr(task.head, "needs_sequence", False) for task in model.tasks)
+    return any(task.head.target.per_token or task.head.needs_sequence for task in model.tasks)
 
 
 def _new_folder(path: Path) -> Path:

@@ -172,6 +172,8 @@ def test_bad_settings(encoder):
         mix(tasks, encoder, batch_size=0)
     with pytest.raises(ValueError, match="Unknown task in the sampling weights 'modo'; did you mean 'mood'"):
         mix(tasks, encoder, weights={"modo": 1}, cache_dir=None)
+    with pytest.raises(ValueError, match="one for each task; 'length' has none"):
+        mix(tasks, encoder, weights={"mood": 1}, cache_dir=None)
     with pytest.raises(ValueError, match="expects epochs="):
         mix(tasks, encoder, sampling="annealed", cache_dir=None)
     with pytest.raises(ValueError, match="longest bucket must hold the longest text: 9 tokens; got buckets \\[4\\]"):

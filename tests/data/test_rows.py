@@ -51,10 +51,18 @@ def test_pairs_are_split_by_both_texts():
     assert sum(1 for row in (Example("a"), Example("a", "")) for _ in source([row], fractions={"train": 1}).examples()) == 2
 
 
-@pytest.mark.parametrize("fractions", [{"train": 0.5}, {}, {"train": 1.5, "test": -0.5}])
+@pytest.mark.parametrize("fractions", [{"train": 0.9, "test": 0.2}, {}, {"train": 1.5, "test": -0.5}])
 def test_fractions_that_do_not_add_up(fractions):
-    with pytest.raises(ValueError, match="Expected fractions of 0 or more that add up to 1, got .*; give shares such as"):
+    with pytest.raises(ValueError, match="Expected fractions of 0 or more that add up to at most 1, got .*; give shares such as"):
         source([], fractions=fractions)
+
+
+def test_what_the_fractions_leave_is_left_out():
+    rows = [Example(str(i)) for i in range(400)]
+    some = {split: list(source(rows, fractions={"train": 0.5, "test": 0.1}).examples(split)) for split in ("train", "test")}
+    all_of_them = source(rows, fractions={"train": 0.5, "test": 0.1, "validation": 0.4})
+    assert 150 < len(some["train"]) < 250 and 20 < len(some["test"]) < 60
+    assert {split: list(all_of_them.examples(split)) for split in some} == some
 
 
 def test_fractions_of_an_unknown_split():

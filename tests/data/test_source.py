@@ -1,5 +1,6 @@
 import hashlib
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,8 +47,13 @@ def test_splits_have_their_shares_and_depend_on_the_seed():
     assert splits != [split_of(f"text {i}", FRACTIONS, seed=1) for i in range(4000)]
 
 
-def test_rounding_leaves_no_text_out():
-    assert split_of("a", {"train": 0.0, "test": 0.0}) == "test"
+def test_rounding_leaves_no_text_out(monkeypatch):
+    monkeypatch.setattr(hashlib, "blake2b", lambda *_, **__: SimpleNamespace(digest=lambda: b"\xff" * 8))
+    assert split_of("a", {"train": 0.7, "validation": 0.2, "test": 0.1}) == "test"
+    assert split_of("a", {"train": 0.7, "test": 0.2}) is None
+
+
+def test_any_text_has_a_split():
     assert split_of("\ud800", {"train": 1.0}) == "train"
 
 

@@ -205,3 +205,19 @@ def test_not_ready(arguments, message):
 def test_unknown_features():
     with pytest.raises(ValueError, match="Unknown features 'poled'; did you mean 'pooled'[?]"):
         Classification(3, features="poled")({"pooled": np.ones((2, 8), "float32")})
+
+
+def test_ngrams_are_read_beside_the_features():
+    head = Classification(2, ngrams=2, dropout=0.0)
+    features = {
+        "pooled": np.ones((2, 3), "float32"),
+        "token_ids": np.array([[4, 9, 4], [9, 4, 0]]),
+        "padding_mask": np.array([[1, 1, 1], [1, 1, 0]]),
+    }
+    plain = head(features).numpy()
+    np.testing.assert_allclose(plain[0], plain[1], rtol=1e-6)  # No n-gram has said anything yet.
+    head.phrases.table.embeddings.assign(np.random.default_rng(0).normal(size=head.phrases.table.embeddings.shape))
+    found = head.phrases(features["token_ids"], features["padding_mask"])
+    np.testing.assert_allclose(head(features), plain + found, rtol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 0.1
+    assert Classification.from_config(head.get_config()).ngrams == 2

@@ -1,0 +1,73 @@
+"""A linear model of a text's n-grams."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["NGramLinear"]
+
+_PRIME, _FACTOR = 2**31 - 1, 1_103_515_245
+
+#: Adam's steps have the learning rate's size. This makes the rates of recurrent layers, about 0.003, large enough for weights
+#: that are seldom met, each one of hundreds.
+_SCALE = 10.0
+
+
+@keras.saving.register_keras_serializable("mtl")
+class NGramLinear(keras.layers.Layer):
+    """A linear model of all n-grams of 1 to `order` tokens: what single phrases say, beside what a network makes of the text.
+
+    `y = 10 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` begins at zero, so that n-grams that
+    training never met say nothing.
+
+    Args:
+        units: the number of outputs.
+        order: the length of the longest n-grams, in tokens.
+        buckets: rows of `W`; n-grams share them by a hash.
+
+    Returns:
+        float32 `[B, units]`, from `token_ids [B, S]` and `padding_mask [B, S]`.
+
+    Raises:
+        ValueError: an order or a number of buckets below 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> NGramLinear(2, order=3, buckets=1000)(np.array([[5, 6, 7, 0]]), np.array([[1, 1, 1, 0]])).shape
+    TensorShape([1, 2])
+
+    Reference:
+        A linear model beside a deep one: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016. The hash:
+        Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
+    """
+
+    def __init__(self, units: int, order: int = 3, buckets: int = 2**21, **kwargs: Any):
+        super().__init__(**kwargs)
+        if order < 1 or buckets < 1:
+            raise ValueError(f"N-grams have at least 1 token and 1 bucket; got order={order} and buckets={buckets}.")
+        self.units, self.order, self.buckets = units, order, buckets
+        self.table = keras.layers.Embedding(buckets, units, "zeros", dtype="float32", name="table")
+
+    def build(self, *_: Any) -> None:
+        self.table.build(None)
+
+    def call(self, token_ids: Any, padding_mask: Any) -> Any:
+        ids, mask = tf.cast(token_ids, tf.int64) + 1, tf.cast(padding_mask, tf.float32)
+        hashes = tf.zeros_like(ids)
+        total, count = 0.0, 0.0
+        for n in range(self.order):
+            # The n-gram that begins at each token: whole where its last token is no padding.
+            later = tf.pad(ids[:, n:], [[0, 0], [0, tf.minimum(n, tf.shape(ids)[1])]])
+            whole = tf.pad(mask[:, n:], [[0, 0], [0, tf.minimum(n, tf.shape(ids)[1])]])
+            hashes = (hashes * _FACTOR + later + n) % _PRIME
+            total += tf.reduce_sum(self.table(hashes % self.buckets) * whole[:, :, None], axis=1)
+            count += tf.reduce_sum(whole, axis=1, keepdims=True)
+        return _SCALE * total / tf.sqrt(tf.maximum(count, 1.0))
+
+    def compute_output_spec(self, token_ids: Any, padding_mask: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((token_ids.shape[0], self.units), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units, "order": self.order, "buckets": self.buckets}
