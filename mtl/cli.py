@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 __all__ = ["app", "main"]
 
-FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+FILE_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, *FILE_ERRORS)
 
 

@@ -86,8 +86,6 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
     if model.encoder.tokenizer is None:
         raise ValueError("An export takes texts and expects an encoder that has a tokenizer; this one has none.")
     names = model._chosen(tasks)
-    if not names:
-        raise ValueError(f"Expected a task that predicts; those of the model, {list(model.task_names)}, serve training only.")
     path = Path(path).expanduser().resolve()
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)

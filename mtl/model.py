@@ -237,7 +237,12 @@ class MultiTaskModel(Engine):
 
     def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
         if tasks is None:
-            return [task.name for task in self.tasks if task.head.predicts]
+            names = [task.name for task in self.tasks if task.head.predicts]
+            if predicting and not names:
+                raise ValueError(
+                    f"Expected a task that predicts; those of the model, {list(self.task_names)}, serve training only."
+                )
+            return names
         wanted = [tasks] if isinstance(tasks, str) else list(tasks)
         for name in wanted:
             if name not in self.task_names:
@@ -273,7 +278,8 @@ class Prediction(keras.layers.Layer):
     """A head's outputs -> what `predict` gives."""
 
     def __init__(self, head: Any, **kwargs: Any):
-        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
+        kwargs.setdefault("dtype", head.dtype_policy)
+        super().__init__(autocast=False, **kwargs)
         self._activate = head.activate
         self.built = True
 

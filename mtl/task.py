@@ -108,27 +108,30 @@ class Task:
             return
         if not self.sources:
             raise ValueError(
-                f"Task '{self.name}' has no source to take its labels from. Give its head the labels, "
-                f"such as {type(self.head).__name__}(labels=[...]), or give the task a source."
+                f"Task '{self.name}' has no source to take its labels from. Give its head what it would learn, "
+                f"{type(self.head).__name__}({self.head.learned}), or give the task a source."
             )
         seen: list[Example] = []
+        place = ""
 
         def values() -> Iterator[Any]:
+            nonlocal place
             for example, value in self.labelled("train"):
                 seen[:] = [example]
+                place = f"{example.place}: " if example.place else ""
                 yield value
+            place = ""  # What is wrong now is wrong with all of them.
 
         try:
             self.head.learn(values())
         except (ValueError, TypeError) as error:
             if not seen:
                 raise
-            place = f"{seen[0].place}: " if seen[0].place else ""
             raise ValueError(f"{place}task '{self.name}': {error}") from error
         if not self.head.ready and seen:
             raise ValueError(
                 f"The training split's labels for task '{self.name}' name nothing to learn, such as tags that are all 'O'. "
-                f"Give the head its labels: {type(self.head).__name__}(labels=[...])."
+                f"Give the head its labels: {type(self.head).__name__}({self.head.learned})."
             )
         if not self.head.ready:
             raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check its source and label.")

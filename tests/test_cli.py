@@ -160,9 +160,11 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
     import types
 
     calls = []
-    monkeypatch.setitem(sys.modules, "mtl.export", types.SimpleNamespace(export=lambda model, path: calls.append((model, path))))
+    monkeypatch.setitem(sys.modules, "mtl.export", types.SimpleNamespace(export=lambda *given: calls.append(given)))
     assert mtl("export", trained[0], tmp_path / "served").exit_code == 0
-    assert calls[0][0].task_names == ("mood", "places") and calls[0][1] == tmp_path / "served"
+    assert calls[0][0].task_names == ("mood", "places") and calls[0][1:] == (tmp_path / "served", ["mood", "places"])
+    assert mtl("export", trained[0], tmp_path / "served", "--tasks", "places").exit_code == 0
+    assert calls[1][2] == ["places"]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,7 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["evaluate", "{work}/out", "--data", "x.csv"], "Say which with --data TASK=x.csv"),
         (["evaluate", "{work}/out", "--data", "mod=x.csv"], "Unknown task 'mod'; did you mean 'mood'?"),
         (["evaluate", "{work}/out", "--data", "mood=x.xls"], "Unknown kind of file '.xls'"),
+        (["export", "{work}/out", "{work}/out"], "Expected a new folder"),
         (["predict", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
         (["predict", "{work}/out", "{work}/moood.csv"], "moood.csv' does not exist; did you mean '{work}/mood.csv'?"),
         (["predict", "{work}/out", "{work}"], "Expected a file of texts, got the folder"),

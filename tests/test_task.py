@@ -51,6 +51,12 @@ def test_bad_arguments():
         Task("mood", Classification(2), ["file.csv"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="Task 'mood' has no source to take its labels from"):
         Task("mood", Classification()).prepare()
+    with pytest.raises(ValueError, match=r"Give its head what it would learn, Regression\(mean=0.0, scale=1.0\)"):
+        Task("stars", Regression()).prepare()
+    with pytest.raises(
+        ValueError, match="^task 'mood': Classification needs at least two labels.*; check the label's field"
+    ):
+        Task("mood", Classification(), source(rows=[{"text": str(i), "mood": "up"} for i in range(9)])).prepare()
     empty = source(rows=[{"text": "a", "mood": None}])
     with pytest.raises(
         ValueError, match="No example of the training split is labelled for task 'mood'. Check its source and label."

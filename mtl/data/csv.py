@@ -196,6 +196,8 @@ def _positions(fields: Fields, first: list[str], header: bool, place: str) -> di
             positions[field] = field
         elif not header:
             raise ValueError(f"{place}: expected column numbers where header=False, got '{field}'; count columns from 0.")
+        elif field not in first and len(first) == 1 and (found := next((sign for sign in ";\t|," if sign in first[0]), None)):
+            raise ValueError(f"{place}: expected a column '{field}', got one column '{first[0]}'; give delimiter={found!r}.")
         elif field not in first:
             raise unknown_name(f"column in {place}:", field, first)
         elif first.count(field) > 1:

@@ -32,7 +32,13 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike] | Mapping[str, PathLike | Sequence[PathLike]]
 
-_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # Before UTF-16, whose mark it begins with.
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _UNDECODED = re.compile("[\udc00-\udcff]")
 
 
@@ -64,7 +70,7 @@ def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = Non
         zipped = file.read(2) == b"\x1f\x8b"
     binary = gzip.open(path, "rb") if zipped else open(path, "rb")
     try:
-        head = binary.peek(3)
+        head = binary.peek(4)
     except (EOFError, OSError, zlib.error) as error:
         binary.close()
         raise _damaged(path, 0, error) from error

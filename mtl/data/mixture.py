@@ -258,10 +258,15 @@ def mix(
             "mix expects an encoder that has a tokenizer; this one has none. "
             "Build the encoder with one, such as mtl.data.Tokenizer.learn('word', texts)."
         )
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"An example keeps at least 1 token; got max_length={max_length}.")
     if batch_size < 1:
         raise ValueError(f"A batch has at least 1 row; got batch_size={batch_size}.")
     if sampling is None:
-        sampling = "weights" if weights is not None else "temperature" if temperature or cap else "proportional"
+        sampling = "weights" if weights is not None else "proportional"
+        if temperature is not None or cap is not None:
+            sampling = "temperature"
+    _check_sampling(sampling, {"weights": weights, "temperature": temperature, "cap": cap, "epochs": epochs})
     shuffle = split == "train" if shuffle is None else shuffle
     for task in tasks:
         task.prepare()
@@ -286,3 +291,17 @@ def mix(
         drop_remainder=drop_remainder,
         cache_dir=cache_folder() if cache_dir is True else (cache_dir or None),
     ).dataset()
+
+
+#: Which settings belong to which sampling.
+_SETTINGS = {"weights": ("weights",), "temperature": ("temperature", "cap"), "annealed": ("epochs",)}
+
+
+def _check_sampling(sampling: str, settings: Mapping[str, Any]) -> None:
+    given = [name for name, value in settings.items() if value is not None]
+    for name in given:
+        if name not in _SETTINGS.get(sampling, ()):
+            owner = next(method for method, names in _SETTINGS.items() if name in names)
+            raise ValueError(f"{name} belongs to sampling='{owner}'; got it with sampling='{sampling}'. Leave one of them out.")
+    if sampling == "temperature" and not given:
+        raise ValueError("sampling='temperature' expects a temperature, a cap or both; got neither.")

@@ -99,6 +99,11 @@ class Plan:
         self._rows_per_epoch = sum(self.sizes) if steps is None else steps * batch_size
         if sampling == "annealed" and not epochs:
             raise ValueError("Annealed sampling expects epochs=, the number of passes over which the shares change.")
+        if drop_remainder and self._rows_per_epoch < batch_size:
+            raise ValueError(
+                f"Batches of {batch_size} rows and drop_remainder leave nothing of {self._rows_per_epoch} rows; "
+                "give a smaller batch_size."
+            )
         self._drawn(0)  # Settings that cannot be are found now, not at the first batch.
         self.buckets = _checked_buckets(buckets, np.concatenate([group.lengths for group in groups]))
         self._lock = threading.Lock()

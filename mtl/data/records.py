@@ -50,7 +50,7 @@ def records(
         if isinstance(part, str | bytes | Mapping) or not isinstance(part, Sequence):
             raise ValueError(
                 f"Expected a list of dicts, or a dict from split to such lists, got {type(part).__name__}; "
-                "give list(...) of what can be read only once."
+                "give list(...) of what can be read only once, and frame.to_dict('records') of a pandas DataFrame."
             )
     return RecordSource(
         "records", data, Fields(text, label, convert, _decode), iter,

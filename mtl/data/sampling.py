@@ -63,6 +63,8 @@ def shares(
     elif method == "temperature":
         if not temperature > 0:
             raise ValueError(f"A sampling temperature is above 0; got {temperature}.")
+        if cap is not None and cap < 1:
+            raise ValueError(f"A sampling cap is at least 1; got {cap}.")
         p = np.minimum(n, cap if cap is not None else math.inf) ** (1.0 / temperature) * (n > 0)
     elif method == "annealed":
         p = n ** (1.0 - 0.8 * min(max(progress, 0.0), 1.0)) * (n > 0)

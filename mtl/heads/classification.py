@@ -42,6 +42,7 @@ class Classification(Head):
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
+        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one.
         ngrams: the longest n-grams of tokens that a linear model reads beside the features, see `mtl.layers.NGramLinear`; 0 for
             none. For texts whose class hangs on single phrases, where labels are too few to learn all of them in the encoder.
 
@@ -73,6 +74,7 @@ class Classification(Head):
         dropout: float = 0.1,
         hidden: int = 0,
         features: str = "pooled",
+        unknown: str = "raise",
         ngrams: int = 0,
         **kwargs: Any,
     ):
@@ -81,6 +83,8 @@ class Classification(Head):
             raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
         if focal < 0:
             raise ValueError(f"`focal` is 0 or more, got {focal}.")
+        if unknown not in ("raise", "ignore"):
+            raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
         if isinstance(class_weights, str) and class_weights != "balanced":
             raise unknown_name("class weights", class_weights, ["balanced"])
         self.label_smoothing = label_smoothing
@@ -89,6 +93,7 @@ class Classification(Head):
         self.dropout = dropout
         self.hidden = hidden
         self.features = features
+        self.unknown = unknown
         self.ngrams = ngrams
         self._labels: Labels | None = None
         self._weights: tuple[float, ...] | None = None
@@ -114,7 +119,9 @@ class Classification(Head):
 
     def _take(self, labels: Labels) -> None:
         if len(labels) < 2:
-            raise ValueError(f"Classification needs at least two labels, got {list(labels.names)}.")
+            raise ValueError(
+                f"Classification needs at least two labels, got {list(labels.names)}; check the label's field, or pass labels."
+            )
         self._labels = labels
         if self.class_weights is not None and not isinstance(self.class_weights, str):
             self._weights = labels.numbers("class_weights", self.class_weights)
@@ -131,7 +138,10 @@ class Classification(Head):
         return Target((), "int32")
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[int, float]:
-        return self._known().id(value), 1.0
+        labels = self._known()
+        if self.unknown == "ignore" and value not in labels:
+            return 0, 0.0
+        return labels.id(value), 1.0
 
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()
@@ -221,5 +231,6 @@ class Classification(Head):
             "dropout": self.dropout,
             "hidden": self.hidden,
             "features": self.features,
+            "unknown": self.unknown,
             "ngrams": self.ngrams,
         }

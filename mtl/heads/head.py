@@ -48,6 +48,8 @@ class Head(keras.layers.Layer):
     predicts = True
     #: Whether the head changes its rows' inputs, and so needs rows of its own.
     own_rows = False
+    #: The arguments that `learn` finds, as errors show them.
+    learned = "labels=[...]"
     #: Whether a head without a target a token takes the features' `sequence` all the same.
     needs_sequence = False
 

@@ -37,6 +37,7 @@ class MultiLabel(Head):
             label; None for ones. They do not change what the loss is divided by.
         label_smoothing: how far targets are drawn to 1/2.
         focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
+        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave that label out.
         separator: what stands between labels where a source gives them as one string.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the labels; 0 for none.
@@ -64,6 +65,7 @@ class MultiLabel(Head):
         pos_weights: Mapping[Any, float] | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         focal: float = 0.0,
+        unknown: str = "raise",
         separator: str = "|",
         dropout: float = 0.1,
         hidden: int = 0,
@@ -71,6 +73,8 @@ class MultiLabel(Head):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if unknown not in ("raise", "ignore"):
+            raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
         if not 0 < threshold < 1:
             raise ValueError(f"`threshold` is between 0 and 1, got {threshold}.")
         if not 0 <= label_smoothing < 1:
@@ -81,6 +85,7 @@ class MultiLabel(Head):
         self.pos_weights = pos_weights
         self.label_smoothing = label_smoothing
         self.focal = focal
+        self.unknown = unknown
         self.separator = separator
         self.dropout = dropout
         self.hidden = hidden
@@ -122,7 +127,8 @@ class MultiLabel(Head):
     def _multi_hot(self, value: Any) -> np.ndarray:
         labels = self._known()
         target = np.zeros(len(labels), np.float32)
-        target[[labels.id(name) for name in self._names(value)]] = 1.0
+        names = [name for name in self._names(value) if self.unknown == "raise" or name in labels]
+        target[[labels.id(name) for name in names]] = 1.0
         return target
 
     @property
@@ -208,6 +214,7 @@ class MultiLabel(Head):
             "pos_weights": self.pos_weights,
             "label_smoothing": self.label_smoothing,
             "focal": self.focal,
+            "unknown": self.unknown,
             "separator": self.separator,
             "dropout": self.dropout,
             "hidden": self.hidden,

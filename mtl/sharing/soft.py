@@ -73,7 +73,9 @@ class Soft(Sharing):
         if not self.strength or len(self.encoders) < 2:
             return None
         total = 0.0
-        for weights in zip(*(encoder.trainable_variables for encoder in self.encoders.values()), strict=True):
+        for weights in zip(*(encoder.weights for encoder in self.encoders.values()), strict=True):
+            if not any(weight.trainable for weight in weights):
+                continue
             values = [ops.cast(weight, "float32") for weight in weights]
             mean = sum(values) / len(values)
             total = total + sum(ops.sum(ops.square(value - mean)) for value in values)

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 __all__ = ["nearest", "unknown_name"]
 
+#: Options that an error lists at most.
+_SHOWN = 40
+
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like `name`, or None where none is like it."""
@@ -23,4 +26,6 @@ def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
     options = sorted(str(o) for o in options)
     guess = nearest(name, options)
     hint = f"; did you mean '{guess}'?" if guess else "."
-    return ValueError(f"Unknown {what} '{name}'{hint} Known: {', '.join(options) or 'none'}.")
+    known = ", ".join(options[:_SHOWN]) or "none"
+    more = f" and {len(options) - _SHOWN:,} more" if len(options) > _SHOWN else ""
+    return ValueError(f"Unknown {what} '{name}'{hint} Known: {known}{more}.")

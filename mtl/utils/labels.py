@@ -71,6 +71,9 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, value: Any) -> bool:
+        return label_text(value) in self._ids
+
     def id(self, value: Any) -> int:
         """The id of a label.
 
@@ -79,7 +82,8 @@ class Labels:
         """
         text = label_text(value)
         if text not in self._ids:
-            raise unknown_name("label", text, self.texts)
+            error = unknown_name("label", text, self.texts)
+            raise ValueError(f"{error} Give the head all labels, labels=[...], or unknown='ignore'.")
         return self._ids[text]
 
     def numbers(self, what: str, given: Mapping[Any, float] | Sequence[float]) -> tuple[float, ...]:

@@ -41,6 +41,7 @@ def test_without_header(tmp_path):
     ("content", "options", "message"),
     [
         ("text,labels\n", {"label": "label"}, "Unknown column in .*data.csv, line 1: 'label'; did you mean 'labels'"),
+        ("text;mood\n", {}, "line 1: expected a column 'text', got one column 'text;mood'; give delimiter=';'"),
         ("text,text\n", {}, "line 1: expected one column 'text', got 2; name columns by number"),
         ("a,b\n", {"text": 2}, "line 1: expected a column 2, got 2 columns; columns count from 0"),
         ("a,b\n", {"text": -1}, "line 1: expected a column -1, got 2 columns; columns count from 0"),

@@ -23,7 +23,13 @@ def texts(path, **options):
 
 @pytest.mark.parametrize(
     "data",
-    ["é\n".encode(), codecs.BOM_UTF8 + "é\n".encode(), "é\n".encode("utf-16"), codecs.BOM_UTF16_BE + "é\n".encode("utf-16-be")],
+    [
+        "é\n".encode("utf-32"),
+        "é\n".encode(),
+        codecs.BOM_UTF8 + "é\n".encode(),
+        "é\n".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "é\n".encode("utf-16-be"),
+    ],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_open_text(tmp_path, data, pack):

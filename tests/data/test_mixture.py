@@ -174,6 +174,20 @@ def test_bad_settings(encoder):
         mix(tasks, encoder, weights={"modo": 1}, cache_dir=None)
     with pytest.raises(ValueError, match="one for each task; 'length' has none"):
         mix(tasks, encoder, weights={"mood": 1}, cache_dir=None)
+    with pytest.raises(ValueError, match="temperature is above 0; got 0"):
+        mix(tasks, encoder, temperature=0, cache_dir=None)
+    with pytest.raises(ValueError, match="cap is at least 1; got 0"):
+        mix(tasks, encoder, cap=0, cache_dir=None)
+    with pytest.raises(ValueError, match="temperature belongs to sampling='temperature'; got it with sampling='uniform'"):
+        mix(tasks, encoder, sampling="uniform", temperature=9.0, cache_dir=None)
+    with pytest.raises(ValueError, match="epochs belongs to sampling='annealed'; got it with sampling='proportional'"):
+        mix(tasks, encoder, epochs=3, cache_dir=None)
+    with pytest.raises(ValueError, match="expects a temperature, a cap or both; got neither"):
+        mix(tasks, encoder, sampling="temperature", cache_dir=None)
+    with pytest.raises(ValueError, match="keeps at least 1 token; got max_length=0"):
+        mix(tasks, encoder, max_length=0, cache_dir=None)
+    with pytest.raises(ValueError, match="Batches of 1000 rows and drop_remainder leave nothing of"):
+        mix(tasks, encoder, batch_size=1000, drop_remainder=True, cache_dir=None)
     with pytest.raises(ValueError, match="expects epochs="):
         mix(tasks, encoder, sampling="annealed", cache_dir=None)
     with pytest.raises(ValueError, match="longest bucket must hold the longest text: 9 tokens; got buckets \\[4\\]"):

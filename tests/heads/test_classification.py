@@ -221,3 +221,15 @@ def test_ngrams_are_read_beside_the_features():
     np.testing.assert_allclose(head(features), plain + found, rtol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 0.1
     assert Classification.from_config(head.get_config()).ngrams == 2
+
+
+def test_a_label_that_training_never_saw():
+    with pytest.raises(
+        ValueError, match="Unknown label 'bed'; did you mean 'bad'.* Give the head all labels, .*or unknown='ignore'"
+    ):
+        Classification(["bad", "good"]).encode("bed", *ABOUT)
+    head = Classification(["bad", "good"], unknown="ignore")
+    assert head.encode("bed", *ABOUT) == (0, 0.0) and head.encode("good", *ABOUT) == (1, 1.0)
+    assert Classification.from_config(head.get_config()).unknown == "ignore"
+    with pytest.raises(ValueError, match="Unknown way with unknown labels 'skip'"):
+        Classification(2, unknown="skip")

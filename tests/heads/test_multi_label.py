@@ -140,3 +140,11 @@ def test_not_ready_and_unknown_features():
         MultiLabel()(features)
     with pytest.raises(ValueError, match="Unknown features 'poled'; did you mean 'pooled'[?]"):
         MultiLabel(3, features="poled")(features)
+
+
+def test_a_label_that_training_never_saw():
+    with pytest.raises(ValueError, match="Unknown label 'fog'.*unknown='ignore'"):
+        MultiLabel(["rain", "snow"]).encode(["rain", "fog"], None, None)
+    head = MultiLabel(["rain", "snow"], unknown="ignore")
+    assert head.encode(["rain", "fog"], None, None)[0].tolist() == [1.0, 0.0]
+    assert MultiLabel.from_config(head.get_config()).unknown == "ignore"

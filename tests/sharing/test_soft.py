@@ -36,3 +36,14 @@ def test_no_tie_no_penalty_and_bad_strength():
     with pytest.raises(ValueError, match="strength of at least 0; got -1"):
         Soft(-1)
     assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(Soft(0.2))).strength == 0.2
+
+
+def test_an_encoder_that_is_frozen_still_draws_the_others():
+    sharing = Soft(0.5).connect(Bag(4, 2), ["a", "b"])
+    weights = [np.random.default_rng(i).normal(size=(4, 2)).astype("float32") for i in range(2)]
+    for task, weight in zip("ab", weights, strict=True):
+        sharing.encoder_of(task).set_weights([weight])
+    sharing.encoder_of("b").trainable = False
+    assert float(sharing.penalty()) == pytest.approx(0.25 * ((weights[0] - weights[1]) ** 2).sum(), rel=1e-5)
+    sharing.encoder_of("a").trainable = False
+    assert float(sharing.penalty()) == 0.0

@@ -54,9 +54,10 @@ def test_filler_rows_change_nothing():
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
-def test_one_step_of_gradient_descent_is_that_of_the_summed_losses():
+@pytest.mark.parametrize("score", [1.0, 0.01], ids=["whole weights", "weights far below 1"])
+def test_one_step_of_gradient_descent_is_that_of_the_summed_losses(score):
     model = make_model(keras.optimizers.SGD(0.1), Static({"score": 0.5}))
-    x, y, weight = batch(mood=[1, 0, 0, 1, 0, 0, 1, 0])
+    x, y, weight = batch(mood=[1, 0, 0, 1, 0, 0, 1, 0], score=[score] * 8)
     kernel = model.heads["score"].get_weights()[0].astype(np.float64)
     pooled = model.encoder.embedding.get_weights()[0][x["token_ids"]].mean(axis=1).astype(np.float64)
     error = (pooled @ kernel)[:, 0] - y["score"]

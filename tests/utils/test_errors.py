@@ -23,3 +23,8 @@ def test_the_nearest_name(name, options, expected):
 def test_unknown_names(name, options, message):
     error = unknown_name("task", name, options)
     assert type(error) is ValueError and str(error) == message
+
+
+def test_of_many_options_some_are_listed() -> None:
+    message = str(unknown_name("label", "l57", [f"l{i:04}" for i in range(1500)]))
+    assert message.startswith("Unknown label 'l57'; did you mean 'l") and message.endswith("l0039 and 1,460 more.")
