@@ -36,7 +36,7 @@ def test_labels_come_from_the_training_split():
     rows = [{"text": t, "mood": m} for t, m in zip("abcd", ["up", "down", "up", "flat"], strict=True)]
     task = Task("mood", Classification(), source(rows=rows))
     task.prepare()
-    assert list(task.head.labels) == ["down", "flat", "up"]
+    assert task.head.labels == ("down", "flat", "up")
 
 
 def test_bad_arguments():
@@ -53,9 +53,7 @@ def test_bad_arguments():
         Task("mood", Classification()).prepare()
     with pytest.raises(ValueError, match=r"Give its head what it would learn, Regression\(mean=0.0, scale=1.0\)"):
         Task("stars", Regression()).prepare()
-    with pytest.raises(
-        ValueError, match="^task 'mood': Classification needs at least two labels.*; check the label's field"
-    ):
+    with pytest.raises(ValueError, match="^task 'mood': Classification needs at least two labels.*; check the label's field"):
         Task("mood", Classification(), source(rows=[{"text": str(i), "mood": "up"} for i in range(9)])).prepare()
     empty = source(rows=[{"text": "a", "mood": None}])
     with pytest.raises(

@@ -144,7 +144,7 @@ def test_not_ready_and_unknown_features():
 
 def test_a_label_that_training_never_saw():
     with pytest.raises(ValueError, match="Unknown label 'fog'.*unknown='ignore'"):
-        MultiLabel(["rain", "snow"]).encode(["rain", "fog"], None, None)
+        MultiLabel(["rain", "snow"]).encode(["rain", "fog"], *ABOUT)
     head = MultiLabel(["rain", "snow"], unknown="ignore")
-    assert head.encode(["rain", "fog"], None, None)[0].tolist() == [1.0, 0.0]
+    assert head.encode(["rain", "fog"], *ABOUT)[0].tolist() == [1.0, 0.0]
     assert MultiLabel.from_config(head.get_config()).unknown == "ignore"
