@@ -4,6 +4,7 @@ Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Eac
 of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -262,42 +263,30 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         logs = strategy.run(_on_rows(step, data), args=(_without_optionals(data),))
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
-    if not model.run_eagerly:
-        run = tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
-
-    def take(iterator: Any, otherwise: Any = None) -> tuple[Any, Any]:
-        batch, seen = iterator.get_next_as_optional(), []
-
-        def one() -> Any:
-            seen.append(run(batch.get_value()))
-            return seen[0]
-
-        def none() -> Any:
-            if otherwise is not None:
-                return otherwise
-            return keras.tree.map_structure(lambda value: tf.zeros(value.shape, value.dtype), seen[0])
-
-        return batch.has_value(), tf.cond(batch.has_value(), one, none)
+    # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
+    alone = run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    inside = alone if model.jit_compile else run
 
     def execute(iterator: Any) -> tuple[Any, Any]:
-        found, logs = take(iterator)
-        if steps > 1:
-            loop = (tf.constant(1), found, logs)
-            *_, logs = tf.while_loop(
-                lambda done, more, _: tf.logical_and(more, done < steps),
-                lambda done, _, logs: (done + 1, *take(iterator, logs)),
-                loop,
-                parallel_iterations=1,
-            )
-        return found, logs
+        def take(done: Any, _: Any, logs: Any) -> tuple[Any, Any, Any]:
+            batch = iterator.get_next_as_optional()
+            found = batch.has_value()
+            return done + 1, found, tf.cond(found, lambda: inside(batch.get_value()), lambda: logs)
+
+        logs = keras.tree.map_structure(tf.zeros_like, model.get_metrics_result())
+        first = (tf.constant(0), tf.constant(True), logs)
+        if steps == 1:
+            _, found, logs = take(*first)
+            return found, logs
+        done, found, logs = tf.while_loop(
+            lambda done, found, _: tf.logical_and(found, done < steps), take, first, parallel_iterations=1
+        )
+        return tf.logical_or(found, done > 1), logs
 
     def execute_eagerly(iterator: Any) -> tuple[Any, Any]:
         logs = None
-        for _ in range(steps):
-            batch = iterator.get_next_as_optional()
-            if not batch.has_value():
-                break
-            logs = run(batch.get_value())
+        for data in itertools.islice(iterator, steps):
+            logs = run(data)
         return logs is not None, logs
 
     run_iterator = execute_eagerly if model.run_eagerly else tf.function(execute, reduce_retracing=True, autograph=False)
@@ -309,8 +298,8 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
                 raise StopIteration
             return logs
         logs = None
-        for _, data in zip(range(steps), iterator, strict=False):
-            logs = run(data)
+        for data in itertools.islice(iterator, steps):
+            logs = alone(data)
         return logs
 
     return function
