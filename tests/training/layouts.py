@@ -1,7 +1,7 @@
 """Trains the same small models under one layout: `python layouts.py LAYOUT RESULT.npz [CASE ...]`.
 
-A layout is `one`, `mirrored2`, `mirrored4` (logical CPU devices) or `workers2` (one of two processes, told by TF_CONFIG). Of each case
-the weights, the optimizer's counter, the history and the predictions are written, and of each layout what the replicas drew.
+A layout is `one`, `mirrored2`, `mirrored4` (logical CPU devices) or `workers2` (one of two processes, told by TF_CONFIG). Of each
+case the weights, the optimizer's counter, the history and the predictions are written, and of each layout what replicas drew.
 """
 
 import json
@@ -195,7 +195,7 @@ def unknown_number_of_batches() -> dict[str, Any]:
 
     def batches() -> Iterator[Any]:
         for i in range(0, 61, 16):
-            yield keras.tree.map_structure(lambda each: each[i : i + 16], (x, y, w))
+            yield keras.tree.map_structure(lambda each, i=i: each[i : i + 16], (x, y, w))
 
     def spec(array: np.ndarray) -> tf.TensorSpec:
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)

@@ -1,4 +1,4 @@
-"""What the engine relies on inside Keras and TensorFlow. A failure here says that a new Keras moved it: mend mtl/training/seam.py."""
+"""What the engine relies on inside Keras and TensorFlow. A failure says that a new Keras moved it: mend mtl/training/seam.py."""
 
 import configparser
 import inspect
