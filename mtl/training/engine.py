@@ -207,7 +207,9 @@ class Engine(Loop):
             raise ValueError(f"The batch has no targets for the tasks {list(self.task_names)}. Give them as a dict by task.")
         features = self.features_of(x, present, training)
         zero = tf.constant(0.0)
-        sums, weights, rows = [], [], []
+        sums: list[tf.Tensor] = []
+        weights: list[tf.Tensor] = []
+        rows: list[tf.Tensor] = []
         statistics: list[tf.Tensor] = []
         for task in self.task_names:
             if task not in present:

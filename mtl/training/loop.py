@@ -16,6 +16,10 @@ class Loop(seam.Built):
     Batches stay whole until a replica takes its rows. On several machines all give the same data in the same order.
     """
 
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As in Keras. A `tf.data.Dataset` comes in its own order.
 

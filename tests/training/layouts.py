@@ -4,6 +4,7 @@ A layout is `one`, `mirrored2`, `mirrored4` (logical CPU devices) or `workers2` 
 case the weights, the optimizer's counter, the history and the predictions are written, and of each layout what replicas drew.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from tests.training.test_own import OPTIMIZERS, make_optimizer
 from tests.two_tasks import batch
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {}
+CLIPPING = {"clipnorm": 0.05, "global_clipnorm": 0.05, "clipvalue": 0.01}
 FILES = Path(sys.argv[2] if len(sys.argv) > 2 else "result").with_suffix(".files")
 
 
@@ -116,11 +118,16 @@ def transformer() -> dict[str, Any]:
 # How losses and gradients become updates ----------------------------------------------------------------------------------
 
 
-for _name in OPTIMIZERS:
-    CASES[f"optimizer_{_name}"] = lambda name=_name: trained(make_optimizer(name))
+def with_optimizer(name: str) -> dict[str, Any]:
+    return trained(make_optimizer(name))
 
-for _clip in ({"clipnorm": 0.05}, {"global_clipnorm": 0.05}, {"clipvalue": 0.01}):
-    CASES[next(iter(_clip))] = lambda clip=_clip: trained(keras.optimizers.SGD(0.5, momentum=0.9, **clip))
+
+def with_clipping(name: str, at: float) -> dict[str, Any]:
+    return trained(keras.optimizers.SGD(0.5, momentum=0.9, **{name: at}))
+
+
+CASES |= {f"optimizer_{name}": functools.partial(with_optimizer, name) for name in OPTIMIZERS}
+CASES |= {name: functools.partial(with_clipping, name, at) for name, at in CLIPPING.items()}
 
 
 @case
@@ -277,7 +284,9 @@ def drawn_by_replicas(strategy: tf.distribute.Strategy) -> np.ndarray:
 def drift(strategy: tf.distribute.Strategy | None, model: keras.Model) -> float:
     """The largest difference between the replicas' copies of a variable."""
     worst = 0.0
-    for variable in [*model.variables, *model.optimizer.variables] if strategy else []:
+    if strategy is None:
+        return worst
+    for variable in [*model.variables, *model.optimizer.variables]:
         copies = [np.asarray(each, "float64") for each in strategy.experimental_local_results(variable.value)]
         worst = max([worst, *(float(np.abs(copy - copies[0]).max(initial=0.0)) for copy in copies)])
     return worst

@@ -107,8 +107,8 @@ def check(results: Results, case: str) -> None:
         several = results[name]
         assert several[f"{case}/drift"] == 0, name
         for key, value in one.items():
-            tolerance = {"rtol": 1e-5, "atol": 1e-6} if "/log_" in key else {"rtol": 0, "atol": 1e-6}
-            np.testing.assert_allclose(several[key], value, err_msg=f"{name}: {key}", **tolerance)
+            relative = 1e-5 if "/log_" in key else 0.0
+            np.testing.assert_allclose(several[key], value, rtol=relative, atol=1e-6, err_msg=f"{name}: {key}")
 
 
 @pytest.mark.slow
