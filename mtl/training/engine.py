@@ -116,9 +116,8 @@ class Engine(Loop):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
-        config = keras.saving.deserialize_keras_object(config)
-        self.compile(**config)
         with self.distribute_strategy.scope():
+            self.compile(**keras.saving.deserialize_keras_object(config))
             self.optimizer.build(self.trainable_variables)
 
     @property

@@ -325,7 +325,7 @@ def main(layout: str, path: str, names: list[str]) -> None:
         print(json.dumps({"case": name, "layout": layout}), flush=True)
     if strategy and (not names or "drawn" in names):
         result["drawn"] = drawn_by_replicas(strategy)
-    np.savez(path, allow_pickle=False, **result)
+    np.savez(path, **result)
 
 
 if __name__ == "__main__":
