@@ -5,7 +5,6 @@ case the weights, the optimizer's counter, the history and the predictions are w
 """
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -318,14 +317,14 @@ def main(layout: str, path: str, names: list[str]) -> None:
             predicted = model.predict(data(7)[0], batch_size=4, verbose=0)
             result |= {f"{name}/prediction_{task}": value for task, value in predicted.items()}
         result |= {f"{name}/log_{key}": np.asarray(value) for key, value in done["history"].items()}
-        result[f"{name}/iterations"] = np.asarray(done["optimizer"].iterations)
+        result[f"{name}/iterations"] = done["optimizer"].iterations.numpy()
         if hasattr(done["optimizer"], "dynamic_scale"):
             result[f"{name}/scale"] = done["optimizer"].dynamic_scale.numpy()
         result[f"{name}/drift"] = np.asarray(drift(strategy, model))
-        print(json.dumps({"case": name, "layout": layout}), flush=True)
-    if strategy and (not names or "drawn" in names):
-        result["drawn"] = drawn_by_replicas(strategy)
-    np.savez(path, **result)
+        np.savez(path, **result)
+        print(name, flush=True)
+    if strategy and "drawn" in names:
+        np.savez(path, **result, drawn=drawn_by_replicas(strategy))
 
 
 if __name__ == "__main__":
