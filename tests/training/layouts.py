@@ -29,7 +29,7 @@ from tests.two_tasks import batch
 CASES: dict[str, Callable[[], dict[str, Any]]] = {}
 PREDICTED = ("random_masks", "recurrent_tags")
 CLIPPING = {"clipnorm": 0.05, "global_clipnorm": 0.05, "clipvalue": 0.01}
-FILES = Path(sys.argv[2] if len(sys.argv) > 2 else "result").with_suffix(".files")
+FILES = Path("files")
 
 
 def case(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
@@ -302,6 +302,8 @@ def drift(strategy: tf.distribute.Strategy | None, model: keras.Model) -> float:
 
 
 def main(layout: str, path: str, names: list[str]) -> None:
+    global FILES
+    FILES = Path(path).with_suffix(".files")
     keras.utils.set_random_seed(0)
     if len(names) > len(CASES) // 2:  # Many small graphs, of which each runs for 20 steps: not worth the time to improve them.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
