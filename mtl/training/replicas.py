@@ -96,12 +96,13 @@ def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
 
 
 def sum_gradients(gradients: Sequence[Any]) -> list[Any]:
-    """The sums of the replicas' gradients, None where there is none.
+    """The sums of the replicas' gradients, dense; None where there is none.
 
-    They are dense on several replicas, so that each has the same numbers and their variables stay equal.
+    Gradients of embeddings come as slices, a row for each token of the batch: Keras's optimizers would take the squares and norms
+    of a token's rows one by one, not of their sum, on however many replicas.
     """
-    if replicas() == 1:
-        return list(gradients)
     dense = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-    total = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense) if dense else [])
+    if replicas() > 1 and dense:
+        dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+    total = iter(dense)
     return [None if gradient is None else next(total) for gradient in gradients]

@@ -68,6 +68,20 @@ def test_one_step_of_gradient_descent_is_that_of_the_summed_losses():
     np.testing.assert_allclose(model.heads["score"].get_weights()[0][:, 0], expected, atol=1e-6)
 
 
+def test_a_token_that_comes_twice_has_one_gradient():
+    """Adagrad sums the squares of gradients; gradient descent tells the gradients."""
+    x, y, weight = batch()
+    x["token_ids"][:] = 3
+    sgd, adagrad = make_model(keras.optimizers.SGD(1.0)), make_model(keras.optimizers.Adagrad(1.0, initial_accumulator_value=0.5))
+    before = sgd.encoder.get_weights()[0]
+    for model in (sgd, adagrad):
+        model.fit(x, y, sample_weight=weight, verbose=0)
+    gradient = before - sgd.encoder.get_weights()[0]
+    (squares,) = slots_of(adagrad.optimizer, adagrad.encoder.trainable_variables)
+    assert np.abs(gradient[3]).min() > 0
+    np.testing.assert_allclose(squares.numpy(), 0.5 + gradient**2, rtol=1e-5)
+
+
 def test_a_task_without_rows_has_no_part_in_the_metrics():
     model = make_model("sgd")
     x, y, weight = batch(rows=4)
