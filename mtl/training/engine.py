@@ -112,6 +112,8 @@ class Engine(Loop):
             )
         with strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
+            if seam.several_processes(seam.strategy_of(self)):
+                seam.prepare_saving()
         seam.check_scope(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.optimizers.base_optimizer import BaseOptimizer
+from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from tensorflow.python.eager.context import global_seed
@@ -29,6 +30,7 @@ __all__ = [
     "make_function",
     "make_predict_function",
     "optimizers_in",
+    "prepare_saving",
     "several_processes",
     "split_validation",
     "state_of",
@@ -89,6 +91,14 @@ def check_scope(model: keras.Model) -> None:
                     f"The optimizer '{optimizer.name}' was made outside the scope of the model's strategy. "
                     "Make it inside `with strategy.scope():`, or give compile its name."
                 )
+
+
+def prepare_saving() -> None:
+    """Has every process make what Keras makes when it first saves an optimizer: another one, to compare it with.
+
+    Its variables are sent to all processes, which would wait for ever where the chief alone saves.
+    """
+    get_attr_skipset("Optimizer")
 
 
 # Optimizers ---------------------------------------------------------------------------------------------------------------

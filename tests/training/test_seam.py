@@ -117,6 +117,17 @@ def test_what_is_made_outside_the_scope_is_refused():
     model.fit(x, y, sample_weight=weight, verbose=0)
 
 
+def test_saving_makes_no_variables_once_it_is_prepared(tmp_path):
+    seam.prepare_saving()
+    model, made = make_model("adamw"), []
+    x, y, weight = batch()
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    with tf.variable_creator_scope(lambda create, **kwargs: made.append(kwargs) or create(**kwargs)):
+        model.save(tmp_path / "model.keras")
+        model.save_weights(tmp_path / "model.weights.h5")
+    assert made == []
+
+
 def test_arguments_by_name_or_place():
     model = make_model("sgd")
     assert seam.given_to(keras.Model.fit, model, (1, 2, 8), {"epochs": 3}) == {"x": 1, "y": 2, "batch_size": 8, "epochs": 3}
