@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
@@ -94,11 +95,12 @@ def check_scope(model: keras.Model) -> None:
 
 
 def prepare_saving() -> None:
-    """Has every process make what Keras makes when it first saves an optimizer: another one, to compare it with.
+    """Has every process make what Keras makes whenever it saves an optimizer: another one, to compare it with.
 
-    Its variables are sent to all processes, which would wait for ever where the chief alone saves.
+    Its variables are sent to all processes, which would not be there where the chief alone saves. Keras keeps what it learns from
+    it, but looks for it under another name.
     """
-    get_attr_skipset("Optimizer")
+    set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
 
 
 # Optimizers ---------------------------------------------------------------------------------------------------------------
