@@ -112,14 +112,14 @@ def recurrent_tags() -> dict[str, Any]:
 @case
 def transformer() -> dict[str, Any]:
     encoder = Transformer(vocabulary_size=20, layers=1, width=8, heads=2, dropout=0.0)
-    return trained(keras.optimizers.SGD(0.05, momentum=0.9), model=two_tasks(encoder))
+    return trained(keras.optimizers.SGD(0.01, momentum=0.9), model=two_tasks(encoder))
 
 
 # How losses and gradients become updates ----------------------------------------------------------------------------------
 
 
 def with_optimizer(name: str) -> dict[str, Any]:
-    return trained(make_optimizer(name))
+    return trained(make_optimizer(name, rate=0.005))
 
 
 def with_clipping(name: str, at: float) -> dict[str, Any]:

@@ -29,13 +29,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_optimizer(name):
+def make_optimizer(name, rate=0.05):
     if name == "LossScaleOptimizer":
-        return keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(0.05), initial_scale=4.0)
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(rate), initial_scale=4.0)
     if name == "MultiOptimizer":
-        groups = {".*embedding.*": keras.optimizers.SGD(0.05, momentum=0.9)}
-        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.AdamW(0.05), groups))
-    return getattr(keras.optimizers, name)(learning_rate=0.05, **OPTIMIZERS[name])
+        groups = {".*embedding.*": keras.optimizers.SGD(rate, momentum=0.9)}
+        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.AdamW(rate), groups))
+    return getattr(keras.optimizers, name)(learning_rate=rate, **OPTIMIZERS[name])
 
 
 def test_every_optimizer_of_keras_is_in_the_table():
