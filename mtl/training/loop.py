@@ -27,7 +27,7 @@ class Loop(seam.Built):
         `mtl.data.mix` does; arrays are shuffled alike.
         """
         given = seam.given_to(keras.Model.fit, self, args, kwargs)
-        if isinstance(given.get("x"), tf.data.Dataset):
+        if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         if seam.strategy_of(self) is not None:
             given = self._whole_fit(given)
