@@ -149,9 +149,9 @@ def average_at_the_end() -> dict[str, Any]:
 
 @case
 def loss_scale_with_inf() -> dict[str, Any]:
-    """One row's loss overflows, on the last replica; the step is left out and the scale halved, everywhere."""
+    """One row's gradient overflows, on the last replica; the step is left out and the scale halved, everywhere."""
     x, y, w = data(score=np.ones(61))
-    y["score"][31] = 1e30
+    y["score"][31] = 3e38
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(1e-2), initial_scale=2.0**15, dynamic_growth_steps=3)
     return trained(optimizer, (x, y, w))
 
