@@ -4,6 +4,7 @@ Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Eac
 of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
 """
 
+import functools
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common.global_state import set_global_attribute
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
@@ -23,6 +25,7 @@ from mtl.training.replicas import rows_of_replica
 
 __all__ = [
     "Built",
+    "UPDATES",
     "agree_on_shuffling",
     "check_scope",
     "differ_in_dropout",
@@ -43,13 +46,6 @@ __all__ = [
 
 #: Far between the replicas' seeds, so that no two generators of a model draw alike.
 _SEED_STEP = 1_000_003
-
-#: Where Keras's optimizers for TensorFlow go through the strategy, and Keras's general ones do not.
-_MEETINGS = (
-    "_apply_weight_decay",
-    "_backend_increment_gradient_accumulators",
-    "_overwrite_model_variables_with_average_value",
-)
 
 
 class Built(keras.Model):
@@ -138,16 +134,41 @@ def update_each_replica(optimizer: Any) -> None:
     Keras's own way adds up the gradients once more, after clipping them, and lets the replicas meet in places where TensorFlow
     has no way to: inside the conditions of gradient accumulation and of averages that overwrite weights.
     """
+    for name, here in UPDATES.items():
+        keras_own = getattr(TFOptimizer, name)
+        if keras_own.__module__ != __name__:
+            setattr(TFOptimizer, name, _unless_marked(keras_own, here))
     for each in optimizers_in(optimizer):
-        each._backend_update_step = _update_here.__get__(each)
-        for name in _MEETINGS:
-            if getattr(type(each), name) is getattr(keras.optimizers.Optimizer, name):
-                setattr(each, name, getattr(BaseOptimizer, name).__get__(each))
+        each._updates_each_replica = True
+
+
+def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any]) -> Callable[..., Any]:
+    """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
+
+    @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
+    def method(optimizer: Any, *args: Any) -> Any:
+        return (here if getattr(optimizer, "_updates_each_replica", False) else keras_own)(optimizer, *args)
+
+    return method
 
 
 def _update_here(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
     for gradient, variable in zip(gradients, variables, strict=True):
         optimizer.update_step(gradient, variable.value, learning_rate)
+
+
+#: Where Keras's optimizers for TensorFlow go through the strategy, and what they do instead on each replica.
+UPDATES = {
+    "_backend_update_step": _update_here,
+    **{
+        name: getattr(BaseOptimizer, name)
+        for name in (
+            "_apply_weight_decay",
+            "_backend_increment_gradient_accumulators",
+            "_overwrite_model_variables_with_average_value",
+        )
+    },
+}
 
 
 # Random numbers -----------------------------------------------------------------------------------------------------------
