@@ -183,7 +183,7 @@ class TaskBoard(keras.callbacks.Callback):
         names = [each.name for each in several]
         numbered = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
         rates = zip(numbered, several, strict=True) if several else [("", optimizer)]
-        result = {f"learning_rate/{name}".rstrip("/"): float(each.learning_rate) for name, each in rates}
+        result = {f"learning_rate/{name}".rstrip("/"): float(tf.convert_to_tensor(each.learning_rate)) for name, each in rates}
         weights = self.model.balancer.current_weights()
         return {**result, **{f"balancer/weight/{task}": float(weight) for task, weight in weights.items()}}
 
@@ -263,7 +263,7 @@ class TaskBoard(keras.callbacks.Callback):
     # Files --------------------------------------------------------------------------------------------------------
 
     def _step(self) -> int:
-        return int(_inner(self.model.optimizer).iterations)
+        return int(_inner(self.model.optimizer).iterations.numpy())
 
     def _writer(self, run: str, step: int | None = None) -> Any:
         if run not in self._writers:

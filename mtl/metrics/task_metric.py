@@ -13,7 +13,7 @@ class TaskMetric(keras.metrics.Metric):
     """A metric whose state is a sum of per-batch statistics.
 
     `statistics` is pure: a batch -> one float32 array. The state is the sum of those arrays over batches, and `result` a
-    function of that sum; so the statistics of several replicas add up exactly.
+    function of that sum; so the statistics of several replicas add up exactly. What is accumulated is their sum, on each of them.
 
     Args:
         shape: the shape of the statistics.
@@ -21,7 +21,7 @@ class TaskMetric(keras.metrics.Metric):
 
     def __init__(self, shape: tuple[int, ...], name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
-        self.total = self.add_variable(shape=shape, initializer="zeros", name="total", dtype="float32")
+        self.total = self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name="total")
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
         """The batch's contribution; rows or tokens with weight 0 contribute nothing."""

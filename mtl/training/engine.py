@@ -4,18 +4,41 @@ The engine knows a model only as features of a task, and as loss sum and weight 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from mtl.training import seam
+from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
-from mtl.training.own import OwnVariables
+from mtl.training.own import OwnVariables, Window
+from mtl.training.replicas import check_strategy, replicas, sum_gradients, sum_over_replicas
 
 __all__ = ["Engine"]
 
 
-class Engine(keras.Model):
+class Totals(NamedTuple):
+    """What the replicas of a step add up.
+
+    Args:
+        losses: each task's weighted sum of losses, `[K]`.
+        weights: each task's sum of weights, `[K]`.
+        penalty: what is added to the tasks' losses.
+        counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, `[K + 3]`.
+        present: the tasks that the batch has targets of.
+        statistics: of their metrics, in order.
+    """
+
+    losses: tf.Tensor
+    weights: tf.Tensor
+    penalty: tf.Tensor
+    counts: tf.Tensor
+    present: list[str]
+    statistics: list[tf.Tensor]
+
+
+class Engine(Loop):
     """A Keras model whose training step takes batches with rows of any task.
 
     A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
@@ -28,6 +51,7 @@ class Engine(keras.Model):
     task_names: tuple[str, ...]
     balancer: Any
     _own: dict[str, OwnVariables]
+    _window: Window
 
     def complete(self, x: Any) -> dict[str, Any]:
         """The inputs with those that may be left out filled in."""
@@ -52,7 +76,12 @@ class Engine(keras.Model):
     # Set-up -------------------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Makes the metrics. All state exists before the first step: Keras locks a built model."""
+        """Makes the metrics. All state exists before the first step: Keras locks a built model.
+
+        Raises:
+            ValueError: the model is made under a strategy or a distribution that it cannot train under.
+        """
+        check_strategy(seam.strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.task_metrics = {task: self.head_of(task).make_metrics() for task in self.task_names}
 
@@ -65,7 +94,8 @@ class Engine(keras.Model):
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled.
 
         Raises:
-            ValueError: a loss or metrics were given.
+            ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
+                asked for on several replicas.
         """
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.pop(name, None) is not None:
@@ -73,13 +103,24 @@ class Engine(keras.Model):
                     f"compile takes no '{name}': heads own their losses and metrics, and the balancer their weights. "
                     "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
                 )
-        super().compile(optimizer=optimizer, jit_compile=kwargs.pop("jit_compile", False), **kwargs)
+        strategy = self.distribute_strategy
+        kwargs.setdefault("jit_compile", False)
+        if kwargs["jit_compile"] and strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f"TensorFlow compiles no step whose replicas meet in it: got jit_compile=True on {strategy.num_replicas_in_sync} "
+                "replicas. Leave it out; on TPUs every step is compiled as it is."
+            )
+        with strategy.scope():
+            super().compile(optimizer=optimizer, **kwargs)
+            if seam.several_processes(seam.strategy_of(self)):
+                seam.prepare_saving()
+        seam.check_scope(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
-        config = keras.saving.deserialize_keras_object(config)
-        self.compile(**config)
-        self.optimizer.build(self.trainable_variables)
+        with self.distribute_strategy.scope():
+            self.compile(**keras.saving.deserialize_keras_object(config))
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -88,36 +129,38 @@ class Engine(keras.Model):
             return []
         return [self.task_losses, *(metric for metrics in self.task_metrics.values() for metric in metrics.values())]
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As in Keras. A `tf.data.Dataset` comes in its own order."""
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)
-        return super().fit(x, y, *args, **kwargs)
-
     def make_train_function(self, force: bool = False) -> None:
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        if {id(variable) for variable in self.optimizer._trainable_variables} != {id(v) for v in self.trainable_variables}:
+        strategy = self.distribute_strategy
+        with strategy.scope():
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+        if {id(variable) for variable in seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:
             raise ValueError(
                 "What is trained has changed since the model was compiled. "
                 "Compile it again, or freeze with mtl.transfer.freeze(model)."
             )
+        if self.train_function is not None and not force:
+            return
+        if strategy.num_replicas_in_sync > 1:
+            seam.update_each_replica(self.optimizer)
+            seam.differ_in_dropout(self)
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
-        with self.distribute_strategy.scope():
+        with strategy.scope():
             self._own = {task: OwnVariables(self.optimizer, own) for task, own in variables.items() if own}
-        super().make_train_function(force)
+            self._window = Window(self.optimizer, len(self.task_names))
+        self.train_function = seam.make_function(self, self.train_step)
 
     # One step -----------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
-            losses, active, statistics = self._forward(data, training=True)
-            penalty = self._penalties()
-            loss = self.balancer.combine(losses, active) + penalty
+            losses, penalty, active, totals = self._forward(data, training=True)
+            loss = self._combined(losses, totals, active) + penalty
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
-        gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        kept = [(own, own.read(), active[self.task_names.index(task)]) for task, own in self._own.items()]
+        gradients = sum_gradients(tape.gradient(scaled, [variable.value for variable in variables]))
+        taking_part = self._window.add(active)
+        kept = [(own, own.read(), taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
         if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(), tf.constant(False)))
@@ -125,25 +168,38 @@ class Engine(keras.Model):
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
         for own, before, moved in kept:
             own.restore(before, moved)
-        self._record(statistics, penalty)
+        self._window.close()
+        self._record(totals)
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        _, _, statistics = self._forward(data, training=False)
-        self._record(statistics, self._penalties())
+        *_, totals = self._forward(data, training=False)
+        self._record(totals)
         return self.get_metrics_result()
 
     def predict_step(self, data: Any) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self(x, training=False)
 
-    def _penalties(self) -> tf.Tensor:
+    def _combined(self, losses: tf.Tensor, totals: Totals, active: tf.Tensor) -> tf.Tensor:
+        """This replica's part of what the balancer makes of the tasks' losses; the parts' gradients add up to the whole's."""
+        if replicas() == 1:
+            return self.balancer.combine(losses, active)
+        with tf.GradientTape() as tape:
+            whole_losses = tf.math.divide_no_nan(totals.losses, totals.weights)
+            tape.watch(whole_losses)
+            whole = self.balancer.combine(whole_losses, active)
+        shares = tape.gradient(whole, whole_losses, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # The second term is 0; its gradient reaches what the balancer itself learns, once from all replicas together.
+        return tf.reduce_sum(tf.stop_gradient(shares) * losses) + (whole - tf.stop_gradient(whole)) / replicas()
+
+    def _penalty(self) -> tf.Tensor:
         """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
         terms = [tf.cast(term, tf.float32) for term in (self.penalty(), *self.losses) if term is not None]
-        return tf.add_n(terms) / self.distribute_strategy.num_replicas_in_sync if terms else tf.constant(0.0)
+        return tf.add_n(terms) / replicas() if terms else tf.constant(0.0)
 
-    def _forward(self, data: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any]]:
-        """Losses `[K]` (each replica's part of the global loss), which tasks are active `[K]`, and the metrics' statistics."""
+    def _forward(self, data: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Totals]:
+        """Losses `[K]` and penalty, this replica's parts of the whole batch's; which tasks are active `[K]`; and the totals."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = self.complete(x)
         y, sample_weight = self._by_task(y, "targets"), self._by_task(sample_weight, "sample weights")
@@ -151,13 +207,15 @@ class Engine(keras.Model):
         if not present:
             raise ValueError(f"The batch has no targets for the tasks {list(self.task_names)}. Give them as a dict by task.")
         features = self.features_of(x, present, training)
-        sums, weights, rows = [], [], []
-        statistics: dict[str, Any] = {}
+        zero = tf.constant(0.0)
+        sums: list[tf.Tensor] = []
+        weights: list[tf.Tensor] = []
+        rows: list[tf.Tensor] = []
+        statistics: list[tf.Tensor] = []
         for task in self.task_names:
             if task not in present:
-                sums.append(tf.constant(0.0))
-                weights.append(tf.constant(0.0))
-                rows.append(tf.constant(0.0))
+                for values in (sums, weights, rows):
+                    values.append(zero)
                 continue
             head = self.head_of(task)
             weight = self._weight(head, sample_weight.get(task), features[task])
@@ -166,17 +224,20 @@ class Engine(keras.Model):
             weights.append(tf.cast(weight_sum, tf.float32))
             labelled = weight > 0 if weight.shape.rank == 1 else tf.reduce_any(weight > 0, axis=1)
             rows.append(tf.reduce_sum(tf.cast(labelled, tf.float32)))
-            statistics[task] = {
-                name: metric.statistics(y[task], outputs, weight, features[task])
-                for name, metric in self.task_metrics[task].items()
-            }
+            for metric in self.task_metrics[task].values():
+                statistics.append(
+                    tf.ensure_shape(metric.statistics(y[task], outputs, weight, features[task]), metric.total.shape)
+                )
         mask = features[present[0]]["padding_mask"]
         sizes = [tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask)]
         counts = tf.stack([*rows, *(tf.cast(size, tf.float32) for size in sizes)])
-        totals = self._sum_over_replicas(tf.concat([tf.stack(weights), counts], axis=0))
-        loss_sums, weight_sums, counts = tf.stack(sums), totals[: len(weights)], totals[len(weights) :]
-        statistics["loss"] = (tf.stop_gradient(loss_sums), weight_sums, counts)
-        return tf.math.divide_no_nan(loss_sums, weight_sums), weight_sums > 0, statistics
+        penalty = self._penalty()
+        shares = [tf.stack(sums), tf.stack(weights), penalty, counts, *statistics]
+        loss_sums, weight_sums, whole_penalty, counts, *statistics = sum_over_replicas(
+            [tf.stop_gradient(each) for each in shares]
+        )
+        totals = Totals(loss_sums, weight_sums, whole_penalty, counts, present, statistics)
+        return tf.math.divide_no_nan(tf.stack(sums), weight_sums), penalty, weight_sums > 0, totals
 
     def _by_task(self, value: Any, what: str) -> dict[str, Any]:
         if value is None:
@@ -200,20 +261,12 @@ class Engine(keras.Model):
             return weight[:, None] * mask
         return tf.reshape(weight, tf.shape(mask)[:1]) if not head.target.per_token else weight
 
-    @staticmethod
-    def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        if context is None or context.num_replicas_in_sync == 1:
-            return value
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-    def _record(self, statistics: dict[str, Any], penalty: tf.Tensor) -> None:
-        loss_sums, weight_sums, counts = statistics.pop("loss")
-        self.task_losses.accumulate(self._sum_over_replicas(loss_sums), weight_sums, self._sum_over_replicas(penalty), counts)
+    def _record(self, totals: Totals) -> None:
+        self.task_losses.accumulate(totals.losses, totals.weights, totals.penalty, totals.counts)
         self.task_losses.combine_by(self.balancer)
-        for task, by_name in statistics.items():
-            for name, value in by_name.items():
-                self.task_metrics[task][name].accumulate(self._sum_over_replicas(value))
+        metrics = [metric for task in totals.present for metric in self.task_metrics[task].values()]
+        for metric, value in zip(metrics, totals.statistics, strict=True):
+            metric.accumulate(value)
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Loss, each task's loss, and each task's metrics as `TASK_METRIC`."""

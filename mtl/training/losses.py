@@ -23,12 +23,16 @@ class TaskLosses(keras.metrics.Metric):
     def __init__(self, tasks: Sequence[str], name: str = "task_losses", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.tasks = tuple(tasks)
-        self.sums = self.add_variable((len(self.tasks),), "zeros", name="sums", dtype="float32")
-        self.weights = self.add_variable((len(self.tasks),), "zeros", name="weights", dtype="float32")
-        self.combined = self.add_variable((), "zeros", name="combined", dtype="float32")
-        self.penalties = self.add_variable((), "zeros", name="penalties", dtype="float32")
-        self.steps = self.add_variable((), "zeros", name="steps", dtype="float32")
-        self.counts = self.add_variable((len(self.tasks) + 3,), "zeros", name="counts", dtype="float32")
+        self.sums = self._total("sums", len(self.tasks))
+        self.weights = self._total("weights", len(self.tasks))
+        self.combined = self._total("combined")
+        self.penalties = self._total("penalties")
+        self.steps = self._total("steps")
+        self.counts = self._total("counts", len(self.tasks) + 3)
+
+    def _total(self, name: str, *shape: int) -> keras.Variable:
+        # What is added is summed over the replicas already, so that any of them knows the total.
+        return self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name=name)
 
     def accumulate(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
         """Adds a step.

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-__all__ = ["OwnVariables", "slots_of"]
+from mtl.training.seam import iterations_of, optimizers_in, state_of, trained_by
+
+__all__ = ["OwnVariables", "Window", "slots_of"]
 
 
 def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
@@ -15,12 +17,10 @@ def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Va
     """
     wanted = {id(variable) for variable in variables}
     slots: dict[int, keras.Variable] = {}
-    for each in _single(optimizer):
-        trained = each._trainable_variables
+    for each in _built(optimizer):
+        trained = trained_by(each)
         chosen = [i for i, variable in enumerate(trained) if id(variable) in wanted]
-        for value in vars(each).values():
-            if value is trained or value is each._variables:
-                continue
+        for value in state_of(each):
             if isinstance(value, (list, tuple)) and len(value) == len(trained):
                 found = [value[i] for i in chosen]
             elif isinstance(value, dict):
@@ -31,20 +31,17 @@ def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Va
     return [slot for key, slot in slots.items() if key not in wanted]
 
 
-def _single(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """The optimizers inside a wrapper that have been built, or the optimizer itself."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return _single(optimizer.inner_optimizer)
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        return [each for each in optimizer.optimizers if each.built]
-    return [optimizer]
+def _built(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """The optimizers inside a wrapper that have variables to train, or the optimizer itself."""
+    return [each for each in optimizers_in(optimizer) if each.built]
 
 
 class OwnVariables:
     """What only one task uses: variables and their slots in the optimizer.
 
     Momentum and weight decay move a variable whose gradient is zero. For a task without a labelled row in the step, the
-    values before the step are put back after it; this is the same on every replica and needs no branch around the optimizer.
+    values before the step are put back after it; this is the same on every replica and needs no branch around the optimizer. A
+    replica puts back its own copy.
 
     Args:
         optimizer: a built optimizer.
@@ -52,7 +49,7 @@ class OwnVariables:
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]):
-        trained = {id(variable) for each in _single(optimizer) for variable in each._trainable_variables}
+        trained = {id(variable) for each in _built(optimizer) for variable in trained_by(each)}
         mine = [variable for variable in variables if id(variable) in trained]
         self.variables = mine + slots_of(optimizer, mine)
 
@@ -64,3 +61,39 @@ class OwnVariables:
         """Puts the values back unless the task was active."""
         for variable, value in zip(self.variables, before, strict=True):
             variable.assign(tf.where(active, variable.value, value))
+
+
+class Window:
+    """Which tasks took part since the optimizer's last update: in this batch, or in those whose gradients it accumulates.
+
+    Args:
+        optimizer: a built optimizer.
+        tasks: how many tasks there are.
+
+    Raises:
+        ValueError: optimizers of several groups of variables accumulate over different numbers of batches.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer, tasks: int):
+        built = _built(optimizer)
+        lengths = {each.gradient_accumulation_steps or 1 for each in built}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"A model's optimizers update together: got gradient_accumulation_steps {sorted(lengths)}. Give all the same."
+            )
+        self.length = lengths.pop()
+        self._iterations = iterations_of(built[0])
+        self._seen = keras.Variable(tf.zeros(tasks), trainable=False, name="seen") if self.length > 1 else None
+
+    def add(self, active: tf.Tensor) -> tf.Tensor:
+        """Adds a batch before its gradients are applied: which tasks it has, bool `[K]` -> which the window has so far."""
+        if self._seen is None:
+            return active
+        self._seen.assign(tf.maximum(self._seen.value, tf.cast(active, tf.float32)))
+        return self._seen.value > 0
+
+    def close(self) -> None:
+        """Begins anew where the optimizer has updated."""
+        if self._seen is not None:
+            begins = tf.equal(self._iterations.value % self.length, 0)
+            self._seen.assign(tf.where(begins, tf.zeros_like(self._seen.value), self._seen.value))

@@ -8,6 +8,7 @@ import keras
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.training.own import slots_of
+from mtl.training.seam import trained_by
 
 __all__ = ["encoders_of", "freeze", "unfreeze"]
 
@@ -130,12 +131,12 @@ def _compile_again(model: Any) -> None:
 
 def _carry(before: keras.optimizers.Optimizer, after: keras.optimizers.Optimizer) -> None:
     """Copies an optimizer's state to another of its kind: of the variables that both train, and what belongs to none."""
-    known = {id(variable) for variable in before._trainable_variables}
-    for variable in after._trainable_variables:
+    known = {id(variable) for variable in trained_by(before)}
+    for variable in trained_by(after):
         if id(variable) in known:
             for old, new in zip(slots_of(before, [variable]), slots_of(after, [variable]), strict=True):
                 new.assign(old)
-    slots = {id(slot) for each in (before, after) for slot in slots_of(each, each._trainable_variables)}
+    slots = {id(slot) for each in (before, after) for slot in slots_of(each, trained_by(each))}
     general = {variable.path: variable for variable in before.variables if id(variable) not in slots}
     for variable in after.variables:
         if id(variable) not in slots and variable.path in general:

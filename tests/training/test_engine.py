@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl import MultiTaskModel, Task
 from mtl.balancing import Static
+from mtl.encoders import Recurrent
+from mtl.heads import Classification, Regression, Tagging
 from mtl.sharing import Soft
 from mtl.training.own import slots_of
 from tests.two_tasks import batch, make_model
@@ -64,6 +67,20 @@ def test_one_step_of_gradient_descent_is_that_of_the_summed_losses(score):
     expected = kernel[:, 0] - 0.1 * 0.5 * (2 * error[:, None] * pooled).mean(axis=0)
     model.fit(x, y, sample_weight=weight, verbose=0, batch_size=8)
     np.testing.assert_allclose(model.heads["score"].get_weights()[0][:, 0], expected, atol=1e-6)
+
+
+def test_a_token_that_comes_twice_has_one_gradient():
+    """Adagrad sums the squares of gradients; gradient descent tells the gradients."""
+    x, y, weight = batch()
+    x["token_ids"][:] = 3
+    sgd, adagrad = make_model(keras.optimizers.SGD(1.0)), make_model(keras.optimizers.Adagrad(1.0, initial_accumulator_value=0.5))
+    before = sgd.encoder.get_weights()[0]
+    for model in (sgd, adagrad):
+        model.fit(x, y, sample_weight=weight, verbose=0)
+    gradient = before - sgd.encoder.get_weights()[0]
+    (squares,) = slots_of(adagrad.optimizer, adagrad.encoder.trainable_variables)
+    assert np.abs(gradient[3]).min() > 0
+    np.testing.assert_allclose(squares.numpy(), 0.5 + gradient**2, rtol=1e-5)
 
 
 def test_a_task_without_rows_has_no_part_in_the_metrics():
@@ -172,3 +189,33 @@ def test_freezing_behind_the_models_back_is_noticed():
     before = model.encoder.get_weights()
     model.fit(x, y, sample_weight=weight, verbose=0)
     np.testing.assert_array_equal(before[0], model.encoder.get_weights()[0])
+
+
+def test_xla_compiles_the_step():
+    """The nearest that a machine without a TPU comes to one."""
+    x, y, weight = batch()
+    y["tags"], weight["tags"] = np.ones((8, 5), "int32"), np.ones((8, 5), "float32")
+    losses = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(1)
+        tasks = [
+            Task("mood", Classification(3, dropout=0.0)),
+            Task("score", Regression(mean=0.0, scale=1.0, dropout=0.0)),
+            Task("tags", Tagging(3, crf=True, dropout=0.0)),
+        ]
+        encoder = Recurrent(vocabulary_size=20, embedding=4, units=4, dropout=0.0)
+        model = MultiTaskModel(encoder, tasks)
+        model.compile(keras.optimizers.AdamW(0.01), jit_compile=jit_compile)
+        history = model.fit(x, y, sample_weight=weight, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+        assert model.jit_compile is jit_compile
+        losses.append([*model.get_weights(), *(np.asarray(values) for values in history.values())])
+    for plain, compiled in zip(*losses, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_xla_on_several_replicas_is_refused(monkeypatch):
+    model = make_model("sgd")
+    strategy = type("Several", (), {"num_replicas_in_sync": 2})()
+    monkeypatch.setattr(type(model), "distribute_strategy", strategy)
+    with pytest.raises(ValueError, match="TensorFlow compiles no step whose replicas meet in it: got jit_compile=True on 2 repl"):
+        model.compile("sgd", jit_compile=True)

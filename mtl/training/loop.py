@@ -1,0 +1,88 @@
+"""Keras's loops, on any number of replicas."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtl.training import seam
+
+__all__ = ["Loop"]
+
+
+class Loop(seam.Built):
+    """A Keras model whose `fit`, `evaluate` and `predict` run its steps on every replica of the strategy it was made under.
+
+    Batches stay whole until a replica takes its rows. On several machines all give the same data in the same order.
+    """
+
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As in Keras. A `tf.data.Dataset` comes in its own order.
+
+        Under a strategy, each step splits its batch over the replicas. On several machines all give the same data, such as
+        `mtl.data.mix` does; arrays are shuffled alike.
+        """
+        given = seam.given_to(keras.Model.fit, self, args, kwargs)
+        if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
+            given.setdefault("shuffle", False)
+        if seam.strategy_of(self) is not None:
+            given = self._whole_fit(given)
+        return super().fit(**given)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        given = seam.given_to(keras.Model.evaluate, self, args, kwargs)
+        if seam.strategy_of(self) is not None and not given.get("_use_cached_eval_dataset"):
+            given["x"] = seam.whole_batches(
+                given.pop("x", None),
+                given.pop("y", None),
+                given.pop("sample_weight", None),
+                batch_size=given.pop("batch_size", None),
+                steps_per_epoch=given.get("steps"),
+            )
+        return super().evaluate(**given)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        given = seam.given_to(keras.Model.predict, self, args, kwargs)
+        if seam.strategy_of(self) is not None:
+            batch_size = given.pop("batch_size", None)
+            given["x"] = seam.whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
+        return super().predict(**given)
+
+    def _whole_fit(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of `fit` with data whose batches stay whole until a replica takes its rows."""
+        given = dict(given)
+        arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
+        share, batch_size = given.pop("validation_split", 0.0), given.pop("batch_size", None)
+        validation, shuffle = given.get("validation_data"), given.pop("shuffle", True)
+        if shuffle and seam.several_processes(self.distribute_strategy):
+            seam.agree_on_shuffling(self.distribute_strategy)
+        if share and validation is None:
+            arrays, validation = seam.split_validation(arrays, share)
+        if validation is not None:
+            given["validation_data"] = seam.whole_batches(
+                *keras.utils.unpack_x_y_sample_weight(validation),
+                batch_size=given.pop("validation_batch_size", None) or batch_size,
+                steps_per_epoch=given.get("validation_steps"),
+            )
+        given["x"] = seam.whole_batches(
+            *arrays,
+            batch_size=batch_size,
+            steps_per_epoch=given.get("steps_per_epoch"),
+            shuffle=shuffle,
+            class_weight=given.pop("class_weight", None),
+        )
+        return given
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            self.test_function = seam.make_function(self, self.test_step)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        if seam.strategy_of(self) is None:
+            super().make_predict_function(force)
+        elif self.predict_function is None or force:
+            self.predict_function = seam.make_predict_function(self)

@@ -1,0 +1,108 @@
+"""One batch on several replicas: who takes which rows, and what the replicas add up.
+
+A replica is a copy of the model on a device of its own, under a strategy of `tf.distribute`. All functions but `check_strategy`
+are called by each replica, inside `strategy.run`; outside of any strategy there is one replica, and they give back what they got.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["check_strategy", "replicas", "rows_of_replica", "sum_gradients", "sum_over_replicas"]
+
+_SUPPORTED = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.MultiWorkerMirroredStrategy,
+    tf.distribute.OneDeviceStrategy,
+    tf.distribute.TPUStrategy,
+)
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuses what would not train, or not as it says.
+
+    Args:
+        strategy: a strategy of `tf.distribute`, or None where none is in use.
+
+    Raises:
+        ValueError: a strategy without replicas that train in step, or a distribution of `keras.distribution`.
+
+    Example:
+
+    >>> check_strategy(tf.distribute.OneDeviceStrategy("CPU:0"))
+    """
+    if keras.distribution.distribution() is not None:
+        raise ValueError(
+            "keras.distribution does nothing on TensorFlow: the model would train on one device. Take it back with "
+            "keras.distribution.set_distribution(None), and make the model in the scope of a strategy of tf.distribute."
+        )
+    if strategy is not None and not isinstance(strategy, _SUPPORTED):
+        raise ValueError(
+            f"Models train under {', '.join(each.__name__ for each in _SUPPORTED)}; got {type(strategy).__name__}. "
+            "Make the model in the scope of one of them."
+        )
+
+
+def replicas() -> int:
+    """How many replicas take this step together."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def rows_of_replica(batch: Any) -> Any:
+    """This replica's rows of a batch that all replicas hold: a run of them, as long as the others' or one row off.
+
+    So every row goes to exactly one replica, whatever the source of the batch, and a replica may get none.
+
+    Args:
+        batch: any structure of tensors whose first axis is rows; scalars and None stay.
+    """
+    context = tf.distribute.get_replica_context()
+    count = context.num_replicas_in_sync
+    if count == 1:
+        return batch
+
+    def rows(value: Any) -> Any:
+        if value is None:
+            return None
+        value = tf.convert_to_tensor(value)
+        if value.shape.rank == 0:
+            return value
+        replica, size = context.replica_id_in_sync_group, value.shape[0]
+        if size is not None and size % count == 0:  # The shape stays static.
+            each = size // count
+            return tf.slice(value, [replica * each, *[0] * (value.shape.rank - 1)], [each, *[-1] * (value.shape.rank - 1)])
+        size = tf.shape(value)[0]
+        return value[replica * size // count : (replica + 1) * size // count]
+
+    return keras.tree.map_structure(rows, batch)
+
+
+def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
+    """The sums of the replicas' values, in one exchange.
+
+    Args:
+        values: float32 tensors of static shapes.
+    """
+    values = [tf.cast(value, tf.float32) for value in values]
+    if replicas() == 1:
+        return values
+    sizes = [value.shape.num_elements() for value in values]
+    flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flat)
+    return [tf.reshape(part, value.shape) for part, value in zip(tf.split(total, sizes), values, strict=True)]
+
+
+def sum_gradients(gradients: Sequence[Any]) -> list[Any]:
+    """The sums of the replicas' gradients, dense; None where there is none.
+
+    Gradients of embeddings come as slices, a row for each token of the batch: Keras's optimizers would take the squares and norms
+    of a token's rows one by one, not of their sum, on however many replicas.
+    """
+    dense = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+    if replicas() > 1 and dense:
+        dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+    total = iter(dense)
+    return [None if gradient is None else next(total) for gradient in gradients]

@@ -1,0 +1,366 @@
+"""The seam between the engine and Keras: every private name of Keras and TensorFlow that the engine touches stands here.
+
+Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Each replica gets the whole batch and takes its rows
+of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
+"""
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common.global_state import set_global_attribute
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+from keras.src.saving.saving_lib import get_attr_skipset
+from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from tensorflow.python.eager.context import global_seed
+
+from mtl.training.replicas import rows_of_replica
+
+__all__ = [
+    "Built",
+    "UPDATES",
+    "agree_on_shuffling",
+    "check_scope",
+    "differ_in_dropout",
+    "given_to",
+    "iterations_of",
+    "make_function",
+    "make_predict_function",
+    "optimizers_in",
+    "prepare_saving",
+    "several_processes",
+    "split_validation",
+    "state_of",
+    "strategy_of",
+    "trained_by",
+    "update_each_replica",
+    "whole_batches",
+]
+
+#: Far between the replicas' seeds, so that no two generators of a model draw alike.
+_SEED_STEP = 1_000_003
+
+
+class Built(keras.Model):
+    """A model that is built in its constructor."""
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Builds nothing: Keras's own takes a batch out of the data, and fails on one that the replicas cannot share evenly."""
+        check_scope(self)
+
+
+# Strategies ---------------------------------------------------------------------------------------------------------------
+
+
+def strategy_of(model: keras.Model) -> Any:
+    """The strategy in whose scope the model was made; None outside of any."""
+    return model._distribute_strategy
+
+
+def several_processes(strategy: Any) -> bool:
+    """Whether some replicas of a strategy run in other processes than this one."""
+    return strategy is not None and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
+
+
+def check_scope(model: keras.Model) -> None:
+    """Refuses to train variables that are not the strategy's.
+
+    Raises:
+        ValueError: the model was made outside the scope that it is used in, or its optimizer outside the model's.
+    """
+    strategy = strategy_of(model)
+    if tf.distribute.has_strategy() and strategy is not tf.distribute.get_strategy():
+        raise ValueError(
+            "The model was made outside the scope of this strategy, so its variables are on one device. "
+            "Make the encoder, the tasks and the model inside `with strategy.scope():`."
+        )
+    if strategy is not None and model.optimizer is not None:
+        for optimizer in optimizers_in(model.optimizer):
+            if optimizer._distribution_strategy is not strategy:
+                raise ValueError(
+                    f"The optimizer '{optimizer.name}' was made outside the scope of the model's strategy. "
+                    "Make it inside `with strategy.scope():`, or give compile its name."
+                )
+
+
+def prepare_saving() -> None:
+    """Has every process make what Keras makes whenever it saves an optimizer: another one, to compare it with.
+
+    Its variables are sent to all processes, which would not be there where the chief alone saves. Keras keeps what it learns from
+    it, but looks for it under another name.
+    """
+    set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
+
+
+# Optimizers ---------------------------------------------------------------------------------------------------------------
+
+
+def optimizers_in(optimizer: Any) -> list[Any]:
+    """The optimizers that update variables: those inside a wrapper, or the optimizer itself."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizers_in(optimizer.inner_optimizer)
+    return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
+
+
+def trained_by(optimizer: Any) -> list[keras.Variable]:
+    """The variables that an optimizer was built for."""
+    return optimizer._trainable_variables
+
+
+def state_of(optimizer: Any) -> list[Any]:
+    """What an optimizer holds of its own: lists and dicts of variables, without those it trains and the list of all."""
+    return [
+        value
+        for value in vars(optimizer).values()
+        if value is not optimizer._trainable_variables and value is not optimizer._variables
+    ]
+
+
+def iterations_of(optimizer: Any) -> keras.Variable:
+    """The number of batches that an optimizer has seen, those that it only accumulated included."""
+    return optimizer._iterations
+
+
+def update_each_replica(optimizer: Any) -> None:
+    """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
+
+    Keras's own way adds up the gradients once more, after clipping them, and lets the replicas meet in places where TensorFlow
+    has no way to: inside the conditions of gradient accumulation and of averages that overwrite weights.
+    """
+    for name, here in UPDATES.items():
+        keras_own = getattr(TFOptimizer, name)
+        if keras_own.__module__ != __name__:
+            setattr(TFOptimizer, name, _unless_marked(keras_own, here))
+    for each in optimizers_in(optimizer):
+        each._updates_each_replica = True
+
+
+def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any]) -> Callable[..., Any]:
+    """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
+
+    @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
+    def method(optimizer: Any, *args: Any) -> Any:
+        return (here if getattr(optimizer, "_updates_each_replica", False) else keras_own)(optimizer, *args)
+
+    return method
+
+
+def _update_here(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
+    for gradient, variable in zip(gradients, variables, strict=True):
+        optimizer.update_step(gradient, variable.value, learning_rate)
+
+
+#: Where Keras's optimizers for TensorFlow go through the strategy, and what they do instead on each replica.
+UPDATES = {
+    "_backend_update_step": _update_here,
+    **{
+        name: getattr(BaseOptimizer, name)
+        for name in (
+            "_apply_weight_decay",
+            "_backend_increment_gradient_accumulators",
+            "_overwrite_model_variables_with_average_value",
+        )
+    },
+}
+
+
+# Random numbers -----------------------------------------------------------------------------------------------------------
+
+
+def differ_in_dropout(model: keras.Model) -> None:
+    """Has each replica draw its own random numbers. The generators' states stay equal, and the first draws as one alone."""
+    for layer in model._flatten_layers():
+        for generator in layer._seed_generators:
+            generator.next = _next_here.__get__(generator)
+
+
+def _next_here(generator: Any, ordered: bool = True) -> Any:
+    seed = type(generator).next(generator, ordered)
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return seed
+    return seed + tf.cast(context.replica_id_in_sync_group, seed.dtype) * tf.constant([_SEED_STEP, 0], seed.dtype)
+
+
+def agree_on_shuffling(strategy: Any) -> None:
+    """Gives all processes one seed, where none was set, so that they shuffle arrays alike."""
+    if global_seed() is not None:
+        return
+    drawn = random.getrandbits(30)
+
+    def first() -> Any:
+        context = tf.distribute.get_replica_context()
+        mine = tf.where(tf.equal(context.replica_id_in_sync_group, 0), drawn, 0)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
+    tf.random.set_seed(int(strategy.experimental_local_results(strategy.run(first))[0]))
+
+
+# Data ---------------------------------------------------------------------------------------------------------------------
+
+
+class _WholeDataset(tf.distribute.DistributedDataset):
+    """A dataset that Keras leaves as it is: each replica takes its rows of a batch in the step."""
+
+    def __init__(self, dataset: tf.data.Dataset):
+        self._dataset = dataset
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._dataset)
+
+    @property
+    def element_spec(self) -> Any:
+        return self._dataset.element_spec
+
+    def reduce(self, initial_state: Any, reduce_func: Callable[[Any, Any], Any]) -> Any:
+        return self._dataset.reduce(initial_state, reduce_func)
+
+
+class _WholeBatches(DataAdapter):
+    """One of Keras's adapters, whose dataset stays whole."""
+
+    def __init__(self, adapter: DataAdapter):
+        self._adapter = adapter
+
+    def get_tf_dataset(self) -> Any:
+        dataset = self._adapter.get_tf_dataset()
+        return _WholeDataset(dataset) if isinstance(dataset, tf.data.Dataset) else dataset
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._adapter.num_batches
+
+    @property
+    def batch_size(self) -> int | None:
+        return self._adapter.batch_size
+
+    @property
+    def has_partial_batch(self) -> bool | None:
+        return self._adapter.has_partial_batch
+
+    @property
+    def partial_batch_size(self) -> int | None:
+        return self._adapter.partial_batch_size
+
+    def on_epoch_begin(self) -> None:
+        self._adapter.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._adapter.on_epoch_end()
+
+
+def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> DataAdapter:
+    """What `fit`, `evaluate` and `predict` take as `x` where batches are to stay whole.
+
+    Args:
+        x, y, sample_weight: arrays, or a dataset as `x`.
+        **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
+    """
+    return _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+
+
+def split_validation(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
+    """Arrays without their last part, and that part, as Keras's `validation_split` parts them."""
+    return array_slicing.train_validation_split(arrays, validation_split=share)
+
+
+def given_to(method: Callable[..., Any], model: keras.Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, whether they were given by name or by place."""
+    given = signature(method).bind(model, *args, **kwargs).arguments
+    return {**{name: value for name, value in list(given.items())[1:] if name != "kwargs"}, **given.get("kwargs", {})}
+
+
+# Functions ----------------------------------------------------------------------------------------------------------------
+
+
+def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function that Keras's loops call with an iterator: `steps_per_execution` steps, and the last one's logs.
+
+    A step is traced once for each kind of batch. It does not begin before its batch is there, so that the end of the data changes
+    nothing.
+
+    Args:
+        model: the engine.
+        step: a batch -> logs; run by each replica with its rows.
+    """
+    strategy, steps = model.distribute_strategy, model.steps_per_execution
+
+    def run(data: Any) -> Any:
+        logs = strategy.run(_on_rows(step, data), args=(_without_optionals(data),))
+        return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
+
+    # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
+    alone = run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    inside = alone if model.jit_compile else run
+
+    def execute(iterator: Any) -> tuple[Any, Any]:
+        def take(done: Any, _: Any, logs: Any) -> tuple[Any, Any, Any]:
+            batch = iterator.get_next_as_optional()
+            found = batch.has_value()
+            return done + 1, found, tf.cond(found, lambda: inside(batch.get_value()), lambda: logs)
+
+        logs = keras.tree.map_structure(tf.zeros_like, model.get_metrics_result())
+        first = (tf.constant(0), tf.constant(True), logs)
+        if steps == 1:
+            _, found, logs = take(*first)
+            return found, logs
+        done, found, logs = tf.while_loop(
+            lambda done, found, _: tf.logical_and(found, done < steps), take, first, parallel_iterations=1
+        )
+        return tf.logical_or(found, done > 1), logs
+
+    def execute_eagerly(iterator: Any) -> tuple[Any, Any]:
+        logs = None
+        for data in itertools.islice(iterator, steps):
+            logs = run(data)
+        return logs is not None, logs
+
+    run_iterator = execute_eagerly if model.run_eagerly else tf.function(execute, reduce_retracing=True, autograph=False)
+
+    def function(iterator: Any) -> Any:
+        if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            found, logs = run_iterator(iterator)
+            if not found:
+                raise StopIteration
+            return logs
+        logs = None
+        for data in itertools.islice(iterator, steps):
+            logs = alone(data)
+        return logs
+
+    return function
+
+
+def make_predict_function(model: keras.Model) -> Callable[[Any], Any]:
+    """The function that Keras's `predict` calls with a list of batches: the outputs of all their rows, in order."""
+    strategy = model.distribute_strategy
+
+    def one(data: Any) -> Any:
+        outputs = strategy.run(_on_rows(model.predict_step, data), args=(_without_optionals(data),))
+        if several_processes(strategy):
+            return keras.tree.map_structure(lambda value: strategy.gather(value, axis=0), outputs)
+        return keras.tree.map_structure(lambda value: tf.concat(strategy.experimental_local_results(value), axis=0), outputs)
+
+    def predict(batches: Any) -> Any:
+        parts = [one(data) for data in batches]
+        return keras.tree.map_structure(lambda *values: tf.concat(values, axis=0), *parts)
+
+    return predict if model.run_eagerly else tf.function(predict, reduce_retracing=True, autograph=False)
+
+
+def _on_rows(step: Callable[[Any], Any], data: Any) -> Callable[[Any], Any]:
+    """A step that takes the replica's rows of a batch, unless it came in parts, from a dataset that the user distributed."""
+    parts = any(isinstance(leaf, tf.distribute.DistributedValues) for leaf in keras.tree.flatten(data))
+    return step if parts else lambda each: step(rows_of_replica(each))
+
+
+def _without_optionals(data: Any) -> Any:
+    """A batch with None where Keras's arrays had None, which its datasets hold as empty optionals."""
+    return keras.tree.map_structure(lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, data)
