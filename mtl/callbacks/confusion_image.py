@@ -107,7 +107,9 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     axes.set(xlabel="predicted", ylabel="gold")
     for row, column in np.argwhere(matrix > 0):
         dark = "white" if share[row, column] > 0.5 else "black"
-        axes.text(column, row, f"{matrix[row, column]:.4g}", ha="center", va="center", color=dark, fontsize=7)
+        number = matrix[row, column]
+        shown = f"{number:.0f}" if number >= 1000 else f"{number:.4g}"
+        axes.text(column, row, shown, ha="center", va="center", color=dark, fontsize=7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 __all__ = ["Example", "join_words", "split_words"]
@@ -87,6 +88,7 @@ def split_words(text: str) -> tuple[Span, ...]:
 
 @lru_cache(maxsize=1)
 def _word_pattern() -> re.Pattern[str]:
-    marks = "".join(char for char in map(chr, range(0x300, 0x20000)) if unicodedata.category(char).startswith("M"))
+    planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # All that hold marks.
+    marks = "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
     letters = rf"(?:(?![{_CJK}])[\w{marks}])+"
     return re.compile(rf"[{_CJK}]|{letters}(?:[-'’/.:]{letters})*|[^\w\s{marks}]")

@@ -30,6 +30,7 @@ def test_words_are_joined_as_they_are_written(words, text, spans):
         ("re-use -x- a--b", ["re-use", "-", "x", "-", "a", "-", "-", "b"]),
         ("在2008年，Beijing办", ["在", "2008", "年", "，", "Beijing", "办"]),
         ("naïve ☃😀", ["naïve", "☃", "😀"]),
+        ("cafe\u0301 हिन्दी में", ["cafe\u0301", "हिन्दी", "में"]),
     ],
 )
 def test_texts_are_split_into_words(text, words):
