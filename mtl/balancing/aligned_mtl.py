@@ -23,15 +23,15 @@ class AlignedMTL(Balancer):
     Eigenvalues of 0 are left out.
 
     Args:
-        scale: `l`, the smallest eigenvalue (`"min"`), the median (`"median"`, the lower one of two), or the mean (`"rmse"`, as the
-            square root of it is the root mean square of the singular values of J).
+        scale: `l`, the smallest eigenvalue (`"min"`), the median (`"median"`, the lower one of two), or the mean (`"rmse"`, as
+            the square root of it is the root mean square of the singular values of J).
         preferences: task -> share, 1 for tasks not named; they are scaled to sum to 1 over the active tasks.
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.AlignedMTL().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.5590699911117554, 0.4082599878311157]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.AlignedMTL().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.55907, 0.40826]
 
     Reference:
         Senushkin, Patakin, Kuznetsov and Konushin, "Independent Component Alignment for Multi-Task Learning", CVPR 2023.

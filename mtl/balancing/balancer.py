@@ -153,11 +153,12 @@ class Balancer:
         gramian = _float(gramian, 2, "a Gramian")
         active = self._begin(gramian, active)
         problem, finite = Gramian.of(gramian, active)
-        self._valid = finite
-        weights = self._solve(problem, self._losses(losses, active))
+        losses = self._losses(losses, active)
+        self._valid = finite if losses is None else finite & tf.reduce_all(tf.math.is_finite(losses))
+        weights = self._solve(problem, losses)
         weights = tf.where(active, weights, tf.zeros_like(weights))
         self._show(weights, active)
-        return tf.cast(tf.where(finite, weights, tf.fill(tf.shape(weights), _nan(weights))), gramian.dtype)
+        return tf.cast(tf.where(self._valid, weights, tf.fill(tf.shape(weights), _nan(weights))), gramian.dtype)
 
     def aggregate(self, jacobian: Any, active: Any = None, losses: Any = None) -> Any:
         """The direction of the update, to be subtracted from the parameters.
@@ -187,8 +188,11 @@ class Balancer:
         if self.needs == "gramian":
             weights = self.weights(gramian_of(jacobian), active, losses)
             return tf.linalg.matvec(jacobian, weights, transpose_a=True)
+        losses = self._losses(losses, active)
         self._valid = tf.reduce_all(tf.math.is_finite(jacobian))
-        weights, rows = self._mix(jacobian, active, self._losses(losses, active))
+        if losses is not None:
+            self._valid &= tf.reduce_all(tf.math.is_finite(losses))
+        weights, rows = self._mix(jacobian, active, losses)
         weights = tf.where(active, tf.cast(weights, jacobian.dtype), tf.zeros_like(jacobian[:, 0]))
         self._show(weights, active)
         direction = tf.linalg.matvec(rows, weights, transpose_a=True)

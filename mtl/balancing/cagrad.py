@@ -19,9 +19,9 @@ class CAGrad(Balancer):
     """Conflict-averse gradient descent: `max_d min_t g_t d` within `||d - g_0|| <= c ||g_0||`, where `g_0` is the mean gradient.
 
     With `b_t = 1 / K`, `w = b + c ||g_0|| u / sqrt(u^T G u)` for the u of the simplex that minimises
-    `u^T G b + c ||g_0|| sqrt(u^T G u)`. Found from the other side: the nearest point to `g_0` with `g_t d >= s` for all tasks is a
-    small quadratic program, and its distance from `g_0` a convex function of s, for which Newton's method finds the s where it is
-    `c ||g_0||`. A gradient of 0 is left out of the minimum.
+    `u^T G b + c ||g_0|| sqrt(u^T G u)`. Found from the other side: the nearest point to `g_0` with `g_t d >= s` for all tasks
+    is a small quadratic program, and its distance from `g_0` a convex function of s, for which Newton's method finds the s where
+    it is `c ||g_0||`. A gradient of 0 is left out of the minimum.
 
     Args:
         c: from 0, the mean gradient, up to 1, which would be MGDA.
@@ -29,13 +29,13 @@ class CAGrad(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.CAGrad(c=0.5).weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.7041199803352356, 0.5]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.CAGrad(c=0.5).weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.70412, 0.5]
 
     Reference:
-        Liu, Liu, Jin, Stone and Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021; `rescale` is that of
-        the authors' code.
+        Liu, Liu, Jin, Stone and Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021; `rescale` is that
+        of the authors' code.
     """
 
     needs = "gramian"

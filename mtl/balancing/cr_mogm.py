@@ -16,8 +16,8 @@ __all__ = ["CRMOGM"]
 class CRMOGM(Balancer):
     """Correlation-reduced multi-objective gradient: moving averages of the weights that another method finds.
 
-    `a_t <- momentum a_t + (1 - momentum) w_t`, from the first `w_t`, so that weights depend less on the batch that they weight. Of
-    a method that balances losses the weights are the derivatives of its loss.
+    `a_t <- momentum a_t + (1 - momentum) w_t`, from the first `w_t`, so that weights depend less on the batch that they weight.
+    Of a method that balances losses the weights are the derivatives of its loss.
 
     Args:
         balancer: any other method that has nothing for the optimizer to train.
@@ -28,15 +28,15 @@ class CRMOGM(Balancer):
 
     Example:
 
-    >>> import mtl
+    >>> import numpy as np, mtl
     >>> balancer = mtl.balancing.CRMOGM(mtl.balancing.MGDA(), momentum=0.5)
-    >>> gramians = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 4.0]]
-    >>> [balancer.weights(gramian).numpy().round(5).tolist() for gramian in gramians]  # MGDA's are (0.5, 0.5), (0.8, 0.2)
-    [[0.5, 0.5], [0.6499999761581421, 0.3499999940395355]]
+    >>> gramians = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 4.0]]  # MGDA's weights: (0.5, 0.5), (0.8, 0.2)
+    >>> [balancer.weights(np.array(gramian)).numpy().round(5).tolist() for gramian in gramians]
+    [[0.5, 0.5], [0.65, 0.35]]
 
     Reference:
-        Zhou, Zhang, Jiang, Zhong, Gu and Zhu, "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond",
-        NeurIPS 2022.
+        Zhou, Zhang, Jiang, Zhong, Gu and Zhu, "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and
+        Beyond", NeurIPS 2022.
     """
 
     def __init__(self, balancer: Balancer, momentum: float = 0.9):

@@ -20,9 +20,9 @@ class DualProj(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.DualProj().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.6111099720001221, 0.5]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.DualProj().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.61111, 0.5]
 
     Reference:
         Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017.

@@ -15,8 +15,8 @@ __all__ = ["DWA"]
 class DWA(Balancer):
     """Dynamic weight average: more weight for a loss that falls slowly, `w = K softmax(r / T)`, `r_t = L_t(e-1) / L_t(e-2)`.
 
-    `L_t(e)` is the task's mean loss over the steps of epoch `e` in which it was active; `after_epoch` ends an epoch. Weights are 1
-    in the first two epochs.
+    `L_t(e)` is the task's mean loss over the steps of epoch `e` in which it was active; `after_epoch` ends an epoch. Weights are
+    1 in the first two epochs.
 
     Args:
         temperature: T; the larger, the more even the weights.

@@ -15,8 +15,8 @@ __all__ = ["ExcessMTL"]
 class ExcessMTL(Balancer):
     """Excess risk estimation: `w_t ∝ w_t exp(eta E_t / E_t(0))`, with the excess risk `E_t = sum_p g_tp^2 / sqrt(s_tp + 1e-7)`.
 
-    `s` is the sum of `g^2` over all steps. Weights start from 1, sum to K, and move from each task's second step on; `E_t(0)` is its
-    first estimate. The active tasks share among them what their weights sum to.
+    `s` is the sum of `g^2` over all steps. Weights start from 1, sum to K, and move from each task's second step on; `E_t(0)` is
+    its first estimate. The active tasks share among them what their weights sum to.
 
     Args:
         eta: how fast the weights move.

@@ -20,9 +20,9 @@ class FairGrad(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.FairGrad().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.5914599895477295, 0.4070700109004974]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.FairGrad().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.59146, 0.40707]
 
     Reference:
         Ban and Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024.

@@ -26,11 +26,11 @@ class GradNorm(Balancer):
 
     Example:
 
-    >>> import mtl
+    >>> import numpy as np, mtl
     >>> balancer = mtl.balancing.GradNorm()
-    >>> gramian, losses = [[100.0, 0.0], [0.0, 1.0]], [1.0, 1.0]
+    >>> gramian, losses = np.array([[100.0, 0.0], [0.0, 1.0]]), [1.0, 1.0]
     >>> [balancer.weights(gramian, losses=losses).numpy().round(3).tolist() for step in range(2)]
-    [[1.0, 1.0], [0.975000023841858, 1.024999976158142]]
+    [[1.0, 1.0], [0.975, 1.025]]
 
     Reference:
         Chen, Badrinarayanan, Lee and Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask

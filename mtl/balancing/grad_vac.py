@@ -27,9 +27,9 @@ class GradVac(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.GradVac().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()  # at first as PCGrad
-    [2.222220182418823, 1.5789500474929810]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.GradVac().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()  # at first as PCGrad
+    [2.22222, 1.57895]
 
     Reference:
         Wang, Tsvetkov, Firat and Cao, "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively

@@ -19,9 +19,9 @@ class IMTLG(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.IMTLG().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.5923299789428711, 0.4076700210571289]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.IMTLG().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.59233, 0.40767]
 
     Reference:
         Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, "Towards Impartial Multi-task Learning", ICLR 2021.

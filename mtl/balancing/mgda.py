@@ -27,8 +27,8 @@ class MGDA(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.MGDA().aggregate([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]).numpy().round(5).tolist()
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.MGDA().aggregate(np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])).numpy().round(5).tolist()
     [0.0, 1.0, 1.0]
 
     Reference:

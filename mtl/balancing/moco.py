@@ -26,10 +26,10 @@ class MoCo(Balancer):
 
     Example:
 
-    >>> import mtl
+    >>> import numpy as np, mtl
     >>> balancer = mtl.balancing.MoCo(beta=1.0)
-    >>> balancer.aggregate([[2.0, 0.0], [0.0, 1.0]]).numpy().round(5).tolist()  # w = (0.3, 0.45), projected
-    [0.8500000238418579, 0.574999988079071]
+    >>> balancer.aggregate(np.array([[2.0, 0.0], [0.0, 1.0]])).numpy().round(5).tolist()  # w = (0.3, 0.45), projected
+    [0.85, 0.575]
 
     Reference:
         Fernando, Shen, Liu, Chaudhury, Murugesan and Chen, "Mitigating Gradient Bias in Multi-objective Learning: A Provably

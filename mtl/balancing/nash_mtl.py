@@ -20,18 +20,18 @@ class NashMTL(Balancer):
 
     Args:
         max_norm: the direction is shortened to this length where it is longer; None for no cap.
-        update_every: how many steps weights are kept; a task without weights is waited for no longer.
+        update_every: how many steps weights are kept; they are found anew earlier where an active task has none.
 
     Example:
 
-    >>> import mtl
+    >>> import numpy as np, mtl
     >>> balancer = mtl.balancing.NashMTL(max_norm=None)
-    >>> balancer.weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [0.5914599895477295, 0.4070700109004974]
+    >>> balancer.weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [0.59146, 0.40707]
 
     Reference:
-        Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik and Fetaya, "Multi-Task Learning as a Bargaining Game", ICML 2022. The
-        cap is that of the authors' code, whose sequence of convex programs is replaced by one exact Newton search.
+        Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik and Fetaya, "Multi-Task Learning as a Bargaining Game", ICML 2022.
+        The cap is that of the authors' code, whose sequence of convex programs is replaced by one exact Newton search.
     """
 
     needs = "gramian"

@@ -24,9 +24,9 @@ class PCGrad(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.PCGrad(seed=0).weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [2.222220182418823, 1.5789500474929810]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.PCGrad(seed=0).weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [2.22222, 1.57895]
 
     Reference:
         Yu, Kumar, Gupta, Levine, Hausman and Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.

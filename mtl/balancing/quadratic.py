@@ -26,9 +26,9 @@ def nonnegative(matrix: Any, linear: Any) -> Any:
     Example:
 
     >>> import tensorflow as tf
-    >>> q = tf.constant([[-1.0, 1.0]], tf.float64)
-    >>> nonnegative(tf.constant([[2.0, 0.0], [0.0, 2.0]], tf.float64), q).numpy().tolist()
-    [[0.5, 0.0]]
+    >>> q = tf.constant([[-1.0, -2.0]], tf.float64)
+    >>> nonnegative(tf.constant([[2.0, 1.0], [1.0, 1.0]], tf.float64), q).numpy().tolist()
+    [[0.0, 2.0]]
 
     Reference:
         Júdice and Pires, "A block principal pivoting algorithm for large-scale strictly monotone linear complementarity

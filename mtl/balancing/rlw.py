@@ -27,7 +27,8 @@ class RLW(Balancer):
     3.0
 
     Reference:
-        Lin, Ye, Zhang and Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR 2022.
+        Lin, Ye, Zhang and Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR
+        2022.
     """
 
     def __init__(self, seed: int = 0):

@@ -17,8 +17,8 @@ class SDMGrad(Balancer):
     """Stochastic direction-oriented gradient: `d = J^T (w + lambda b) / (1 + lambda)`, `b_t = 1 / K`.
 
     The weights minimise `||J^T (w + lambda b)||^2` over the simplex, from `1 / K`, by projected steps
-    `w <- P(w - rate / m J_1 J_2^T (w + lambda b))`. The gradients `J_1` and `J_2` come from independent batches, so that the steps
-    are right on average; `m` is the mean size of the diagonal of `J_1 J_2^T`. `weights` takes `J_1 J_2^T`, `aggregate` both as
+    `w <- P(w - rate / m J_1 J_2^T (w + lambda b))`. `J_1` and `J_2` come from independent batches, so that the steps are
+    right on average; `m` is the mean size of the diagonal of `J_1 J_2^T`. `weights` takes `J_1 J_2^T`, `aggregate` both as
     `[2, K, P]` or only one, and the direction is along their mean. The active tasks share among them what their weights sum to.
 
     Args:
@@ -28,10 +28,10 @@ class SDMGrad(Balancer):
 
     Example:
 
-    >>> import mtl
+    >>> import numpy as np, mtl
     >>> balancer = mtl.balancing.SDMGrad(pull=0.0, steps=1)
-    >>> balancer.weights([[3.0, 0.0], [0.0, 1.0]]).numpy().round(5).tolist()  # 0.5 - 0.1 / 2 (1.5, 0.5), projected
-    [0.4749999940395355, 0.5249999761581421]
+    >>> balancer.weights(np.array([[3.0, 0.0], [0.0, 1.0]])).numpy().round(5).tolist()  # 0.5 - 0.1 / 2 (1.5, 0.5), projected
+    [0.475, 0.525]
 
     Reference:
         Xiao, Ban and Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic Algorithms", NeurIPS 2023.

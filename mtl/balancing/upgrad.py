@@ -23,9 +23,9 @@ class UPGrad(Balancer):
 
     Example:
 
-    >>> import mtl
-    >>> mtl.balancing.UPGrad().weights([[18.0, -22.0], [-22.0, 38.0]]).numpy().round(5).tolist()
-    [1.1111099720001221, 0.7894700169563293]
+    >>> import numpy as np, mtl
+    >>> mtl.balancing.UPGrad().weights(np.array([[18.0, -22.0], [-22.0, 38.0]])).numpy().round(5).tolist()
+    [1.11111, 0.78947]
 
     Reference:
         Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", arXiv 2024. The authors' code regularises by 1e-4.
