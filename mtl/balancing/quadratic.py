@@ -86,7 +86,8 @@ def _interior(matrix: Any, linear: Any, turns: int = 60) -> tuple[Any, Any]:
 
     def longest(value: Any, change: Any) -> Any:
         """How far a value may go, up to 1, and stay positive."""
-        return tf.minimum(1.0, tf.reduce_min(tf.where(change < 0, -value / change, tf.ones_like(value)), axis=1, keepdims=True))
+        ends = tf.where(change < 0, -value / change, tf.ones_like(value))
+        return tf.minimum(tf.reduce_min(ends, axis=1, keepdims=True), 1.0)
 
     def turn(number: Any, x: Any, z: Any) -> Any:
         middle = tf.reduce_mean(x * z, axis=1, keepdims=True)

@@ -27,9 +27,9 @@ def project(point: Any, active: Any) -> Any:
     Reference:
         Held, Wolfe and Crowder, "Validation of subgradient optimization", Mathematical Programming, 1974.
     """
-    # What stands more than 1 below the largest value gets nothing, so that is where inactive tasks are put.
-    largest = tf.reduce_max(tf.where(active, point, tf.reduce_min(point) * tf.ones_like(point)))
-    point = tf.where(active, point, largest - 2.0)
+    # The largest value is moved to 0, which keeps the 1 below from drowning in it; what stands below -1 gets nothing.
+    point = point - tf.reduce_max(tf.where(active, point, tf.reduce_min(point) * tf.ones_like(point)))
+    point = tf.where(active, point, -2.0 * tf.ones_like(point))
     ordered = tf.sort(point, direction="DESCENDING")
     above = (tf.cumsum(ordered) - 1.0) / tf.range(1, point.shape[0] + 1, dtype=point.dtype)
     inside = tf.math.count_nonzero(ordered > above)

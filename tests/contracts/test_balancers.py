@@ -139,7 +139,9 @@ def towards(balancer: Balancer, jacobian: Any, losses: Any, active: Any = None) 
     with tf.GradientTape() as tape:
         tape.watch(losses)
         total = balancer.combine(losses, active)
-    return tf.linalg.matvec(jacobian, tf.cast(tape.gradient(total, losses), jacobian.dtype), transpose_a=True)
+    present = tf.ones([len(jacobian), 1], tf.bool) if active is None else active[:, None]
+    rows = tf.where(present, jacobian, tf.zeros_like(jacobian))
+    return tf.linalg.matvec(rows, tf.cast(tape.gradient(total, losses), rows.dtype), transpose_a=True)
 
 
 def direction(balancer: Balancer, jacobian: Any, losses: Any = LOSSES, active: Any = None, dtype: str = "float32") -> np.ndarray:
