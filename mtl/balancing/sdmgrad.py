@@ -54,7 +54,11 @@ class SDMGrad(Balancer):
         mean = self.pull * gramian.share
         learned = tf.cast(tf.identity(tf.convert_to_tensor(self._learned)), tf.float64)
         weights, sum_before = portion(learned, gramian.active)
-        for _ in range(self.steps):
-            weights = project(weights - self.learning_rate * tf.linalg.matvec(matrix, weights + mean), gramian.active)
+
+        def step(turn: Any, weights: Any) -> Any:
+            slope = tf.linalg.matvec(matrix, weights + mean)
+            return turn + 1, project(weights - self.learning_rate * slope, gramian.active)
+
+        _, weights = tf.while_loop(lambda turn, _: turn < self.steps, step, (0, weights))
         self._keep(self._learned, tf.where(gramian.active, sum_before * weights, learned))
         return (weights + mean) / (1.0 + self.pull)

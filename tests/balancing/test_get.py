@@ -1,7 +1,7 @@
 import pytest
 
 import mtl
-from mtl.balancing import CAGrad, CRMOGM, Static, get
+from mtl.balancing import CRMOGM, CAGrad, Static, get
 
 
 @pytest.mark.parametrize("name", ["CAGrad", "cagrad", "ca_grad", "CA-Grad"])
