@@ -35,7 +35,7 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
         gain = tf.math.log(x) if alpha == 1.0 else x ** (1.0 - power) / (1.0 - power)
         return tf.reduce_sum(0.5 * x * tf.linalg.matvec(matrix[None], x) - curve * gain, axis=1)
 
-    def turn(number: Any, x: Any, _: Any) -> Any:
+    def turn(number: Any, x: Any, going: Any) -> Any:
         slope = tf.linalg.matvec(matrix, x) - curve * x**-power
         bend = matrix + tf.linalg.diag(curve * power * x ** (-power - 1.0))
         scale = 1.0 / tf.sqrt(tf.linalg.diag_part(bend))
@@ -44,11 +44,12 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
         room = tf.reduce_min(tf.where(step < 0, -0.9 * x / step, tf.ones_like(x)))
         lengths = tf.minimum(room, 1.0) * halves
         best = lengths[tf.argmin(value(x[None] + lengths[:, None] * step[None]))]
-        # Near the minimum the values differ by less than rounding, and the whole step is right.
-        close = (tf.reduce_max(tf.abs(step / x)) < 0.1) & (room >= 1.0)
-        return number + 1, x + tf.where(close, tf.ones_like(best), best) * step, tf.reduce_max(tf.abs(step / x))
+        # Where the values differ by no more than rounding, they say nothing, and Newton's own step is right.
+        height, drop = tf.abs(value(x[None])[0]), tf.abs(tf.tensordot(step, slope, 1))
+        length = tf.where(drop < 1e-9 * height, tf.minimum(room, 1.0), best)
+        going = (tf.reduce_max(tf.abs(step / x)) > 1e-14) & (drop > 1e-18 * (1.0 + height))
+        return number + 1, x + length * step, going
 
-    start = (0, tf.ones_like(norms), tf.constant(1.0, tf.float64))
-    _, x, _ = tf.while_loop(lambda number, x, moved: (number < 200) & (moved > 1e-14), turn, start)
+    _, x, _ = tf.while_loop(lambda number, x, going: going & (number < 200), turn, (0, tf.ones_like(norms), tf.constant(True)))
     weights = x * alone * size ** (-2.0 / (1.0 + power))
     return tf.where(gramian.nonzero & gramian.active, weights, tf.zeros_like(weights))

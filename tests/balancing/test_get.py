@@ -29,8 +29,8 @@ def test_every_method_is_found():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="Unknown balancer 'pcgard'; did you mean 'PCGrad'"):
-        get("pcgard")
+    with pytest.raises(ValueError, match="Unknown balancer 'PCGard'; did you mean 'PCGrad'"):
+        get("PCGard")
     with pytest.raises(ValueError, match=r"Expected a balancer, its name, or \{name: \{argument: value\}\}; got 3"):
         get(3)
     with pytest.raises(ValueError, match=r"CAGrad does not take the arguments \{'d': 1\}"):

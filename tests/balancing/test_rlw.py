@@ -12,13 +12,13 @@ def weights(balancer, steps, active=None):
 
 
 def test_softmax_of_normal_draws():
-    drawn = weights(RLW(seed=1), 1000)
+    drawn = weights(RLW(seed=1), 400)
     np.testing.assert_allclose(drawn.sum(1), 1.0, rtol=1e-5)
     # log(w_i / w_j) is the difference of two standard normals: mean 0, variance 2, correlation 1/2 with log(w_i / w_k).
     logs = np.log(drawn[:, :2] / drawn[:, 2:])
-    np.testing.assert_allclose(logs.mean(0), 0.0, atol=0.2)
-    np.testing.assert_allclose(np.cov(logs.T), [[2.0, 1.0], [1.0, 2.0]], atol=0.3)
-    assert (drawn == weights(RLW(seed=1), 1000)).all() and (drawn[:5] != weights(RLW(seed=2), 5)).all()
+    np.testing.assert_allclose(logs.mean(0), 0.0, atol=0.3)
+    np.testing.assert_allclose(np.cov(logs.T), [[2.0, 1.0], [1.0, 2.0]], atol=0.5)
+    assert (drawn[:5] == weights(RLW(seed=1), 5)).all() and (drawn[:5] != weights(RLW(seed=2), 5)).all()
 
 
 def test_missing_tasks_and_evaluation():
