@@ -35,7 +35,7 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
         gain = tf.math.log(x) if alpha == 1.0 else x ** (1.0 - power) / (1.0 - power)
         return tf.reduce_sum(0.5 * x * tf.linalg.matvec(matrix[None], x) - curve * gain, axis=1)
 
-    def turn(number: Any, x: Any, going: Any) -> Any:
+    def turn(number: Any, x: Any, least: Any, stalls: Any, going: Any) -> Any:
         slope = tf.linalg.matvec(matrix, x) - curve * x**-power
         bend = matrix + tf.linalg.diag(curve * power * x ** (-power - 1.0))
         scale = 1.0 / tf.sqrt(tf.linalg.diag_part(bend))
@@ -46,10 +46,14 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
         best = lengths[tf.argmin(value(x[None] + lengths[:, None] * step[None]))]
         # Where the values differ by no more than rounding, they say nothing, and Newton's own step is right.
         height, drop = tf.abs(value(x[None])[0]), tf.abs(tf.tensordot(step, slope, 1))
-        length = tf.where(drop < 1e-9 * height, tf.minimum(room, 1.0), best)
-        going = (tf.reduce_max(tf.abs(step / x)) > 1e-14) & (drop > 1e-18 * (1.0 + height))
-        return number + 1, x + length * step, going
+        near = drop < 1e-9 * height
+        length = tf.where(near, tf.minimum(room, 1.0), best)
+        # Once rounding is all that is left, the steps get no smaller.
+        stalls = tf.where(near & (drop > 0.5 * least), stalls + 1, 0)
+        going = (tf.reduce_max(tf.abs(step / x)) > 1e-14) & (stalls < 8)
+        return number + 1, x + length * step, tf.minimum(drop, least), stalls, going
 
-    _, x, _ = tf.while_loop(lambda number, x, going: going & (number < 200), turn, (0, tf.ones_like(norms), tf.constant(True)))
+    start = (0, tf.ones_like(norms), tf.constant(float("inf"), tf.float64), 0, True)
+    _, x, _, _, _ = tf.while_loop(lambda number, x, least, stalls, going: going & (number < 200), turn, start)
     weights = x * alone * size ** (-2.0 / (1.0 + power))
     return tf.where(gramian.nonzero & gramian.active, weights, tf.zeros_like(weights))
