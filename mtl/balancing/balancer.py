@@ -24,7 +24,7 @@ class State(keras.layers.Layer):
         self, name: str, shape: Sequence[int] = (), value: float = 0.0, dtype: str = "float32", trainable: bool = False
     ) -> Any:
         """A new variable, the same on every replica."""
-        return self.add_weight(
+        variable = self.add_weight(
             name=name,
             shape=tuple(shape),
             initializer=keras.initializers.Constant(value),
@@ -33,6 +33,8 @@ class State(keras.layers.Layer):
             autocast=False,
             aggregation="none" if trainable else "only_first_replica",
         )
+        setattr(self, f"{name}_variable", variable)  # tf.train.Checkpoint follows attributes.
+        return variable
 
 
 class Balancer:
@@ -99,7 +101,7 @@ class Balancer:
         self.tasks, self.size = tasks, size
         with tf.init_scope():
             self.state = State()
-            self._shown = self.state.add("weights", [len(tasks)])
+            self._shown = self.state.add("shown_weights", [len(tasks)])
             if not self.tracks_gradients or size is not None:
                 self._make_state(len(tasks))
 

@@ -28,7 +28,8 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
     # Alone, ||g||^2 w = w^{-power}. In units of that, x^T A x / 2 - sum c phi(x), and x = 1 is where the search begins.
     alone = norms ** (-2.0 / (1.0 + power))
     curve = norms**2 * alone**2
-    matrix = definite(gramian.cosines, gramian.tolerance) * tf.sqrt(curve)[:, None] * tf.sqrt(curve)[None, :]
+    # Opposite gradients have no solution; this far from opposite they still do, and the search stays short.
+    matrix = definite(gramian.cosines, max(gramian.tolerance, 1e-9)) * tf.sqrt(curve)[:, None] * tf.sqrt(curve)[None, :]
     halves = 0.5 ** tf.range(40, dtype=tf.float64)
 
     def value(x: Any) -> Any:
