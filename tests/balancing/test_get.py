@@ -36,4 +36,4 @@ def test_errors():
     with pytest.raises(ValueError, match=r"CAGrad does not take the arguments \{'d': 1\}"):
         get({"cagrad": {"d": 1}})
     with pytest.raises(ValueError, match="CRMOGM expects a balancer to wrap; got 3"):
-        CRMOGM(3)
+        CRMOGM(3)  # type: ignore[arg-type]
