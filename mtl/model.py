@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing import Balancer, Static
+from mtl import balancing
+from mtl.balancing import Balancer
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
@@ -35,7 +36,8 @@ class MultiTaskModel(Engine):
         encoder: a `mtl.encoders.Encoder`.
         tasks: the tasks, with different names.
         sharing: how the tasks share the encoder; `Hard()` by default.
-        balancer: how their losses become one update; `Static()`, all weights 1, by default.
+        balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"dwa"`; `Static()`,
+            all weights 1, by default.
 
     Raises:
         ValueError: no task, two tasks with one name, or a head that does not know its labels.
@@ -58,7 +60,7 @@ class MultiTaskModel(Engine):
         encoder: Encoder,
         tasks: Task | Sequence[Task],
         sharing: Sharing | None = None,
-        balancer: Balancer | None = None,
+        balancer: Balancer | Any = None,
         **kwargs: Any,
     ):
         # Layers
@@ -73,7 +75,7 @@ class MultiTaskModel(Engine):
                 raise ValueError(f"Each task needs a head of its own; that of '{name}' is another task's too. Make a second one.")
         for task in tasks:
             task.prepare()
-        balancer = balancer if balancer is not None else Static()
+        balancer = balancing.get(balancer)
         balancer.connect(names)
         sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
 
@@ -97,6 +99,7 @@ class MultiTaskModel(Engine):
         self.task_names = tuple(names)
         self.sharing = sharing
         self.balancer = balancer
+        self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
         self._functions = _Functions()
         self.start_engine()
 

@@ -1,12 +1,12 @@
 """Fixed weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-from keras import ops
+import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer
+from mtl.balancing.balancer import Balancer, values_by_task
 from mtl.utils import unknown_name
 
 __all__ = ["Static"]
@@ -36,35 +36,26 @@ class Static(Balancer):
     4.0
     """
 
+    by_task = ("weights",)
+
     def __init__(self, weights: Mapping[str, float] | None = None, reduction: str = "sum"):
         if reduction not in REDUCTIONS:
             raise unknown_name("reduction", reduction, REDUCTIONS)
-        self.weights = {task: float(weight) for task, weight in (weights or {}).items()}
-        for task, weight in self.weights.items():
+        self._given = {task: float(weight) for task, weight in (weights or {}).items()}
+        for task, weight in self._given.items():
             if not weight >= 0:
                 raise ValueError(f"Static expects weights of at least 0; got {weight} for task '{task}'.")
         self.reduction = reduction
 
-    def connect(self, tasks: Sequence[str]) -> None:
-        for task in self.weights:
-            if task not in tasks:
-                raise unknown_name("task in the balancer's weights", task, tasks)
-        self._tasks = tuple(tasks)
-        self._values = [self.weights.get(task, 1.0) for task in tasks]
-
-    def combine(self, losses: Any, active: Any) -> Any:
-        weights = ops.cast(active, "float32") * ops.convert_to_tensor(self._values, "float32")
-        total = ops.sum(weights * ops.cast(losses, "float32"))
-        if self.reduction == "sum":
-            return total
-        return ops.divide_no_nan(total, ops.sum(weights))
+    def _combine(self, losses: Any, active: Any, training: bool) -> Any:
+        weights = tf.where(active, values_by_task(self.tasks, self._given, 1.0, losses.dtype), 0)
+        total = tf.reduce_sum(weights * losses)
+        return total if self.reduction == "sum" else tf.math.divide_no_nan(total, tf.reduce_sum(weights))
 
     def current_weights(self) -> dict[str, float]:
-        total = (sum(self._values) or 1.0) if self.reduction == "mean" else 1.0
-        return {task: value / total for task, value in zip(self._tasks, self._values, strict=True)}
-
-    def subset(self, tasks: Sequence[str]) -> "Static":
-        return Static({task: weight for task, weight in self.weights.items() if task in tasks}, self.reduction)
+        values = [self._given.get(task, 1.0) for task in self.tasks]
+        total = (sum(values) or 1.0) if self.reduction == "mean" else 1.0
+        return {task: value / total for task, value in zip(self.tasks, values, strict=True)}
 
     def get_config(self) -> dict[str, Any]:
-        return {"weights": self.weights, "reduction": self.reduction}
+        return {"weights": self._given, "reduction": self.reduction}

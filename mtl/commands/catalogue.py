@@ -62,7 +62,7 @@ def names_of(kind: str) -> dict[str, Callable[..., Any]]:
             if inspect.isclass(each):
                 if issubclass(each, base) and each is not base:
                     found[name] = each
-            elif inspect.isfunction(each) and each.__annotations__.get("return") in (base, base.__name__):
+            elif inspect.isfunction(each) and name != "get" and each.__annotations__.get("return") in (base, base.__name__):
                 found[name] = each
     return found
 

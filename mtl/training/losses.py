@@ -51,7 +51,8 @@ class TaskLosses(keras.metrics.Metric):
 
     def combine_by(self, balancer: Any) -> None:
         """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
-        self.combined.assign(balancer.combine(ops.divide_no_nan(self.sums, self.weights), self.weights > 0))
+        losses = ops.divide_no_nan(self.sums, self.weights)
+        self.combined.assign(balancer.combine(losses, self.weights > 0, training=False))
 
     def realised(self) -> tuple[dict[str, float], float]:
         """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""

@@ -1,0 +1,65 @@
+"""Balancers by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from mtl.balancing.balancer import Balancer
+from mtl.utils import unknown_name
+
+__all__ = ["get"]
+
+
+def get(balancer: Any = None) -> Balancer:
+    """A balancer from its name, from a name with arguments, or itself.
+
+    Args:
+        balancer: a `Balancer`; a name, in which neither capitals nor `_` and `-` matter; `{name: {argument: value}}`, where an
+            argument `balancer` may be a name too; what Keras serialises a balancer to; or None for `Static()`.
+
+    Raises:
+        ValueError: there is no such balancer, or it does not take the arguments; or something else was given.
+
+    Example:
+
+    >>> import mtl
+    >>> type(mtl.balancing.get("pcgrad")).__name__
+    'PCGrad'
+    >>> mtl.balancing.get({"cagrad": {"c": 0.4}}).c
+    0.4
+    """
+    if isinstance(balancer, Balancer):
+        return balancer
+    if balancer is None:
+        balancer = "static"
+    if isinstance(balancer, Mapping) and "class_name" in balancer:
+        return keras.saving.deserialize_keras_object(dict(balancer))
+    if isinstance(balancer, str):
+        balancer = {balancer: {}}
+    if not isinstance(balancer, Mapping) or len(balancer) != 1:
+        raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {balancer!r}.")
+    name, arguments = next(iter(balancer.items()))
+    classes = _classes()
+    chosen = {_plain(each): each for each in classes}.get(_plain(str(name)))
+    if chosen is None:
+        raise unknown_name("balancer", name, classes)
+    arguments = dict(arguments or {})
+    if "balancer" in arguments:
+        arguments["balancer"] = get(arguments["balancer"])
+    try:
+        return classes[chosen](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{chosen} does not take the arguments {arguments!r}: {error}.") from error
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _classes() -> dict[str, type[Balancer]]:
+    """The exported balancers by name."""
+    import mtl.balancing as family
+
+    found = {name: getattr(family, name) for name in family.__all__}
+    return {name: each for name, each in found.items() if isinstance(each, type) and each is not Balancer}

@@ -1,0 +1,39 @@
+import pytest
+
+import mtl
+from mtl.balancing import CRMOGM, CAGrad, Static, get
+
+
+@pytest.mark.parametrize("name", ["CAGrad", "cagrad", "ca_grad", "CA-Grad"])
+def test_by_name(name):
+    assert isinstance(get(name), CAGrad)
+
+
+def test_with_arguments():
+    assert get({"cagrad": {"c": 0.25}}).get_config() == {"c": 0.25, "rescale": 0}
+    assert isinstance(get({"cagrad": None}), CAGrad)
+    wrapped = get({"cr-mogm": {"balancer": "cagrad", "momentum": 0.5}})
+    assert isinstance(wrapped, CRMOGM) and isinstance(wrapped.balancer, CAGrad)
+
+
+def test_what_needs_no_making():
+    balancer = CAGrad()
+    assert get(balancer) is balancer
+    assert isinstance(get(), Static)
+
+
+def test_every_method_is_found():
+    for name in mtl.balancing.__all__:
+        if name not in ("Balancer", "get", "CRMOGM"):
+            assert type(get(name.lower())).__name__ == name
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Unknown balancer 'PCGard'; did you mean 'PCGrad'"):
+        get("PCGard")
+    with pytest.raises(ValueError, match=r"Expected a balancer, its name, or \{name: \{argument: value\}\}; got 3"):
+        get(3)
+    with pytest.raises(ValueError, match=r"CAGrad does not take the arguments \{'d': 1\}"):
+        get({"cagrad": {"d": 1}})
+    with pytest.raises(ValueError, match="CRMOGM expects a balancer to wrap; got 3"):
+        CRMOGM(3)  # type: ignore[arg-type]
