@@ -10,12 +10,13 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test lint notebooks clean
+.PHONY: help quickstart test test-long lint notebooks clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make quickstart   install, then train several tasks on one encoder: recipes/quickstart.yaml'
 	@echo 'make test         install what the tests need, then lint and test'
+	@echo 'make test-long    the tests that take many minutes: every case on every layout of replicas'
 	@echo 'make lint         only ruff and mypy'
 	@echo 'make notebooks    run the notebooks again and keep what they print'
 	@echo 'make clean        remove .venv and everything that was built; runs/ stays'
@@ -25,6 +26,9 @@ quickstart: .venv/.installed-demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-long: .venv/.installed-test
+	$(BIN)/python -m pytest -m long
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

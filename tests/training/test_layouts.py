@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).with_name("layouts.py")
 LAYOUTS = {"one": 1, "mirrored2": 1, "mirrored4": 1, "workers2": 2}
 SEVERAL = [f"{layout}_{i}" for layout, processes in LAYOUTS.items() for i in range(processes) if layout != "one"]
 
-#: What is tried first; the slow test has all others.
+#: What is tried first; the long test has all others.
 QUICK = (
     "random_masks",
     "batches_smaller_than_replicas",
@@ -118,7 +118,7 @@ def test_one_result(case: str, results: Callable[[str], Results]) -> None:
     check(results(case), case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", [case for case in CASES if case not in QUICK])
 def test_one_result_in_the_long_run(case: str, results: Callable[[str], Results]) -> None:
     check(results(case), case)
@@ -137,7 +137,7 @@ def test_accumulated_batches_are_counted_as_updates(results: Callable[[str], Res
     assert int(results("accumulation")["one_0"]["accumulation/iterations"]) == 20 // 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_end_of_the_data_is_no_step(results: Callable[[str], Results]) -> None:
     assert int(results("unknown_number_of_batches")["one_0"]["unknown_number_of_batches/iterations"]) == 20
 
