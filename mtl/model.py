@@ -76,6 +76,7 @@ class MultiTaskModel(Engine):
         for task in tasks:
             task.prepare()
         balancer = balancing.get(balancer)
+        _check_balancer(balancer)
         balancer.connect(names)
         sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
 
@@ -275,6 +276,21 @@ class MultiTaskModel(Engine):
         }
         tasks = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
         return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
+
+
+def _check_balancer(balancer: Balancer) -> None:
+    """Refuses a method that wants more of a step than its losses."""
+    wants = {
+        "the tasks' gradients": balancer.needs != "losses",
+        "the losses after the update": balancer.looks_ahead,
+        "the tasks' metrics": balancer.uses_metrics,
+        "to be told of epochs": type(balancer).after_epoch is not Balancer.after_epoch,
+    }
+    if missing := [what for what, wanted in wants.items() if wanted]:
+        raise ValueError(
+            f"A model's balancer combines the losses of a step; {type(balancer).__name__} wants {' and '.join(missing)}. "
+            "Call it in a training loop of your own, or take another, such as UncertaintyWeighting."
+        )
 
 
 class Prediction(keras.layers.Layer):

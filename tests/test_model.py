@@ -341,5 +341,12 @@ def test_fit_takes_arguments_in_keras_order():
     assert int(model.optimizer.iterations) == 3
 
 
+@pytest.mark.parametrize(("name", "wants"), [("pcgrad", "the tasks' gradients"), ("famo", "the losses after the update")])
+def test_a_balancer_that_wants_more_than_losses_is_refused(name, wants):
+    tasks = [Task("a", Classification(2)), Task("b", Classification(2))]
+    with pytest.raises(ValueError, match=f"wants {wants}"):
+        MultiTaskModel(Recurrent(vocabulary_size=9, units=2), tasks, balancer=name)
+
+
 def test_public_names():
     assert mtl.MultiTaskModel is MultiTaskModel and mtl.Task is Task
