@@ -172,7 +172,7 @@ def penalties() -> dict[str, Any]:
 class Product(Balancer):
     """A combination that is not linear."""
 
-    def combine(self, losses: Any, active: Any) -> Any:
+    def combine(self, losses: Any, active: Any = None, training: bool = True) -> Any:
         return tf.reduce_prod(tf.where(active, 1.0 + losses, 1.0))
 
 
