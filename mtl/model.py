@@ -284,7 +284,7 @@ def _check_balancer(balancer: Balancer) -> None:
         "the tasks' gradients": balancer.needs != "losses",
         "the losses after the update": balancer.looks_ahead,
         "the tasks' metrics": balancer.uses_metrics,
-        "to be told of epochs": type(balancer).after_epoch is not Balancer.after_epoch,
+        "to be told of epochs": balancer.counts_epochs,
     }
     if missing := [what for what, wanted in wants.items() if wanted]:
         raise ValueError(

@@ -59,6 +59,8 @@ class Balancer:
     tracks_gradients: bool = False
     #: Whether `after_step` wants the losses of the same batch after the update.
     looks_ahead: bool = False
+    #: Whether `after_epoch` is to be called.
+    counts_epochs: bool = False
     #: Whether `observe` wants the tasks' metrics.
     uses_metrics: bool = False
     #: How many independent batches the gradients of a step come from.

@@ -43,7 +43,7 @@ class CRMOGM(Balancer):
         if not isinstance(balancer, Balancer):
             raise ValueError(f"CRMOGM expects a balancer to wrap; got {balancer!r}. Give one such as MGDA().")
         self.balancer, self.momentum = balancer, check_range(self, "momentum", momentum, 0.0, 1.0, open=")")
-        for name in ("needs", "uses_losses", "tracks_gradients", "looks_ahead", "uses_metrics", "batches"):
+        for name in ("needs", "uses_losses", "tracks_gradients", "looks_ahead", "counts_epochs", "uses_metrics", "batches"):
             setattr(self, name, getattr(balancer, name))
 
     def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:

@@ -35,6 +35,8 @@ class DWA(Balancer):
         Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
     """
 
+    counts_epochs = True
+
     def __init__(self, temperature: float = 2.0):
         self.temperature = check_range(self, "temperature", temperature, 0.0, open="(")
 

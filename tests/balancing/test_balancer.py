@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.balancing import CRMOGM, DWA, FAMO, IMTL, RLW, Balancer, MoCo, PCGrad, UncertaintyWeighting
+from mtl.balancing import CRMOGM, DWA, FAMO, RLW, Balancer, MoCo, PCGrad, UncertaintyWeighting
 from tests.two_tasks import batch, make_model
 
 
@@ -123,6 +123,6 @@ def test_evaluation_moves_no_state():
 
 
 def test_two_models_of_the_same_tasks_share_a_balancer():
-    balancer = IMTL()
+    balancer = UncertaintyWeighting()
     first, second = make_model("sgd", balancer), make_model("sgd", balancer)
     assert first.balancer_state is second.balancer_state is balancer.state
