@@ -36,7 +36,7 @@ class MultiTaskModel(Engine):
         encoder: a `mtl.encoders.Encoder`.
         tasks: the tasks, with different names.
         sharing: how the tasks share the encoder; `Hard()` by default.
-        balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"dwa"`; `Static()`,
+        balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"rlw"`; `Static()`,
             all weights 1, by default.
 
     Raises:
@@ -71,9 +71,12 @@ class MultiTaskModel(Engine):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"Tasks need different names; got '{name}' twice.")
-            if names.count(name) == 1 and sum(task.head is tasks[names.index(name)].head for task in tasks) > 1:
-                raise ValueError(f"Each task needs a head of its own; that of '{name}' is another task's too. Make a second one.")
+        heads = [id(task.head) for task in tasks]
         for task in tasks:
+            if heads.count(id(task.head)) > 1:
+                raise ValueError(
+                    f"Each task needs a head of its own; that of '{task.name}' is another task's too. Make a second one."
+                )
             task.prepare()
         balancer = balancing.get(balancer)
         _check_balancer(balancer)
@@ -297,8 +300,7 @@ class Prediction(keras.layers.Layer):
     """A head's outputs -> what `predict` gives."""
 
     def __init__(self, head: Any, **kwargs: Any):
-        kwargs.setdefault("dtype", head.dtype_policy)
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
         self._activate = head.activate
         self.built = True
 

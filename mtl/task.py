@@ -111,13 +111,12 @@ class Task:
                 f"Task '{self.name}' has no source to take its labels from. Give its head what it would learn, "
                 f"{type(self.head).__name__}({self.head.learned}), or give the task a source."
             )
-        seen: list[Example] = []
-        place = ""
+        seen, place = False, ""
 
         def values() -> Iterator[Any]:
-            nonlocal place
+            nonlocal seen, place
             for example, value in self.labelled("train"):
-                seen[:] = [example]
+                seen = True
                 place = f"{example.place}: " if example.place else ""
                 yield value
             place = ""  # What is wrong now is wrong with all of them.

@@ -1,4 +1,5 @@
 import json
+import logging
 import pickle
 import shutil
 import subprocess
@@ -213,6 +214,22 @@ def test_an_earlier_export_is_replaced(exported, tmp_path):
     outputs = served(texts=tf.constant(["the cat"]))
     assert {name: value.numpy().tolist() for name, value in outputs.items()} == {"mood/value": [2.0]}
     assert [path.name for path in tmp_path.iterdir()] == ["x"] and not (tmp_path / "x" / "left over").exists()
+
+
+def test_the_folder_that_is_there_while_writing_is_not_named(tmp_path):
+    said: list[logging.LogRecord] = []
+    handler, logger = logging.Handler(), tf.get_logger()
+    handler.emit = said.append  # type: ignore[method-assign, assignment]
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    try:
+        export(small(), tmp_path / "x")
+        assert logger.level == logging.INFO
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    assert not [record for record in said if "written" in record.getMessage()]
 
 
 def test_nothing_else_is_replaced(tmp_path):

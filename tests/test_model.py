@@ -348,5 +348,22 @@ def test_a_balancer_that_wants_more_than_losses_is_refused(name, wants):
         MultiTaskModel(Recurrent(vocabulary_size=9, units=2), tasks, balancer=name)
 
 
+def test_data_may_be_mixed_before_the_model_is_made():
+    tasks = make_tasks()
+    tokenizer = Tokenizer.learn("word", (example.text for example in tasks[0].sources[0].examples("train")))
+    encoder = Recurrent(tokenizer, embedding=4, units=4)
+    train = mix(tasks, encoder, batch_size=32, cache_dir=None)
+    model = MultiTaskModel(encoder, tasks, Soft(0.1))
+    model.compile("sgd")
+    assert np.isfinite(model.fit(train, verbose=0).history["mlm_loss"]).all()
+
+
+def test_a_model_for_training_only_predicts_nothing():
+    tokenizer = Tokenizer.learn("word", ["so good"])
+    model = MultiTaskModel(Recurrent(tokenizer, embedding=4, units=4), Task("mlm", MaskedLM()))
+    with pytest.raises(ValueError, match="Expected a task that predicts; those of the model, .'mlm'., serve training only"):
+        model.predict_text(["so good"])
+
+
 def test_public_names():
     assert mtl.MultiTaskModel is MultiTaskModel and mtl.Task is Task

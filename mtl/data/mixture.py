@@ -263,9 +263,8 @@ def mix(
     if batch_size < 1:
         raise ValueError(f"A batch has at least 1 row; got batch_size={batch_size}.")
     if sampling is None:
-        sampling = "weights" if weights is not None else "proportional"
-        if temperature is not None or cap is not None:
-            sampling = "temperature"
+        tempered = temperature is not None or cap is not None
+        sampling = "weights" if weights is not None else "temperature" if tempered else "proportional"
     _check_sampling(sampling, {"weights": weights, "temperature": temperature, "cap": cap, "epochs": epochs})
     shuffle = split == "train" if shuffle is None else shuffle
     for task in tasks:

@@ -76,7 +76,6 @@ class MaskedLM(Head):
         self.keep = keep
         self.random = random
         self.embedding_shape = None if embedding_shape is None else tuple(embedding_shape)
-        self._tokenizer: Any = None
         self._embeddings: Callable[[], Any] | None = None
 
     # Host ---------------------------------------------------------------------------------------------------------
@@ -113,9 +112,8 @@ class MaskedLM(Head):
         tokenizer = encoder.tokenizer
         if tokenizer is None or tokenizer.mask_id is None:
             raise ValueError("Masked language modelling expects an encoder whose tokenizer has a mask token; this one has none.")
-        if self._tokenizer not in (None, tokenizer):
+        if self.built and self._embeddings is not None and self._embeddings() is not encoder.token_embedding.embeddings:
             raise ValueError(f"Head '{self.name}' belongs to a model with another encoder. Make a new MaskedLM for this one.")
-        self._tokenizer = tokenizer
         self._mask_id = tokenizer.mask_id
         self._replacements = np.setdiff1d(np.arange(tokenizer.vocabulary_size), tokenizer.special_ids)
         # Inside a function, so that Keras does not take the encoder's variables for the head's.

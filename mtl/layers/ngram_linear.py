@@ -55,12 +55,12 @@ class NGramLinear(keras.layers.Layer):
 
     def call(self, token_ids: Any, padding_mask: Any) -> Any:
         ids, mask = tf.cast(token_ids, tf.int64) + 1, tf.cast(padding_mask, tf.float32)
-        hashes = tf.zeros_like(ids)
+        hashes, length = tf.zeros_like(ids), tf.shape(ids)[1]
+        ids, mask = (tf.pad(each, [[0, 0], [0, self.order - 1]]) for each in (ids, mask))
         total, count = 0.0, 0.0
         for n in range(self.order):
             # The n-gram that begins at each token: whole where its last token is no padding.
-            later = tf.pad(ids[:, n:], [[0, 0], [0, tf.minimum(n, tf.shape(ids)[1])]])
-            whole = tf.pad(mask[:, n:], [[0, 0], [0, tf.minimum(n, tf.shape(ids)[1])]])
+            later, whole = ids[:, n : n + length], mask[:, n : n + length]
             hashes = (hashes * _FACTOR + later + n) % _PRIME
             total += tf.reduce_sum(self.table(hashes % self.buckets) * whole[:, :, None], axis=1)
             count += tf.reduce_sum(whole, axis=1, keepdims=True)

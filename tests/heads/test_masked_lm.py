@@ -176,6 +176,18 @@ def test_needs_an_encoder():
             MaskedLM().attach(encoder)
 
 
+def test_a_head_that_a_model_uses_stays_with_its_encoder():
+    head, first = MaskedLM(), make_encoder()
+    head.attach(make_encoder())  # As `mix` does, before there is a model, whose sharing may use a copy of the encoder.
+    head.attach(first)
+    head(batch()[0])
+    head.attach(first)  # A task added: the same encoder in another model.
+    second = make_encoder()
+    second.tokenizer = first.tokenizer
+    with pytest.raises(ValueError, match="belongs to a model with another encoder. Make a new MaskedLM"):
+        head.attach(second)
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"rate": 0.0}, "`rate` is between 0 and 1"), ({"keep": 0.6, "random": 0.5}, "add up to at most 1")]
 )

@@ -72,6 +72,7 @@ def test_a_number_of_tags():
         ({"labels": ["O", "NN"]}, "got 'NN'.*scheme=None"),
         ({"labels": ["O", "S-X"]}, "Expected labels of BIO, got 'S-X'; pass scheme='BIOES'"),
         ({"labels": LABELS, "class_weights": {"B-Z": 2.0}}, "Unknown label 'B-Z'; did you mean 'B-"),
+        ({"labels": 3, "level": "word"}, r"Tagging\(3\) takes arrays with a tag a token, so level='word' has no meaning"),
         ({"crf": True, "focal": 2.0}, "A CRF scores whole sequences"),
     ],
 )
