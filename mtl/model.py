@@ -15,7 +15,7 @@ from mtl.encoders.encoder import Encoder
 from mtl.predicting import Text, predict_examples, to_example
 from mtl.sharing import Hard, Sharing
 from mtl.task import Task
-from mtl.training import Engine
+from mtl.training import Engine, shared_size
 from mtl.utils import unknown_name
 from mtl.utils.draw import sample
 
@@ -23,6 +23,7 @@ __all__ = ["MultiTaskModel"]
 
 #: What a batch may hold; a model takes what it needs.
 INPUTS = ("token_ids", "padding_mask", "segment_ids", "word_mask")
+GRADIENTS_AT = ("parameters", "representation")
 
 
 @keras.saving.register_keras_serializable("mtl")
@@ -38,9 +39,13 @@ class MultiTaskModel(Engine):
         sharing: how the tasks share the encoder; `Hard()` by default.
         balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"rlw"`; `Static()`,
             all weights 1, by default.
+        gradients_at: where a balancer of gradients compares them: `"parameters"`, all that two or more tasks share;
+            `"representation"`, the features that the tasks share, at the cost of one pass back through the encoder for all tasks;
+            or names of the encoder's layers. Of rows that are labelled for one task alone, the representations have nothing
+            in common. Methods that need the gradients themselves take all parameters.
 
     Raises:
-        ValueError: no task, two tasks with one name, or a head that does not know its labels.
+        ValueError: no task, two tasks with one name, a head that does not know its labels, or another `gradients_at`.
 
     Example:
 
@@ -61,6 +66,7 @@ class MultiTaskModel(Engine):
         tasks: Task | Sequence[Task],
         sharing: Sharing | None = None,
         balancer: Balancer | Any = None,
+        gradients_at: str | Sequence[str] = "parameters",
         **kwargs: Any,
     ):
         # Layers
@@ -78,8 +84,9 @@ class MultiTaskModel(Engine):
                     f"Each task needs a head of its own; that of '{task.name}' is another task's too. Make a second one."
                 )
             task.prepare()
+        if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
+            raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
         balancer = balancing.get(balancer)
-        _check_balancer(balancer)
         balancer.connect(names)
         sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
 
@@ -102,10 +109,13 @@ class MultiTaskModel(Engine):
         self.tasks = tuple(tasks)
         self.task_names = tuple(names)
         self.sharing = sharing
+        self.gradients_at = gradients_at if isinstance(gradients_at, str) else tuple(gradients_at)
         self.balancer = balancer
-        self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
         self._functions = _Functions()
         self.start_engine()
+        if balancer.tracks_gradients and len(names) > 1:
+            balancer.connect(names, shared_size(self))
+        self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
 
     # What the engine asks -----------------------------------------------------------------------------------------
 
@@ -240,7 +250,7 @@ class MultiTaskModel(Engine):
         """
         encoder = self.sharing.encoder_of(self.task_names[0])
         balancer = self.balancer.subset(self.task_names)  # A copy: building the new model tells it the new tasks.
-        return type(self)(encoder, [*self.tasks, task], self.sharing, balancer)
+        return type(self)(encoder, [*self.tasks, task], self.sharing, balancer, self.gradients_at)
 
     def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
         if tasks is None:
@@ -270,6 +280,7 @@ class MultiTaskModel(Engine):
             "tasks": [serialize(task) for task in self.tasks],
             "sharing": serialize(self.sharing),
             "balancer": serialize(self.balancer),
+            "gradients_at": self.gradients_at,
         }
 
     @classmethod
@@ -279,21 +290,6 @@ class MultiTaskModel(Engine):
         }
         tasks = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
         return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
-
-
-def _check_balancer(balancer: Balancer) -> None:
-    """Refuses a method that wants more of a step than its losses."""
-    wants = {
-        "the tasks' gradients": balancer.needs != "losses",
-        "the losses after the update": balancer.looks_ahead,
-        "the tasks' metrics": balancer.uses_metrics,
-        "to be told of epochs": balancer.counts_epochs,
-    }
-    if missing := [what for what, wanted in wants.items() if wanted]:
-        raise ValueError(
-            f"A model's balancer combines the losses of a step; {type(balancer).__name__} wants {' and '.join(missing)}. "
-            "Call it in a training loop of your own, or take another, such as UncertaintyWeighting."
-        )
 
 
 class Prediction(keras.layers.Layer):

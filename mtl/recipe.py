@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
     "tasks": None,
     "sharing": None,
     "balancer": None,
+    "gradients_at": None,
     "data": None,
     "train": ("epochs", "optimizer", "monitor", "mode", "patience", "callbacks", "steps_per_execution", "jit_compile"),
     "baselines": None,
@@ -284,6 +285,8 @@ class Recipe:
         settings = dict(self._section("data"))
         if settings.get("sampling") == "annealed":
             settings.setdefault("epochs", self.epochs)
+        if self.data.get("gradients_at") is not None:
+            parts["gradients_at"] = self.data["gradients_at"]
         train = mix(list(tasks.values()), encoder, "train", seed=self.seed, **settings)
         validation = None
         if any("validation" in source.splits for source in used.values()):

@@ -341,13 +341,6 @@ def test_fit_takes_arguments_in_keras_order():
     assert int(model.optimizer.iterations) == 3
 
 
-@pytest.mark.parametrize(("name", "wants"), [("pcgrad", "the tasks' gradients"), ("famo", "the losses after the update")])
-def test_a_balancer_that_wants_more_than_losses_is_refused(name, wants):
-    tasks = [Task("a", Classification(2)), Task("b", Classification(2))]
-    with pytest.raises(ValueError, match=f"wants {wants}"):
-        MultiTaskModel(Recurrent(vocabulary_size=9, units=2), tasks, balancer=name)
-
-
 def test_data_may_be_mixed_before_the_model_is_made():
     tasks = make_tasks()
     tokenizer = Tokenizer.learn("word", (example.text for example in tasks[0].sources[0].examples("train")))

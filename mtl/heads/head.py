@@ -52,6 +52,8 @@ class Head(keras.layers.Layer):
     learned = "labels=[...]"
     #: Whether a head without a target a token takes the features' `sequence` all the same.
     needs_sequence = False
+    #: The metric in logs that says how far the task has come, between 0 and 1.
+    progress = "accuracy"
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)

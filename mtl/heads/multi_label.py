@@ -57,6 +57,8 @@ class MultiLabel(Head):
     [1.0, 0.0, 1.0]
     """
 
+    progress = "micro_f1"
+
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,

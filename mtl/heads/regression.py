@@ -56,6 +56,8 @@ class Regression(Head):
 
     learned = "mean=0.0, scale=1.0"
 
+    progress = "pearson"
+
     def __init__(
         self,
         *,

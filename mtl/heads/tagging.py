@@ -337,6 +337,11 @@ class Tagging(Head):
             outputs = ops.scatter(rows[:, None], tags, ops.shape(weight))
         return (*losses, outputs)
 
+    @property
+    def progress(self) -> str:  # type: ignore[override]
+        """Spans, where the tags are of spans."""
+        return "accuracy" if self.scheme is None else "span_f1"
+
     def make_metrics(self) -> dict[str, Any]:
         metrics: dict[str, Any] = {"accuracy": TokenAccuracy()}
         if self.scheme is not None:

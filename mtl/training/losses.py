@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 __all__ = ["TaskLosses"]
@@ -53,6 +54,10 @@ class TaskLosses(keras.metrics.Metric):
         """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
         losses = ops.divide_no_nan(self.sums, self.weights)
         self.combined.assign(balancer.combine(losses, self.weights > 0, training=False))
+
+    def rows(self) -> np.ndarray:
+        """How many rows were labelled for each task so far, `[K]`."""
+        return ops.convert_to_numpy(self.counts)[: len(self.tasks)]
 
     def realised(self) -> tuple[dict[str, float], float]:
         """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""

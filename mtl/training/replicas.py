@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["check_strategy", "replicas", "rows_of_replica", "sum_gradients", "sum_over_replicas"]
+__all__ = ["check_strategy", "replicas", "rows_of_replica", "sum_before", "sum_gradients", "sum_over_replicas"]
 
 _SUPPORTED = (
     tf.distribute.MirroredStrategy,
@@ -93,6 +93,16 @@ def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
     total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flat)
     return [tf.reshape(part, value.shape) for part, value in zip(tf.split(total, sizes), values, strict=True)]
+
+
+def sum_before(values: tf.Tensor) -> tf.Tensor:
+    """The sums of the values, float32 `[n]`, of the replicas that come before this one."""
+    count = replicas()
+    if count == 1:
+        return tf.zeros_like(values)
+    replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+    (each,) = sum_over_replicas([tf.one_hot(replica, count)[:, None] * values])
+    return tf.reduce_sum(tf.where((tf.range(count) < replica)[:, None], each, 0.0), axis=0)
 
 
 def sum_gradients(gradients: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ of it, gradients are summed once, and from then on every replica does the same a
 import functools
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import signature
 from typing import Any
 
@@ -31,11 +31,13 @@ __all__ = [
     "differ_in_dropout",
     "given_to",
     "iterations_of",
+    "layers_in",
     "make_function",
     "make_predict_function",
     "optimizers_in",
     "prepare_saving",
     "several_processes",
+    "spare_from_decay",
     "split_validation",
     "state_of",
     "strategy_of",
@@ -62,6 +64,11 @@ class Built(keras.Model):
 def strategy_of(model: keras.Model) -> Any:
     """The strategy in whose scope the model was made; None outside of any."""
     return model._distribute_strategy
+
+
+def layers_in(model: keras.Model) -> list[keras.layers.Layer]:
+    """The model, and all layers inside it."""
+    return list(model._flatten_layers())
 
 
 def several_processes(strategy: Any) -> bool:
@@ -128,6 +135,14 @@ def iterations_of(optimizer: Any) -> keras.Variable:
     return optimizer._iterations
 
 
+def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:
+    """Has an optimizer leave some variables out of its weight decay, beside those that it leaves out already."""
+    for each in optimizers_in(optimizer):
+        spared: set[str] = getattr(each, "_exclude_from_weight_decay", set())
+        each._exclude_from_weight_decay = spared | {each._var_key(variable) for variable in variables}
+        each._exclude_from_weight_decay_cache = {}
+
+
 def update_each_replica(optimizer: Any) -> None:
     """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
 
@@ -176,7 +191,7 @@ UPDATES = {
 
 def differ_in_dropout(model: keras.Model) -> None:
     """Has each replica draw its own random numbers. The generators' states stay equal, and the first draws as one alone."""
-    for layer in model._flatten_layers():
+    for layer in layers_in(model):
         for generator in layer._seed_generators:
             generator.next = _next_here.__get__(generator)
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl import MultiTaskModel, Task
+from mtl import MultiTaskModel, Task, balancing
 from mtl.balancing import Balancer, Static
 from mtl.callbacks import BestModel, TaskBoard
 from mtl.data import Tokenizer, mix, records
@@ -184,6 +184,60 @@ def mean_of_active() -> dict[str, Any]:
 @case
 def product_of_losses() -> dict[str, Any]:
     return trained(keras.optimizers.Adam(1e-2), model=two_tasks(balancer=Product()))
+
+
+# Gradients between them ---------------------------------------------------------------------------------------------------
+
+
+def with_balancer(balancer: Balancer, **kwargs: Any) -> dict[str, Any]:
+    """Rows of one task, of both and of none; batches without the second."""
+    score = np.where(np.arange(61) // 16 == 2, 0.0, data()[2]["score"])
+    return trained(keras.optimizers.AdamW(1e-2), data(score=score), two_tasks(balancer=balancer, **kwargs))
+
+
+def made(name: str) -> dict[str, Any]:
+    cls = getattr(balancing, name)
+    return with_balancer(cls(balancing.MGDA()) if cls is balancing.CRMOGM else cls())
+
+
+BALANCERS = [
+    name
+    for name in balancing.__all__
+    if isinstance(getattr(balancing, name), type) and issubclass(getattr(balancing, name), Balancer) and name != "Balancer"
+]
+CASES |= {f"balancer_{name}": functools.partial(made, name) for name in BALANCERS}
+
+
+@case
+def gradients_at_the_representation() -> dict[str, Any]:
+    return with_balancer(balancing.CAGrad(), gradients_at="representation")
+
+
+@case
+def gradients_at_a_layer() -> dict[str, Any]:
+    return with_balancer(balancing.IMTLG(), gradients_at=["embedding"])
+
+
+@case
+def gradients_clipped_and_accumulated() -> dict[str, Any]:
+    optimizer = keras.optimizers.AdamW(1e-2, gradient_accumulation_steps=2, global_clipnorm=0.1)
+    return trained(optimizer, model=two_tasks(balancer=balancing.PCGrad()), steps_per_execution=3)
+
+
+@case
+def gradients_with_inf() -> dict[str, Any]:
+    """One row's gradient overflows, on the last replica."""
+    x, y, w = data(score=np.ones(61))
+    y["score"][31] = 3e38
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(1e-2), initial_scale=2.0**15, dynamic_growth_steps=3)
+    return trained(optimizer, (x, y, w), two_tasks(balancer=balancing.MoCo()))
+
+
+@case
+def gradients_of_recurrent_layers() -> dict[str, Any]:
+    x, y, w = data()
+    encoder = Recurrent(vocabulary_size=20, embedding=4, units=4, dropout=0.0)
+    return trained(keras.optimizers.Adam(1e-2), (x, y, w), two_tasks(encoder, balancer=balancing.UPGrad()))
 
 
 # Data and loops -----------------------------------------------------------------------------------------------------------

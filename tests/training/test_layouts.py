@@ -31,6 +31,9 @@ QUICK = (
     "loss_scale_with_inf",
     "three_steps_in_one",
     "callbacks",
+    "balancer_PCGrad",
+    "balancer_MoCo",
+    "gradients_at_the_representation",
 )
 
 Results = Mapping[str, Mapping[str, np.ndarray]]

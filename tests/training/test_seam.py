@@ -50,12 +50,21 @@ def test_private_names_are_where_they_were():
     optimizer = keras.optimizers.Adam()
     missing += [
         f"Adam().{name}"
-        for name in ("_iterations", "_trainable_variables", "_variables", "_distribution_strategy")
+        for name in ("_iterations", "_trainable_variables", "_variables", "_distribution_strategy", "_var_key")
         if not hasattr(optimizer, name)
     ]
     missing += [] if keras.layers.Dropout(0.1)._seed_generators else ["Dropout()._seed_generators"]
     missing += [] if hasattr(make_model("sgd"), "_distribute_strategy") else ["Model()._distribute_strategy"]
     assert not missing
+
+
+def test_what_is_spared_from_decay_is_added_to_what_is_already():
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    first, second, third = (keras.Variable([1.0]) for _ in range(3))
+    optimizer.exclude_from_weight_decay(var_list=[first])
+    seam.spare_from_decay(optimizer, [second])
+    optimizer.build([first, second, third])
+    assert [optimizer._use_weight_decay(each) for each in (first, second, third)] == [False, False, True]
 
 
 def test_keras_calls_what_is_put_in_its_place():

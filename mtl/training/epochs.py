@@ -1,0 +1,42 @@
+"""What a balancer is told at the end of an epoch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+__all__ = ["Epochs"]
+
+
+class Epochs(keras.callbacks.Callback):
+    """Tells the balancer that an epoch of training has ended, and how good the tasks were in it.
+
+    A task's metric is the one that its head names as `progress`, of the training rows; a task without rows has none.
+    """
+
+    _rows: Any = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._rows = None
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self._rows is None:  # Of the training: evaluation starts counting anew after this.
+            self._rows = self.model.task_losses.rows()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        model, logs = self.model, logs or {}
+        model.balancer.after_epoch()
+        if model.balancer.uses_metrics:
+            metrics = [logs[f"{task}_{model.head_of(task).progress}"] for task in model.task_names]
+            rows = self.model.task_losses.rows() if self._rows is None else self._rows
+            model.balancer.observe(metrics, rows > 0)
+
+    @classmethod
+    def before(cls, callbacks: Any, model: keras.Model) -> Any:
+        """Callbacks of `fit`, with this one first: what others save or show at an epoch's end is what it left."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            return [cls(), *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else [])]
+        if not any(isinstance(each, cls) for each in callbacks.callbacks):
+            callbacks.callbacks.insert(0, cls())
+            callbacks.set_model(model)
+        return callbacks

@@ -1,0 +1,147 @@
+"""What the rows of a batch give: each task's sums of losses and weights, and the statistics of its metrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from mtl.training.replicas import replicas, sum_over_replicas
+
+__all__ = ["Batch", "Scores", "Totals", "penalty", "score", "total"]
+
+
+class Batch(NamedTuple):
+    """Rows of any task.
+
+    Args:
+        x: the model's inputs.
+        y: targets of the tasks that the batch has targets of, in the model's order.
+        weights: their rows' weights, float32 `[B]` or `[B, S]`.
+    """
+
+    x: dict[str, Any]
+    y: dict[str, Any]
+    weights: dict[str, tf.Tensor]
+
+    @classmethod
+    def of(cls, model: Any, data: Any) -> "Batch":
+        """What a step was given, with what may be left out filled in."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = model.complete(x)
+        targets, given = _by_task(model, y, "targets"), _by_task(model, sample_weight, "sample weights")
+        y = {task: targets[task] for task in model.task_names if task in targets}
+        if not y:
+            raise ValueError(f"The batch has no targets for the tasks {list(model.task_names)}. Give them as a dict by task.")
+        mask = tf.cast(x["padding_mask"], tf.float32)
+        return cls(x, y, {task: _weight(model.head_of(task), given.get(task), mask) for task in y})
+
+    def labelled(self) -> dict[str, tf.Tensor]:
+        """Task -> which rows have a label for it, bool `[B]`."""
+        return {task: w > 0 if w.shape.rank == 1 else tf.reduce_any(w > 0, axis=1) for task, w in self.weights.items()}
+
+    def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
+        """Some of the rows, `[n]`, with what some of the tasks say of them."""
+        parts = self.x, {task: self.y[task] for task in tasks}, {task: self.weights[task] for task in tasks}
+        return Batch(*keras.tree.map_structure(lambda value: tf.gather(value, rows), parts))
+
+
+class Scores(NamedTuple):
+    """What some rows give, of the tasks that they have targets of.
+
+    Args:
+        losses: task -> the weighted sum of its losses.
+        weights: task -> the sum of its weights.
+        statistics: task -> those of its metrics, in order.
+    """
+
+    losses: dict[str, tf.Tensor]
+    weights: dict[str, tf.Tensor]
+    statistics: dict[str, list[tf.Tensor]]
+
+
+class Totals(NamedTuple):
+    """What the rows of all replicas give.
+
+    Args:
+        losses: each task's weighted sum of losses, `[K]`.
+        weights: each task's sum of weights, `[K]`.
+        penalty: what is added to the tasks' losses.
+        counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, `[K + 3]`.
+        statistics: as in `Scores`.
+    """
+
+    losses: tf.Tensor
+    weights: tf.Tensor
+    penalty: tf.Tensor
+    counts: tf.Tensor
+    statistics: dict[str, list[tf.Tensor]]
+
+    @property
+    def means(self) -> tf.Tensor:
+        """Each task's loss, `[K]`; 0 for a task without a labelled row."""
+        return tf.math.divide_no_nan(self.losses, self.weights)
+
+    @property
+    def active(self) -> tf.Tensor:
+        """Which tasks have a labelled row, bool `[K]`."""
+        return self.weights > 0
+
+
+def score(model: Any, batch: Batch, training: bool, features: Mapping[str, Any] | None = None) -> Scores:
+    """Runs the heads on a batch, and the encoders too where no features are given."""
+    features = model.features_of(batch.x, list(batch.y), training) if features is None else features
+    scores = Scores({}, {}, {})
+    for task, target in batch.y.items():
+        weight = batch.weights[task]
+        loss, weights, outputs = model.head_of(task).score(target, weight, features[task], training=training)
+        scores.losses[task], scores.weights[task] = tf.cast(loss, tf.float32), tf.cast(weights, tf.float32)
+        scores.statistics[task] = [
+            tf.ensure_shape(tf.cast(metric.statistics(target, outputs, weight, features[task]), tf.float32), metric.total.shape)
+            for metric in model.task_metrics[task].values()
+        ]
+    return scores
+
+
+def penalty(model: Any) -> tf.Tensor:
+    """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
+    terms = [tf.cast(term, tf.float32) for term in (model.penalty(), *model.losses) if term is not None]
+    return tf.add_n(terms) / replicas() if terms else tf.constant(0.0)
+
+
+def total(model: Any, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
+    """The sums over the replicas' scores and penalties."""
+    labelled, mask = batch.labelled(), batch.x["padding_mask"]
+    zero = tf.constant(0.0)
+
+    def by_task(values: Mapping[str, Any]) -> tf.Tensor:
+        return tf.stack([tf.cast(values[task], tf.float32) if task in values else zero for task in model.task_names])
+
+    rows = by_task({task: tf.math.count_nonzero(each) for task, each in labelled.items()})
+    sizes = tf.stack([tf.cast(each, tf.float32) for each in (tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask))])
+    parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), scores.statistics)
+    flat = [tf.stop_gradient(part) for part in keras.tree.flatten(parts)]
+    return keras.tree.pack_sequence_as(parts, sum_over_replicas(flat))
+
+
+def _by_task(model: Any, value: Any, what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        if len(model.task_names) > 1:
+            raise ValueError(f"A model of several tasks expects {what} as a dict by task; got {type(value).__name__}.")
+        return {model.task_names[0]: value}
+    for name in value:
+        if name not in model.task_names:
+            raise ValueError(f"Got {what} for '{name}', which is no task of the model: {list(model.task_names)}.")
+    return {name: each for name, each in value.items() if each is not None}
+
+
+def _weight(head: Any, weight: Any, mask: tf.Tensor) -> tf.Tensor:
+    """The rows' weights, or their tokens' where the head's targets are per token; `mask` is float32 `[B, S]`."""
+    if weight is None:
+        return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
+    weight = tf.cast(weight, tf.float32)
+    if head.target.per_token and weight.shape.rank == 1:
+        return weight[:, None] * mask
+    return tf.reshape(weight, tf.shape(mask)[:1]) if not head.target.per_token else weight

@@ -1,0 +1,40 @@
+from mtl import MultiTaskModel, Task
+from mtl.data import Tokenizer
+from mtl.encoders import Recurrent
+from mtl.heads import Classification, MaskedLM, Tagging
+from mtl.sharing import Soft
+from mtl.training.reach import reach
+from tests.two_tasks import make_model
+
+
+def names(model):
+    return {task: {variable.path for variable in variables} for task, variables in reach(model).items()}
+
+
+def test_each_task_reaches_its_head_and_what_its_features_are_made_of():
+    encoder = Recurrent(vocabulary_size=20, embedding=4, units=3, pooling="attention")
+    found = names(MultiTaskModel(encoder, [Task("mood", Classification(3)), Task("tags", Tagging(2))]))
+    both = {v.path for v in encoder.weights if not v.path.startswith("pooling")}
+    assert found["mood"] & found["tags"] == both
+    assert {path for path in found["mood"] - both if not path.startswith("mood")} == {
+        v.path for v in encoder.get_layer("pooling").weights
+    }
+    assert all(path.startswith("tags") for path in found["tags"] - both)
+
+
+def test_frozen_weights_are_reached_too():
+    model = make_model("sgd")
+    before = names(model)
+    model.encoder.trainable = False
+    assert names(model) == before
+
+
+def test_encoders_of_their_own_are_reached_by_one_task():
+    found = reach(make_model("sgd", sharing=Soft(0.1)))
+    assert not {id(v) for v in found["mood"]} & {id(v) for v in found["score"]} and len(found["mood"]) == len(found["score"]) == 3
+
+
+def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
+    encoder = Recurrent(Tokenizer.learn("character", ["abc"]), embedding=4, units=3)
+    model = MultiTaskModel(encoder, [Task("hidden", MaskedLM()), Task("mood", Classification(3))])
+    assert {v.path for v in model.heads["hidden"].weights} <= names(model)["hidden"]
