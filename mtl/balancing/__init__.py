@@ -6,6 +6,7 @@ from mtl.balancing.cagrad import CAGrad
 from mtl.balancing.con_fig import ConFIG
 from mtl.balancing.cr_mogm import CRMOGM
 from mtl.balancing.db_mtl import DBMTL
+from mtl.balancing.diagnosis import Diagnosis, diagnose
 from mtl.balancing.dtp import DTP
 from mtl.balancing.dual_proj import DualProj
 from mtl.balancing.dwa import DWA
@@ -41,6 +42,7 @@ __all__ = [
     "DBMTL",
     "DTP",
     "DWA",
+    "Diagnosis",
     "DualProj",
     "ExcessMTL",
     "FAMO",
@@ -63,5 +65,6 @@ __all__ = [
     "Static",
     "UPGrad",
     "UncertaintyWeighting",
+    "diagnose",
     "get",
 ]

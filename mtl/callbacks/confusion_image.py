@@ -1,19 +1,18 @@
 """Confusion matrices as pictures."""
 
-import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mtl.callbacks.readable import one_line
 from mtl.data.annotation import annotated_units, words_of
 from mtl.data.example import Example
 from mtl.data.spans import split_tag
 from mtl.heads.tagging import Tagging
+from mtl.utils.matrix_image import matrix_image
 
-__all__ = ["condense", "confusion_image", "drawable", "tag_confusion"]
+__all__ = ["condense", "confusion_image", "tag_confusion"]
 
 OTHER = "(other)"
 
@@ -71,15 +70,8 @@ def tag_confusion(
     return matrix, labels
 
 
-def drawable(labels: Iterable[str]) -> bool:
-    """Whether a font at hand has a glyph for every character of the labels."""
-    return _font(frozenset("".join(map(_short, labels)))) is not None
-
-
 def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """A confusion matrix as a picture: rows are gold, columns predicted, a cell is as dark as its share of its row.
-
-    Labels stand beside it where a font has their characters, and else their numbers.
 
     Args:
         matrix: `[C, C]` counts.
@@ -88,46 +80,7 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     Returns:
         uint8 `[height, width, 3]`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size, count = 2.5 + 0.35 * len(labels), range(len(labels))
-    figure = Figure(figsize=(size, size), dpi=80, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     totals = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-    axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    names = list(map(_short, labels))
-    font = _font(frozenset("".join(names)))
-    texts: dict[str, Any] = {"parse_math": False, "fontproperties": font, "fontsize": 8}
-    names = [str(i) for i in count] if font is None else names
-    axes.set_xticks(count, names, rotation=90, **texts)
-    axes.set_yticks(count, names, **texts)
-    axes.set(xlabel="predicted", ylabel="gold")
-    for row, column in np.argwhere(matrix > 0):
-        dark = "white" if share[row, column] > 0.5 else "black"
-        number = matrix[row, column]
-        shown = f"{number:.0f}" if number >= 1000 else f"{number:.4g}"
-        axes.text(column, row, shown, ha="center", va="center", color=dark, fontsize=7)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _short(label: str) -> str:
-    return one_line(label, 20)
-
-
-@functools.lru_cache(maxsize=64)
-def _font(characters: frozenset[str]) -> Any:
-    """A font that has all the characters, the usual one first; None where there is none."""
-    from matplotlib import font_manager
-
-    needed = {ord(character) for character in characters if not character.isspace()}
-    usual = font_manager.findfont(font_manager.FontProperties())
-    # A font of last resort shows a box for each kind of character, and colour fonts cannot be drawn.
-    rest = [font.fname for font in font_manager.fontManager.ttflist if not any(bad in font.name for bad in ("Resort", "Emoji"))]
-    for path in dict.fromkeys([usual, *sorted(rest, key=lambda path: "Sans" not in path)]):
-        if needed <= font_manager.get_font(path).get_charmap().keys():
-            return font_manager.FontProperties(fname=path)
-    return None
+    texts = [[("" if n <= 0 else f"{n:.0f}" if n >= 1000 else f"{n:.4g}") for n in row] for row in matrix]
+    return matrix_image(share, texts, labels, rows="gold", columns="predicted")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl.callbacks.readable import one_line
 from mtl.data.example import Example
 from mtl.heads.head import Target
 from mtl.model import MultiTaskModel
 from mtl.predicting import predict_examples
+from mtl.utils.one_line import one_line
 
 __all__ = ["pooled_features", "write_projector"]
 

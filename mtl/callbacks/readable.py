@@ -9,22 +9,11 @@ from mtl.data.annotation import annotated_spans, annotated_units, words_of
 from mtl.data.example import Example
 from mtl.heads.head import Head
 from mtl.heads.tagging import Tagging
+from mtl.utils.one_line import one_line
 
-__all__ = ["example_text", "gold_text", "markdown_table", "one_line", "prediction_text"]
+__all__ = ["example_text", "gold_text", "markdown_table", "prediction_text"]
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>&#|~$!+.()-]")
-
-
-def one_line(text: Any, most: int = 200) -> str:
-    """A text without line breaks and tabs, cut to `most` characters; never empty.
-
-    Example:
-
-    >>> one_line("a\\n\\tb "), one_line(" "), one_line("abcdef", most=4)
-    ('a b', '(empty)', 'abc…')
-    """
-    line = " ".join(str(text).encode("utf-8", "replace").decode("utf-8").split()) or "(empty)"
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def example_text(example: Example, most: int = 200) -> str:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl.callbacks.confusion_image import condense, confusion_image, drawable, tag_confusion
+from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
 from mtl.callbacks.projector import pooled_features, write_projector
-from mtl.callbacks.readable import example_text, gold_text, markdown_table, one_line, prediction_text
+from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.validation_rows import validation_rows
 from mtl.data.example import Example
 from mtl.heads.tagging import Tagging
@@ -19,8 +19,13 @@ from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
+from mtl.utils.matrix_image import drawable, matrix_image
+from mtl.utils.one_line import one_line
 
 __all__ = ["TaskBoard"]
+
+#: What stands under `gradients/`, and what `Conflicts` calls it.
+_COMPARED = (("norm", "norms"), ("update", "update"))
 
 
 class TaskBoard(keras.callbacks.Callback):
@@ -32,6 +37,9 @@ class TaskBoard(keras.callbacks.Callback):
     - `learning_rate` (of several optimizers `learning_rate/NAME`) and `balancer/weight/TASK`;
     - `sampling/TASK`, the share of the epoch's rows that were labelled for the task, and `padding`, the share of its tokens that
       were padding, both counted by the training step;
+    - with a balancer of gradients, as means over the epoch: `gradients/norm/TASK`; `gradients/conflicting`, the share of pairs of
+      tasks whose gradients had a cosine below 0; `gradients/update/TASK`, the cosine between the update and the task's gradient,
+      below 0 where the update works against it; and `gradients/cosines`, those between the tasks, as a picture;
     - `examples`: a table of predictions beside what the source says;
     - `TASK/confusion`: which classes, or which types of tags, are taken for one another in the validation data;
     - the projector: pooled features of validation examples, at the end of training.
@@ -93,6 +101,7 @@ class TaskBoard(keras.callbacks.Callback):
         self._writers: dict[str, Any] = {}
         self._epoch: int | None = None
         self._seen: tuple[dict[str, float], float] | None = None
+        self._compared: dict[str, np.ndarray] | None = None
         self._prepared = False
 
     def set_model(self, model: Any) -> None:
@@ -115,7 +124,7 @@ class TaskBoard(keras.callbacks.Callback):
             self._prepare()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._seen = epoch, None
+        self._epoch, self._seen, self._compared = epoch, None, None
         self._begin = self._written = self._step()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -129,7 +138,8 @@ class TaskBoard(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self._epoch is not None:
-            self._seen = self.model.task_losses.realised()  # Of the training: evaluation starts counting anew after this.
+            # Of the training: evaluation starts counting anew after this.
+            self._seen, self._compared = self.model.task_losses.realised(), self.model.conflicts.read()
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if not self._writes:
@@ -143,11 +153,12 @@ class TaskBoard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         shares, padding = self._seen or self.model.task_losses.realised()
+        compared = self._compared or self.model.conflicts.read()
         if self._writes:
             logs = logs or {}
             train = {name: value for name, value in logs.items() if not (name.startswith("val_") and name[4:] in logs)}
             sampling = {"padding": padding, **{f"sampling/{task}": share for task, share in shares.items()}}
-            self._scalars("train", {**self._losses(train, shares), **self._settings(), **sampling})
+            self._scalars("train", {**self._losses(train, shares), **self._settings(), **sampling, **self._gradients(compared)})
             if self._due():
                 self._predictions()
                 self._tag_confusions()
@@ -186,6 +197,20 @@ class TaskBoard(keras.callbacks.Callback):
         result = {f"learning_rate/{name}".rstrip("/"): float(tf.convert_to_tensor(each.learning_rate)) for name, each in rates}
         weights = self.model.balancer.current_weights()
         return {**result, **{f"balancer/weight/{task}": float(weight) for task, weight in weights.items()}}
+
+    def _gradients(self, compared: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Tag -> value of what was compared; draws the cosines."""
+        cosines, tasks = compared["cosines"], self.model.task_names
+        if not np.isfinite(cosines).any():
+            return {}
+        if self._due() and len(tasks) > 1:
+            texts = [[f"{value:.2f}" if np.isfinite(value) else "" for value in row] for row in cosines]
+            with self._writer("train"):
+                image = matrix_image(cosines, texts, tasks, colormap="RdBu", low=-1.0)
+                tf.summary.image("gradients/cosines", image[None])
+        values = {f"gradients/{name}/{task}": compared[key][i] for name, key in _COMPARED for i, task in enumerate(tasks)}
+        values["gradients/conflicting"] = compared["conflicting"]
+        return {tag: float(value) for tag, value in values.items() if np.isfinite(value)}
 
     def _scalars(self, run: str, values: Mapping[str, float], step: int | None = None) -> None:
         with self._writer(run, step):

@@ -117,6 +117,10 @@ class Engine(Loop):
             given["callbacks"] = Epochs.before(given.get("callbacks"), self)
         return super().fit(**given)
 
+    def task_gradients(self) -> TaskGradients:
+        """The gradients of what the tasks share, whatever the balancer: of a batch `(x, y, sample_weight)` by its `jacobian`."""
+        return TaskGradients(self)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics, which Keras resets at the start of an epoch."""

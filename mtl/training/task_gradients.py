@@ -157,13 +157,20 @@ class TaskGradients:
             gradients[key] = gradients[key] + each if key in gradients else each
         return Step([gradients.get(id(v)) for v in model.trainable_variables], totals, gramian, slopes, length)
 
-    def jacobian(self, data: Any) -> tuple[list[tf.Tensor], Totals]:
-        """The tasks' gradients of the shared variables of a batch, of each `[K, n]`; and the batch's totals."""
+    def jacobian(self, data: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The tasks' gradients of the shared variables, of each `[K, n]`, without dropout; and what `losses` gives."""
         batch = Batch.of(self.model, data)
         (size,) = sum_over_replicas([self._sizes(batch)])
-        found = self._task_by_task(batch, _divided(self.model, tf.constant(1.0), size))
+        found = self._task_by_task(batch, _divided(self.model, tf.constant(1.0), size), training=False)
         totals = total(self.model, batch, found.scores, tf.constant(0.0))
-        return [tf.math.divide_no_nan(size, totals.weights)[:, None] * each for each in found.rows], totals
+        counted = tf.math.divide_no_nan(size, totals.weights)
+        return [counted[:, None] * each for each in found.rows], totals.means, totals.active
+
+    def losses(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """The tasks' losses `[K]`, without dropout, and which tasks have a labelled row, bool `[K]`."""
+        batch = Batch.of(self.model, data)
+        totals = total(self.model, batch, score(self.model, batch, False), tf.constant(0.0))
+        return totals.means, totals.active
 
     def _with_frozen(self, rows: Sequence[tf.Tensor]) -> tf.Tensor:
         """The tasks' gradients side by side, `[K, P]`: 0 for frozen variables."""
@@ -226,18 +233,18 @@ class TaskGradients:
 
         return Found(scores, rows, _summed(own), update)
 
-    def _task_by_task(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> Found:
+    def _task_by_task(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool = True) -> Found:
         """Gradients at all shared variables: of each task's own rows, then of the rows that several tasks have labels for."""
         tasks = list(batch.y)
         if len(tasks) == 1 or self._static():
-            part = self._together(batch, seeds)
+            part = self._together(batch, seeds, training)
         else:
             labelled = batch.labelled()
             count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
             part = _Part(Scores({}, {}, {}), {}, {})
             for task in tasks:
-                part.take_in(self._of_rows(labelled[task] & (count == 1), batch, [task], seeds))
-            part = self._of_rows(count > 1, batch, tasks, seeds, part)
+                part.take_in(self._of_rows(labelled[task] & (count == 1), batch, [task], seeds, training))
+            part = self._of_rows(count > 1, batch, tasks, seeds, training, part)
         rows = sum_gradients(self._rows(part.shared, [v.value for v in self.shared]))
         return Found(part.scores, rows, _summed(part.own), _update_of(self.shared, rows))
 
@@ -246,22 +253,28 @@ class TaskGradients:
         return bool(self.model.jit_compile) or isinstance(self.model.distribute_strategy, tf.distribute.TPUStrategy)
 
     def _of_rows(
-        self, mask: tf.Tensor, batch: Batch, tasks: list[str], seeds: Mapping[str, tf.Tensor], before: "_Part | None" = None
+        self,
+        mask: tf.Tensor,
+        batch: Batch,
+        tasks: list[str],
+        seeds: Mapping[str, tf.Tensor],
+        training: bool,
+        before: "_Part | None" = None,
     ) -> "_Part":
         """What some rows give, added to what others gave before; no work where there are none."""
 
         def some() -> list[tf.Tensor]:
-            part = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds)
+            part = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds, training)
             values = keras.tree.flatten(part)
             return values if before is None else [a + b for a, b in zip(keras.tree.flatten(before), values, strict=True)]
 
         nothing = self._nothing(tasks) if before is None else before
         return keras.tree.pack_sequence_as(nothing, tf.cond(tf.reduce_any(mask), some, lambda: keras.tree.flatten(nothing)))
 
-    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> "_Part":
+    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> "_Part":
         """What rows give that go through the encoders once, and back once for each task."""
         with tf.GradientTape(persistent=len(batch.y) > 1) as tape:
-            scores = score(self.model, batch, True)
+            scores = score(self.model, batch, training)
         part = _Part(scores, {}, {})
         shared = [v.value for v in self.shared]
         for task in batch.y:

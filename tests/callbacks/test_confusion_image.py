@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl.callbacks.confusion_image import condense, confusion_image, drawable, tag_confusion
+from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
 from mtl.data.example import Example
 from mtl.heads import Tagging
 
@@ -39,8 +39,3 @@ def test_a_picture_of_any_labels(labels):
     assert dark.dtype == np.uint8 and dark.ndim == 3 and dark.shape[2] == 3
     light = confusion_image(np.zeros((2, 2)), labels)
     assert light.shape == dark.shape and light.sum() > dark.sum()
-
-
-def test_what_no_font_has_cannot_be_drawn():
-    assert drawable(["good", "über", ""])
-    assert not drawable(["good", "\U000f0000"])  # A private character, which only a font of last resort has.

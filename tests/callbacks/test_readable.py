@@ -2,16 +2,9 @@ import html
 
 import pytest
 
-from mtl.callbacks.readable import example_text, gold_text, markdown_table, one_line, prediction_text
+from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
 from mtl.data.example import Example
 from mtl.heads import Classification, MultiLabel, Regression, Tagging
-
-
-def test_one_line_cuts_and_is_never_empty():
-    assert one_line("a\r\nb\u2028c\x0bd\te") == "a b c d e"
-    assert one_line("") == "(empty)"
-    assert one_line("x" * 9, most=5) == "xxxx…"
-    assert one_line("a\ud800b") == "a?b"  # Half a surrogate pair cannot be written as UTF-8.
 
 
 def test_texts_of_examples():

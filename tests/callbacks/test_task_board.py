@@ -5,15 +5,17 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtl import MultiTaskModel, Task
-from mtl.balancing import Static
+from mtl.balancing import PCGrad, Static, diagnose
 from mtl.callbacks import TaskBoard
 from mtl.data import Tokenizer, mix
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.heads import Classification, Regression, Tagging
 from tests.tiny import Bag
+from tests.two_tasks import batch, make_model
 
 MOODS = [Example(f"film {i % 10} {w}", labels={"mood": m}) for i in range(15) for w, m in (("good", "好"), ("bad", "差"))]
 PLACES = [Example.from_words(["New", "York", str(i)], labels={"ner": ["B-LOC", "I-LOC", "O"]}) for i in range(8)]
@@ -119,7 +121,7 @@ def test_pictures(get):
 
 
 def test_labels_that_no_font_has_stand_in_a_table(get):
-    from mtl.callbacks.confusion_image import drawable
+    from mtl.utils.matrix_image import drawable
 
     shown = "mood/confusion_labels" in get("text/tags").json["one/validation"]
     assert shown == (not drawable(["好", "差"]))
@@ -205,3 +207,34 @@ def test_errors(tmp_path):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(TypeError, match="expects a mtl.MultiTaskModel; got Sequential"):
         TaskBoard(tmp_path).set_model(other)
+
+
+def test_what_stands_between_the_tasks_gradients(tmp_path):
+    """One batch an epoch, so that the means are of one step: gradients by `diagnose`, which has no part in the training step."""
+    model = make_model(keras.optimizers.SGD(0.0), PCGrad())
+    data = batch(mood=[1, 1, 1, 0, 0, 1, 1, 1])
+    found = diagnose(model, [data])
+    x, y, weight = data
+    board = TaskBoard(tmp_path, sample=0)
+    model.fit(x, y, sample_weight=weight, validation_data=data, batch_size=8, callbacks=[board], verbose=0)
+    (file,) = (tmp_path / "train").iterdir()
+    scalars, images = {}, []
+    for record in tf.data.TFRecordDataset(str(file)):
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+            if value.tag == "gradients/cosines":
+                images.append(tf.make_ndarray(value.tensor))
+            elif value.tag.startswith("gradients/"):
+                scalars[value.tag.removeprefix("gradients/")] = float(tf.make_ndarray(value.tensor))
+    assert set(scalars) == {"conflicting", *(f"{kind}/{task}" for kind in ("norm", "update") for task in ("mood", "score"))}
+    assert len(images) == 1
+    for i, task in enumerate(model.task_names):
+        assert scalars[f"norm/{task}"] == pytest.approx(found.norms[i], rel=1e-4)
+        assert scalars[f"update/{task}"] == pytest.approx(found.update[i], abs=1e-4)
+    assert scalars["conflicting"] == found.conflicting[0, 1]
+
+
+def test_losses_alone_say_nothing_of_gradients(tmp_path):
+    x, y, weight = batch()
+    make_model("sgd").fit(x, y, sample_weight=weight, callbacks=[TaskBoard(tmp_path, sample=0)], verbose=0)
+    (file,) = (tmp_path / "train").iterdir()
+    assert b"gradients/" not in file.read_bytes()

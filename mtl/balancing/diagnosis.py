@@ -1,0 +1,210 @@
+"""How a model's tasks stand to one another: their gradients, and what one task's step does to the others."""
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtl.balancing.grouping import group_tasks
+from mtl.utils.matrix_image import matrix_image
+
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found: means over batches, NaN where a task (or a pair) was never seen.
+
+    Args:
+        tasks: the names of the K tasks.
+        losses: `[K]`.
+        norms: of the gradients of what the tasks share, `[K]`.
+        cosines: between the gradients, `[K, K]`.
+        conflicting: the share of batches in which the cosine was below 0, `[K, K]`.
+        update: the cosines between the balancer's update and each gradient, `[K]`.
+        affinities: by how much of its size the loss of task j falls with a step of task i, `[i, j]`.
+        groups: the tasks in the groups that the affinities suggest.
+    """
+
+    tasks: tuple[str, ...]
+    losses: np.ndarray
+    norms: np.ndarray
+    cosines: np.ndarray
+    conflicting: np.ndarray
+    update: np.ndarray
+    affinities: np.ndarray
+    groups: tuple[tuple[str, ...], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON takes it, None for NaN."""
+        return {
+            name: _plain(
+                value.tolist() if isinstance(value, np.ndarray) else [list(e) if isinstance(e, tuple) else e for e in value]
+            )
+            for name, value in vars(self).items()
+        }
+
+    def table(self) -> str:
+        """A table for people: a row a task."""
+        lines = [["task", "loss", "gradient", "update", *(f"cos {t}" for t in self.tasks), *(f"helps {t}" for t in self.tasks)]]
+        for i, task in enumerate(self.tasks):
+            numbers = [f"{self.losses[i]:.4g}", f"{self.norms[i]:.3g}", f"{self.update[i]:.2f}"]
+            cosines = [f"{value:.2f}" for value in self.cosines[i]]
+            lines.append([task, *numbers, *cosines, *(f"{value:+.2%}" for value in self.affinities[i])])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        return "\n".join([*rows, "groups: " + "; ".join(" + ".join(group) for group in self.groups)])
+
+    __str__ = table
+
+    def picture(self) -> np.ndarray:
+        """The cosines beside the affinities, uint8 `[height, width, 3]`."""
+        most = float(np.nanmax(np.abs(self.affinities), initial=1e-9))
+        cosines = matrix_image(
+            self.cosines, _texts(self.cosines, ".2f"), self.tasks, colormap="RdBu", low=-1.0, columns="cosine between gradients"
+        )
+        affinities = matrix_image(
+            self.affinities,
+            _texts(self.affinities, "+.1%"),
+            self.tasks,
+            colormap="RdBu",
+            low=-most,
+            high=most,
+            rows="a step of",
+            columns="lowers the loss of",
+        )
+        return np.concatenate([cosines, affinities], axis=1)
+
+    def save_picture(self, path: str | os.PathLike) -> None:
+        """Writes the picture as a PNG file, whole or not at all."""
+        from matplotlib.image import imsave
+
+        path = Path(path)
+        beside = path.with_name(f".writing.{path.name}")
+        imsave(beside, self.picture(), format="png")
+        os.replace(beside, path)
+
+
+def diagnose(
+    model: Any, dataset: Iterable[Any], *, batches: int = 8, learning_rate: float = 0.1, groups: int | None = None
+) -> Diagnosis:
+    """Compares the gradients of a model's tasks, and tries what a step of each does to all; the model stays as it is.
+
+    The affinity of task i to task j is `1 - L_j(theta - learning_rate g_i) / L_j(theta)`, where `theta` are the variables that
+    tasks share and `g_i` is the gradient of task i. Dropout is off. Tasks are best grouped where the affinities onto each task,
+    from the others of its group, are largest in sum; a task alone counts 0. The update is a new balancer's of the model's kind.
+
+    Args:
+        model: a `MultiTaskModel`, compiled or not.
+        dataset: batches as `fit` takes them, such as `mtl.data.mix` gives.
+        batches: how many to look at.
+        learning_rate: of the trial steps, which are plain gradient descent.
+        groups: the most groups to suggest; None for any number.
+
+    Returns:
+        A `Diagnosis`; printed it is a table.
+
+    Raises:
+        ValueError: no batch, fewer than two tasks, tasks that share no trained variable, or a number out of its range.
+
+    Example:
+
+    >>> import numpy as np, mtl
+    >>> encoder = mtl.encoders.Recurrent(vocabulary_size=9, embedding=4, units=4)
+    >>> tasks = [mtl.Task("mood", mtl.heads.Classification(2)), mtl.Task("topic", mtl.heads.Classification(3))]
+    >>> batch = {"token_ids": np.ones((4, 3), "int32")}, {"mood": np.array([0, 1, 0, 0]), "topic": np.array([2, 1, 0, 2])}
+    >>> found = mtl.balancing.diagnose(mtl.MultiTaskModel(encoder, tasks), [batch])
+    >>> found.cosines.shape, np.diag(found.cosines).round(5).tolist()
+    ((2, 2), [1.0, 1.0])
+
+    Reference:
+        Affinities: Fifty, Amid, Zhao, Yu, Anil and Finn, "Efficiently Identifying Task Groupings for Multi-Task Learning",
+        NeurIPS 2021.
+    """
+    if batches < 1 or learning_rate <= 0:
+        raise ValueError(f"Expected batches of at least 1 and learning_rate above 0; got {batches} and {learning_rate}.")
+    tasks = tuple(model.task_names)
+    if len(tasks) < 2:
+        raise ValueError(f"Tasks are compared with one another; the model has only {list(tasks)}.")
+    shared = model.task_gradients()
+    jacobian, losses_of = tf.function(shared.jacobian, autograph=False), tf.function(shared.losses, autograph=False)
+    variables = [variable.value for variable in shared.shared]
+    kept = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    balancer = model.balancer.subset(tasks)
+    balancer.connect(tasks)
+    sums = {name: [np.zeros([len(tasks)] * rank), np.zeros([len(tasks)] * rank)] for name, rank in _RANKS.items()}
+
+    def add(name: str, value: np.ndarray, where: np.ndarray) -> None:
+        where = where & np.isfinite(value)
+        sums[name][0][where] += value[where]
+        sums[name][1][where] += 1
+
+    for batch in itertools.islice(dataset, batches):
+        data = keras.tree.map_structure(lambda each: None if each is None else tf.convert_to_tensor(each), tuple(batch))
+        rows, before, active = jacobian(data)
+        before, here = before.numpy(), active.numpy()
+        pairs = here[:, None] & here[None, :]
+        gramian = tf.add_n([tf.matmul(row, row, transpose_b=True) for row in rows])
+        norms = np.sqrt(np.diag(gramian))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosines = gramian.numpy() / np.outer(norms, norms)
+            slopes, length = _update(balancer, rows, gramian, before, active)
+            add("losses", before, here)
+            add("norms", norms, here)
+            add("update", slopes / norms / length, here)
+            add("cosines", cosines, pairs)
+            add("conflicting", (cosines < 0).astype(float), pairs)
+            affinities = np.full([len(tasks)] * 2, np.nan)
+            try:
+                for i in np.flatnonzero(here):
+                    for variable, value, row in zip(variables, kept, rows, strict=True):
+                        variable.assign(value - learning_rate * tf.reshape(row[i], value.shape))
+                    affinities[i] = 1.0 - losses_of(data)[0].numpy() / before
+            finally:
+                for variable, value in zip(variables, kept, strict=True):
+                    variable.assign(value)
+            add("affinities", affinities, pairs)
+    if not sums["losses"][1].any():
+        raise ValueError("Expected at least one batch with a labelled row to compare gradients on; got none.")
+    with np.errstate(invalid="ignore"):
+        means = {name: total / seen for name, (total, seen) in sums.items()}
+    found = group_tasks(means["affinities"], groups)
+    return Diagnosis(tasks=tasks, groups=tuple(tuple(tasks[i] for i in group) for group in found), **means)
+
+
+#: What is averaged -> its number of axes.
+_RANKS = {"losses": 1, "norms": 1, "update": 1, "cosines": 2, "conflicting": 2, "affinities": 2}
+
+
+def _update(balancer: Any, rows: Sequence[Any], gramian: Any, losses: Any, active: Any) -> tuple[np.ndarray, float]:
+    """The products of the gradients with what a balancer makes of them, `[K]`; and that one's norm."""
+    if balancer.needs == "jacobian":
+        flat = tf.concat(rows, axis=1)
+        direction = balancer.aggregate(flat, active, losses)
+        return tf.linalg.matvec(flat, direction).numpy(), float(tf.norm(direction))
+    if balancer.needs == "gramian":
+        weights = balancer.weights(gramian, active, losses)
+    else:
+        given = tf.convert_to_tensor(losses)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            combined = balancer.combine(given, active)
+        weights = tape.gradient(combined, given)
+    slopes = tf.linalg.matvec(gramian, weights)
+    return slopes.numpy(), float(tf.sqrt(tf.maximum(tf.tensordot(weights, slopes, 1), 0.0)))
+
+
+def _texts(matrix: np.ndarray, form: str) -> list[list[str]]:
+    return [[format(value, form) if np.isfinite(value) else "" for value in row] for row in matrix]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
