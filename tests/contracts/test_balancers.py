@@ -42,6 +42,7 @@ from mtl.balancing import (
     UncertaintyWeighting,
     UPGrad,
 )
+from tests.two_tasks import batch, make_model
 
 TASKS = ("a", "b", "c")
 WEIGHTS = {"a": 3.0, "c": 0.25}
@@ -427,3 +428,34 @@ def test_the_face_that_is_not_its_own_says_so(case):
     if balancer.uses_losses:
         with pytest.raises(ValueError, match="by the tasks' losses as well; give losses="):
             balancer.aggregate(np.eye(3))
+
+
+#: One case of each kind that has a state.
+STATEFUL = {
+    type(case.balancer(WEIGHTS)): name
+    for name, case in CASES.items()
+    if len(connected(case.balancer(WEIGHTS), size=6).state.weights) > 1
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STATEFUL.values())
+def test_a_saved_model_goes_on_as_if_nothing_had_been(case, tmp_path):
+    """State and training, bitwise: two epochs at once, and one, saved and loaded, and one more."""
+    x, y, weight = batch(mood=[1, 0, 0, 1, 0, 1, 1, 2.0], score=[0, 0.5, 1, 0, 0, 1, 1, 0])
+    options = {"sample_weight": weight, "batch_size": 4, "shuffle": False, "verbose": 0}
+    whole = make_model(keras.optimizers.Adam(0.01), CASES[case].balancer({"mood": 2.0}))
+    start = [variable.numpy() for variable in whole.weights]
+    part = make_model(keras.optimizers.Adam(0.01), CASES[case].balancer({"mood": 2.0}))
+    for variable, value in zip(part.weights, start, strict=True):
+        variable.assign(value)
+    whole.fit(x, y, epochs=2, **options)
+    part.fit(x, y, **options)
+    part.save(tmp_path / "part.keras")
+    loaded = keras.saving.load_model(tmp_path / "part.keras")
+    assert type(loaded.balancer) is type(part.balancer)
+    for kept, state in zip(loaded.balancer_state.weights, part.balancer_state.weights, strict=True):
+        np.testing.assert_array_equal(kept.numpy(), state.numpy())
+    loaded.fit(x, y, **options)
+    for mine, expected in zip(loaded.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), expected.numpy(), err_msg=expected.path)
