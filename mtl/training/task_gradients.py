@@ -18,6 +18,8 @@ __all__ = ["Step", "TaskGradients", "shared_size"]
 
 #: Task -> gradients of some variables.
 ByTask = dict[str, list[tf.Tensor]]
+#: Task -> what some rows give for it: losses, weights, statistics, and gradients of the shared variables and of its own.
+Parts = dict[str, list[tf.Tensor]]
 
 
 class Step(NamedTuple):
@@ -237,20 +239,39 @@ class TaskGradients:
         """Gradients at all shared variables: of each task's own rows, then of the rows that several tasks have labels for."""
         tasks = list(batch.y)
         if len(tasks) == 1 or self._static():
-            part = self._together(batch, seeds, training)
+            parts = self._together(batch, seeds, training)
         else:
             labelled = batch.labelled()
             count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
-            part = _Part(Scores({}, {}, {}), {}, {})
+            parts, had = {}, {}
             for task in tasks:
-                part.take_in(self._of_rows(labelled[task] & (count == 1), batch, [task], seeds, training))
-            part = self._of_rows(count > 1, batch, tasks, seeds, training, part)
-        rows = sum_gradients(self._rows(part.shared, [v.value for v in self.shared]))
-        return Found(part.scores, rows, _summed(part.own), _update_of(self.shared, rows))
+                alone = labelled[task] & (count == 1)
+                had[task] = tf.reduce_any(alone)
+                parts |= self._of_rows(alone, batch, [task], seeds, training, {}, {})
+            parts = self._of_rows(count > 1, batch, tasks, seeds, training, parts, had)
+        scores = Scores({}, {}, {})
+        shared, own = {}, {}
+        for task, part in parts.items():
+            statistics = len(self.model.task_metrics[task])
+            scores.losses[task], scores.weights[task], *rest = part
+            scores.statistics[task], rest = rest[:statistics], rest[statistics:]
+            shared[task], own[task] = rest[: len(self.shared)], rest[len(self.shared) :]
+        rows = sum_gradients(self._rows(shared, [v.value for v in self.shared]))
+        return Found(scores, rows, _summed(own), _update_of(self.shared, rows))
 
     def _static(self) -> bool:
         """Whether shapes may not depend on the data, as for XLA; all rows then go through all heads."""
         return bool(self.model.jit_compile) or isinstance(self.model.distribute_strategy, tf.distribute.TPUStrategy)
+
+    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
+        """What rows give that go through the encoders once, and back once for each task."""
+        with tf.GradientTape(persistent=len(batch.y) > 1) as tape:
+            scores = score(self.model, batch, training)
+        parts = {}
+        for task in batch.y:
+            gradients = _dense(tape, scores.losses[task], [v.value for v in (*self.shared, *self.own[task])], seeds[task])
+            parts[task] = [scores.losses[task], scores.weights[task], *scores.statistics[task], *gradients]
+        return parts
 
     def _of_rows(
         self,
@@ -259,35 +280,40 @@ class TaskGradients:
         tasks: list[str],
         seeds: Mapping[str, tf.Tensor],
         training: bool,
-        before: "_Part | None" = None,
-    ) -> "_Part":
-        """What some rows give, added to what others gave before; no work where there are none."""
+        before: Parts,
+        had: Mapping[str, tf.Tensor],
+    ) -> Parts:
+        """What some rows give, added to what others gave before; no work where there are none, here or before.
+
+        Args:
+            mask: which rows, bool `[B]`.
+            before: what other rows gave; it is empty tensors for a task that had none.
+            had: task -> whether it had rows before; where no task had, empty tensors stand for nothing.
+        """
+        shapes = {task: self._shapes(task) for task in tasks}
 
         def some() -> list[tf.Tensor]:
-            part = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds, training)
-            values = keras.tree.flatten(part)
-            return values if before is None else [a + b for a, b in zip(keras.tree.flatten(before), values, strict=True)]
+            found = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds, training)
+            return [each for task in tasks for each in (found[task] if not had else both(task, found[task]))]
 
-        nothing = self._nothing(tasks) if before is None else before
-        return keras.tree.pack_sequence_as(nothing, tf.cond(tf.reduce_any(mask), some, lambda: keras.tree.flatten(nothing)))
+        def both(task: str, found: list[tf.Tensor]) -> list[tf.Tensor]:
+            return tf.cond(had[task], lambda: [a + b for a, b in zip(before[task], found, strict=True)], lambda: list(found))
 
-    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> "_Part":
-        """What rows give that go through the encoders once, and back once for each task."""
-        with tf.GradientTape(persistent=len(batch.y) > 1) as tape:
-            scores = score(self.model, batch, training)
-        part = _Part(scores, {}, {})
-        shared = [v.value for v in self.shared]
-        for task in batch.y:
-            found = _dense(tape, scores.losses[task], [*shared, *(v.value for v in self.own[task])], seeds[task])
-            part.shared[task], part.own[task] = found[: len(shared)], found[len(shared) :]
-        return part
+        def nothing(task: str) -> list[tf.Tensor]:
+            if not had:
+                return [tf.zeros([0]) for _ in shapes[task]]
+            return tf.cond(had[task], lambda: list(before[task]), lambda: [tf.zeros(shape) for shape in shapes[task]])
 
-    def _nothing(self, tasks: list[str]) -> "_Part":
-        zero = tf.constant(0.0)
-        statistics = {task: [tf.zeros(m.total.shape) for m in self.model.task_metrics[task].values()] for task in tasks}
-        scores = Scores(dict.fromkeys(tasks, zero), dict.fromkeys(tasks, zero), statistics)
-        shared = {task: [tf.zeros(v.shape) for v in self.shared] for task in tasks}
-        return _Part(scores, shared, {task: [tf.zeros(v.shape) for v in self.own[task]] for task in tasks})
+        values = iter(tf.cond(tf.reduce_any(mask), some, lambda: [each for task in tasks for each in nothing(task)]))
+        parts = {task: [next(values) for _ in shapes[task]] for task in tasks}
+        if not had:
+            return parts
+        return {task: [tf.ensure_shape(v, s) for v, s in zip(parts[task], shapes[task], strict=True)] for task in tasks}
+
+    def _shapes(self, task: str) -> list[tuple[int, ...]]:
+        """Those of what rows give for a task."""
+        gradients = [tuple(v.shape) for v in (*self.shared, *self.own[task])]
+        return [(), (), *(tuple(metric.total.shape) for metric in self.model.task_metrics[task].values()), *gradients]
 
     def _rows(self, found: ByTask, points: Sequence[Any]) -> list[tf.Tensor]:
         """Of each point the tasks' gradients, `[K, n]`; zeros for a task without targets."""
@@ -309,19 +335,6 @@ def _common(reached: Mapping[str, Sequence[keras.Variable]]) -> list[keras.Varia
     count = Counter(id(v) for found in reached.values() for v in found)
     every = {id(v): v for found in reached.values() for v in found}
     return [v for key, v in every.items() if count[key] > 1]
-
-
-class _Part(NamedTuple):
-    """What some rows give."""
-
-    scores: Scores
-    shared: ByTask
-    own: ByTask
-
-    def take_in(self, other: "_Part") -> None:
-        """Adds what rows of other tasks give."""
-        for mine, new in zip((*self.scores, *self[1:]), (*other.scores, *other[1:]), strict=True):
-            mine.update(new)
 
 
 def _divided(model: Any, scale: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
