@@ -119,7 +119,7 @@ def train(
     rows = mtl.data.mix(tasks, encoder, batch_size=scale.batch_size, seed=seed, cache_dir=None)
     steps = scale.epochs * len(rows)
     balancer = mtl.balancing.get({method: ARGUMENTS[method](steps) if method in ARGUMENTS else {}})
-    where = {} if balancer.needs == "losses" else {"gradients_at": at}
+    where: dict[str, Any] = {} if balancer.needs == "losses" else {"gradients_at": at}
     model = mtl.MultiTaskModel(encoder, tasks, balancer=balancer, **where)
     optimizer = mtl.transfer.adamw(model, scale.learning_rate, steps=steps, schedule="cosine", global_clipnorm=1.0)
     model.compile(optimizer)

@@ -133,7 +133,7 @@ def _mtl_step(setting: Setting) -> Callable[[int], list[float]]:
     )
     names = [f"task_{i}" for i in range(setting.tasks)]
     balancer = mtl.balancing.get(_arguments(setting.method))
-    where = {} if balancer.needs == "losses" else {"gradients_at": setting.at}
+    where: dict[str, Any] = {} if balancer.needs == "losses" else {"gradients_at": setting.at}
     tasks = [mtl.Task(name, mtl.heads.Classification(CLASSES)) for name in names]
     model = mtl.MultiTaskModel(encoder, tasks, balancer=balancer, **where)
     model.compile(keras.optimizers.AdamW(3e-5))
@@ -206,7 +206,7 @@ def _torch_step(setting: Setting) -> Callable[[int], list[float]]:
         torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Linear(size.width, CLASSES)) for _ in range(setting.tasks)
     )
     make, combines = PEERS[setting.method], setting.method in SCALARIZERS
-    balancer = make(scalarization if combines else aggregation, setting.tasks) if make is not None else None
+    balancer: Any = make(scalarization if combines else aggregation, setting.tasks) if make is not None else None
     own = list(balancer.parameters()) if combines and setting.method != "FAMO" else []  # FAMO has an optimizer of its own.
     optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters(), *own], 3e-5)
     ids, classes, weights = (torch.tensor(each) for each in batch(setting))

@@ -9,7 +9,8 @@ from benchmarks.records import Records
 
 
 def test_what_is_there_is_not_measured_again(tmp_path: Path) -> None:
-    file, calls = tmp_path / "r.jsonl", []
+    file = tmp_path / "r.jsonl"
+    calls: list[int] = []
 
     def measure() -> dict:
         calls.append(1)
