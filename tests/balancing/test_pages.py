@@ -53,3 +53,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert targets
     for target in targets:
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_the_picture_is_light() -> None:
+    assert 10_000 < (GALLERY.parent / "gallery.png").stat().st_size < 400_000
