@@ -53,7 +53,7 @@ class Scale:
 
 
 SCALES = {
-    "quick": Scale(rows=1000, tested=500, units=64, vocabulary=2000, epochs=4),
+    "quick": Scale(rows=2000, tested=500, units=64, vocabulary=2000, epochs=4, batch_size=32, learning_rate=5e-3),
     "full": Scale(rows=None, tested=None, units=128, vocabulary=4000, epochs=10),
 }
 
@@ -142,7 +142,14 @@ def single_task(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def gain(test: Mapping[str, float], alone: Mapping[str, float]) -> float:
-    """The mean over the tasks of `(figure - single) / single`, in percent."""
+    """The mean over the tasks of `(figure - single) / single`, in percent.
+
+    Raises:
+        ValueError: a task alone has learned nothing.
+    """
+    for task in test:
+        if alone[task] <= 0:
+            raise ValueError(f"A gain over '{task}' alone expects a figure above 0 there; got {alone[task]:.1f}. Train longer.")
     return 100 * statistics.fmean((test[task] - alone[task]) / alone[task] for task in test)
 
 
@@ -191,7 +198,7 @@ def quality(
     methods: Annotated[str, typer.Option(help="Names with commas between them; by default all.")] = ",".join(METHODS),
     seeds: Annotated[int, typer.Option(min=1, help="Trainings with each method, with the seeds 0, 1, ...")] = 3,
     at: Annotated[str, typer.Option(help="Where gradients are taken: parameters or representation.")] = "parameters",
-    quick: Annotated[bool, typer.Option(help="1,000 rows of each corpus, a small encoder, 4 epochs.")] = False,
+    quick: Annotated[bool, typer.Option(help="2,000 rows of each corpus, a small encoder, 4 epochs.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the scale's own.")] = None,
     records: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep figures there, and do not train again what it holds.")

@@ -53,6 +53,11 @@ def test_gain_by_hand() -> None:
     assert quality.gain({"intent": 99.0, "slots": 76.0, "relatedness": 50.0}, alone) == pytest.approx(10.0)
 
 
+def test_no_gain_over_nothing() -> None:
+    with pytest.raises(ValueError, match="expects a figure above 0 there; got 0.0. Train longer."):
+        quality.gain({"slots": 10.0}, {"slots": 0.0})
+
+
 def test_table_has_the_best_first() -> None:
     alone = {"intent": 90.0, "slots": 80.0, "relatedness": 50.0}
     console = Console(width=200, record=True)
