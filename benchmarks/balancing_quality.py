@@ -226,6 +226,7 @@ def quality(
         return found
 
     alone = single_task(run([task], "Static", seed) for seed in range(seeds) for task in FIGURES)
+    gain(alone, alone)  # Where a task alone has learned nothing, that is said at once.
     runs: dict[str, list[dict[str, Any]]] = {}
     failed = 0
     for name in names:
