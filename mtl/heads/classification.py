@@ -39,7 +39,7 @@ class Classification(Head):
         class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)` of the
             training split's `n` labels (a class that never occurs counts as one); None for ones.
         focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
-        dropout: the share of the features dropped in training.
+        dropout: the share of the features, and of n-grams, dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
         unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one.
@@ -187,12 +187,14 @@ class Classification(Head):
         self.readout = Readout(len(labels), self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
         self.readout.build(features_shape[self.features])
         if self.ngrams:
-            self.phrases = NGramLinear(len(labels), self.ngrams, name="ngrams")
+            self.phrases = NGramLinear(len(labels), self.ngrams, dropout=self.dropout, name="ngrams")
             self.phrases.build()
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         logits = self.readout(features[self.features], training=training)
-        return logits + self.phrases(features["token_ids"], features["padding_mask"]) if self.ngrams else logits
+        if self.ngrams:
+            logits += self.phrases(features["token_ids"], features["padding_mask"], training=training)
+        return logits
 
     def compute_output_shape(self, features_shape: Mapping[str, tuple]) -> tuple:
         return (features_shape[self.features][0], len(self._known()))

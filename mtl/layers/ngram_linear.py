@@ -19,12 +19,13 @@ class NGramLinear(keras.layers.Layer):
     """A linear model of all n-grams of 1 to `order` tokens: what single phrases say, beside what a network makes of the text.
 
     `y = 10 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` begins at zero, so that n-grams that
-    training never met say nothing.
+    training never met say nothing. Dropout leaves out n-grams, so that no phrase is learned only beside another.
 
     Args:
         units: the number of outputs.
         order: the length of the longest n-grams, in tokens.
         buckets: rows of `W`; n-grams share them by a hash.
+        dropout: the share of n-grams dropped in training.
 
     Returns:
         float32 `[B, units]`, from `token_ids [B, S]` and `padding_mask [B, S]`.
@@ -43,17 +44,18 @@ class NGramLinear(keras.layers.Layer):
         Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
     """
 
-    def __init__(self, units: int, order: int = 3, buckets: int = 2**21, **kwargs: Any):
+    def __init__(self, units: int, order: int = 3, buckets: int = 2**22, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         if order < 1 or buckets < 1:
             raise ValueError(f"N-grams have at least 1 token and 1 bucket; got order={order} and buckets={buckets}.")
-        self.units, self.order, self.buckets = units, order, buckets
+        self.units, self.order, self.buckets, self.dropout = units, order, buckets, dropout
+        self.drop = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
         self.table = keras.layers.Embedding(buckets, units, "zeros", dtype="float32", name="table")
 
     def build(self, *_: Any) -> None:
         self.table.build(None)
 
-    def call(self, token_ids: Any, padding_mask: Any) -> Any:
+    def call(self, token_ids: Any, padding_mask: Any, training: bool | None = None) -> Any:
         ids, mask = tf.cast(token_ids, tf.int64) + 1, tf.cast(padding_mask, tf.float32)
         hashes, length = tf.zeros_like(ids), tf.shape(ids)[1]
         ids, mask = (tf.pad(each, [[0, 0], [0, self.order - 1]]) for each in (ids, mask))
@@ -62,12 +64,14 @@ class NGramLinear(keras.layers.Layer):
             # The n-gram that begins at each token: whole where its last token is no padding.
             later, whole = ids[:, n : n + length], mask[:, n : n + length]
             hashes = (hashes * _FACTOR + later + n) % _PRIME
-            total += tf.reduce_sum(self.table(hashes % self.buckets) * whole[:, :, None], axis=1)
+            kept = self.drop(whole, training=training)
+            total += tf.reduce_sum(self.table(hashes % self.buckets) * kept[:, :, None], axis=1)
             count += tf.reduce_sum(whole, axis=1, keepdims=True)
         return _SCALE * total / tf.sqrt(tf.maximum(count, 1.0))
 
-    def compute_output_spec(self, token_ids: Any, padding_mask: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, token_ids: Any, padding_mask: Any, training: bool | None = None) -> keras.KerasTensor:
         return keras.KerasTensor((token_ids.shape[0], self.units), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "order": self.order, "buckets": self.buckets}
+        mine = {"units": self.units, "order": self.order, "buckets": self.buckets, "dropout": self.dropout}
+        return {**super().get_config(), **mine}

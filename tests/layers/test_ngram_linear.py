@@ -50,6 +50,18 @@ def test_the_order_of_tokens_counts() -> None:
     assert np.abs(layer(np.array([[4, 9]]), ones) - layer(np.array([[9, 4]]), ones)).max() > 0.1
 
 
+def test_dropout_leaves_out_whole_ngrams_and_keeps_the_mean() -> None:
+    """Single tokens whose rows of the table are 1, so that the sum counts the tokens that stay, each twice as heavy."""
+    layer = NGramLinear(1, order=1, buckets=10, dropout=0.5)
+    layer.build()
+    layer.table.embeddings.assign(np.ones((10, 1)))
+    ids = np.ones((200, 25), "int32")
+    assert np.unique(layer(ids, ids)) == pytest.approx([10 * 25 / 5.0])
+    counts = np.asarray(layer(ids, ids, training=True))[:, 0] * 5.0 / 10.0 / 2.0
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
+    assert counts.min() < 10 and counts.max() > 15 and abs(counts.mean() - 12.5) < 4 * 2.5 / 200**0.5
+
+
 def test_what_was_never_met_says_nothing() -> None:
     assert not np.any(NGramLinear(2)(np.array([[5, 6]]), np.array([[1, 1]])))
 
