@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtl.balancing.balancer import Balancer
-from mtl.utils import unknown_name
+from mtl.utils import find_name, unknown_name
 
 __all__ = ["get"]
 
@@ -41,7 +41,7 @@ def get(balancer: Any = None) -> Balancer:
         raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {balancer!r}.")
     name, arguments = next(iter(balancer.items()))
     classes = _classes()
-    chosen = {_plain(each): each for each in classes}.get(_plain(str(name)))
+    chosen = find_name(str(name), classes)
     if chosen is None:
         raise unknown_name("balancer", name, classes)
     arguments = dict(arguments or {})
@@ -53,13 +53,13 @@ def get(balancer: Any = None) -> Balancer:
         raise ValueError(f"{chosen} does not take the arguments {arguments!r}: {error}.") from error
 
 
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
 def _classes() -> dict[str, type[Balancer]]:
     """The exported balancers by name."""
     import mtl.balancing as family
 
     found = {name: getattr(family, name) for name in family.__all__}
-    return {name: each for name, each in found.items() if isinstance(each, type) and each is not Balancer}
+    return {
+        name: each
+        for name, each in found.items()
+        if isinstance(each, type) and issubclass(each, Balancer) and each is not Balancer
+    }

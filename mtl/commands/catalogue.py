@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.commands.recipe_file import Document
-from mtl.utils import nearest, unknown_name
+from mtl.utils import find_name, nearest, unknown_name
 
 __all__ = ["KINDS", "Kind", "check", "construct", "names_of"]
 
@@ -76,13 +76,15 @@ def check(document: Document, route: Route, kind: str) -> None:
         kind: a key of `KINDS`.
 
     Raises:
-        ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument.
+        ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument. Neither capitals nor
+            `_` and `-` matter in names.
     """
     name, arguments = _split(document, route, kind)
     options = names_of(kind)
-    if name not in options:
+    found = find_name(name, options)
+    if found is None:
         raise document.error((*route, name), unknown_name(kind, name, options))
-    check_arguments(document, (*route, name), options[name], arguments, KINDS[kind].given)
+    check_arguments(document, (*route, name), options[found], arguments, KINDS[kind].given)
 
 
 def check_arguments(
@@ -155,7 +157,8 @@ def construct(
         ValueError: the object does not take the values; with the place in the recipe.
     """
     name, arguments = _split(document, route, kind)
-    function = names_of(kind)[name]
+    options = names_of(kind)
+    function = options[find_name(name, options) or name]
     taken = inspect.signature(function).parameters
     made = {each: value for each, value in (given or {}).items() if each in KINDS[kind].given and each in taken}
     for argument, value in arguments.items():
@@ -191,7 +194,7 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
 def _is_part(argument: str, value: Any) -> bool:
     if argument not in PARTS:
         return False
-    return isinstance(value, dict) or (isinstance(value, str) and value in names_of(PARTS[argument]))
+    return isinstance(value, dict) or (isinstance(value, str) and find_name(value, names_of(PARTS[argument])) is not None)
 
 
 def _absolute(value: Any, folder: Path) -> Any:

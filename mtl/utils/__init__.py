@@ -1,4 +1,4 @@
-from mtl.utils.errors import nearest, unknown_name
+from mtl.utils.errors import find_name, nearest, unknown_name
 from mtl.utils.figures import less_is_better
 
-__all__ = ["less_is_better", "nearest", "unknown_name"]
+__all__ = ["find_name", "less_is_better", "nearest", "unknown_name"]

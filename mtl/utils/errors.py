@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["nearest", "unknown_name"]
+__all__ = ["find_name", "nearest", "unknown_name"]
 
 #: Options that an error lists at most.
 _SHOWN = 40
@@ -29,3 +29,20 @@ def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
     known = ", ".join(options[:_SHOWN]) or "none"
     more = f" and {len(options) - _SHOWN:,} more" if len(options) > _SHOWN else ""
     return ValueError(f"Unknown {what} '{name}'{hint} Known: {known}{more}.")
+
+
+def find_name(name: str, options: Iterable[str]) -> str | None:
+    """The option of a name in which neither capitals nor `_` and `-` matter; None where there is none, or more than one.
+
+    Example:
+
+    >>> find_name("uncertainty_weighting", ["Static", "UncertaintyWeighting"])
+    'UncertaintyWeighting'
+    """
+
+    def plain(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    options = list(options)
+    alike = [each for each in options if plain(each) == plain(name)]
+    return name if name in options else alike[0] if len(alike) == 1 else None

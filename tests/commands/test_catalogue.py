@@ -5,6 +5,7 @@ import keras
 import pytest
 
 import mtl
+from mtl.balancing import CRMOGM, PCGrad
 from mtl.commands.catalogue import KINDS, check, construct, names_of
 from mtl.commands.recipe_file import Document
 
@@ -52,6 +53,13 @@ def test_objects_within_objects() -> None:
     made = construct(described, ("part",), "optimizer")
     # After two steps the rate has halved once.
     assert float(made._learning_rate(2)) == pytest.approx(0.5)
+
+
+def test_balancers_by_the_names_that_models_take() -> None:
+    described = document({"crmogm": {"balancer": "pc-grad", "momentum": 0.5}})
+    check(described, ("part",), "balancer")
+    made = construct(described, ("part",), "balancer")
+    assert isinstance(made, CRMOGM) and isinstance(made.balancer, PCGrad) and made.momentum == 0.5
 
 
 def test_a_word_is_not_always_an_object() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.utils import nearest, unknown_name
+from mtl.utils import find_name, nearest, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,14 @@ def test_unknown_names(name, options, message):
 def test_of_many_options_some_are_listed() -> None:
     message = str(unknown_name("label", "l57", [f"l{i:04}" for i in range(1500)]))
     assert message.startswith("Unknown label 'l57'; did you mean 'l") and message.endswith("l0039 and 1,460 more.")
+
+
+def test_names_are_found_whatever_their_capitals_unless_two_are_alike():
+    options = ["AdamW", "adamw", "SGD", "CosineDecay"]
+    assert [find_name(name, options) for name in ("AdamW", "adamw", "sgd", "cosine_decay")] == [
+        "AdamW",
+        "adamw",
+        "SGD",
+        "CosineDecay",
+    ]
+    assert find_name("ADAMW", options) is None and find_name("sgdx", options) is None
