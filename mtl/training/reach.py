@@ -1,11 +1,14 @@
 """Which variables a task's loss depends on."""
 
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["reach"]
+__all__ = ["common_to_tasks", "reach", "shared_size"]
 
 #: Operations that no gradient passes.
 _BARRIERS = ("StopGradient", "PreventGradient")
@@ -54,3 +57,15 @@ def _behind(output: tf.Tensor) -> set[str]:
             seen.add(operation.name)
             ahead.extend(tensor.op for tensor in operation.inputs)
     return seen
+
+
+def shared_size(model: Any) -> int:
+    """How many weights two or more tasks reach, those that are frozen included: the length of the gradients to be tracked."""
+    return sum(math.prod(v.shape) for v in common_to_tasks(reach(model)))
+
+
+def common_to_tasks(reached: Mapping[str, Sequence[keras.Variable]]) -> list[keras.Variable]:
+    """The weights that two or more tasks reach, of what `reach` gives."""
+    count = Counter(id(v) for found in reached.values() for v in found)
+    every = {id(v): v for found in reached.values() for v in found}
+    return [v for key, v in every.items() if count[key] > 1]

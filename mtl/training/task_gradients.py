@@ -1,7 +1,6 @@
 """A step's gradients where a balancer makes the update of the tasks' gradients."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,17 +8,16 @@ import keras
 import tensorflow as tf
 
 from mtl.training import seam
-from mtl.training.reach import reach
+from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
+from mtl.training.reach import common_to_tasks, reach
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, Totals, penalty, score, total
 from mtl.utils import unknown_name
 
-__all__ = ["Step", "TaskGradients", "shared_size"]
+__all__ = ["Step", "TaskGradients"]
 
 #: Task -> gradients of some variables.
 ByTask = dict[str, list[tf.Tensor]]
-#: Task -> what some rows give for it: losses, weights, statistics, and gradients of the shared variables and of its own.
-Parts = dict[str, list[tf.Tensor]]
 
 
 class Step(NamedTuple):
@@ -60,8 +58,6 @@ class TaskGradients:
     """What the tasks share, how their gradients of it are found, and what a balancer makes of them.
 
     A variable that two or more tasks reach gets the balancer's update; one that a single task reaches gets that task's gradient.
-    A batch's rows that are labelled for one task alone go through the encoders with that task's others, so that no gradient costs
-    more than its own rows; rows with labels for several tasks go through once, and back once for each task.
 
     A balancer that needs no more than the Gramian can compare gradients where that costs less: at the features that the tasks
     share, or at the variables of some layers. One pass back through the encoders follows, of the weighted losses.
@@ -78,10 +74,11 @@ class TaskGradients:
         self.model, self.at = model, at
         reached = reach(model)
         trained = {id(v) for v in model.trainable_variables}
-        common = _common(reached)
+        common = common_to_tasks(reached)
         self.shared = [v for v in common if id(v) in trained]
         several = {id(v) for v in common}
         self.own = {task: [v for v in found if id(v) in trained - several] for task, found in reached.items()}
+        self.gradients = GradientsByRows(model, {task: [*self.shared, *own] for task, own in self.own.items()})
         #: Where the balancer's state has room for variables that are frozen now: how many numbers each shared variable has.
         self._room = [
             (math.prod(v.shape), id(v) in trained) for v in common if id(v) in trained or model.balancer.tracks_gradients
@@ -163,7 +160,7 @@ class TaskGradients:
         """The tasks' gradients of the shared variables, of each `[K, n]`, without dropout; and what `losses` gives."""
         batch = Batch.of(self.model, data)
         (size,) = sum_over_replicas([self._sizes(batch)])
-        found = self._task_by_task(batch, _divided(self.model, tf.constant(1.0), size), training=False)
+        found = self._at_parameters(batch, _divided(self.model, tf.constant(1.0), size), training=False)
         totals = total(self.model, batch, found.scores, tf.constant(0.0))
         counted = tf.math.divide_no_nan(size, totals.weights)
         return [counted[:, None] * each for each in found.rows], totals.means, totals.active
@@ -185,7 +182,7 @@ class TaskGradients:
 
     def _found(self, batch: Batch, scale: tf.Tensor, size: tf.Tensor) -> Found:
         seeds = _divided(self.model, scale, size)
-        return self._task_by_task(batch, seeds) if self.at == "parameters" else self._at_points(batch, seeds)
+        return self._at_parameters(batch, seeds) if self.at == "parameters" else self._at_points(batch, seeds)
 
     def _combination(self, losses: tf.Tensor, active: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
         """What the losses count for the heads, `[K]`; and the gradients of the variables that the balancer trains itself."""
@@ -212,6 +209,14 @@ class TaskGradients:
 
     # Where gradients are compared ---------------------------------------------------------------------------------
 
+    def _at_parameters(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool = True) -> Found:
+        """Gradients at all shared variables."""
+        scores, gradients = self.gradients.of(batch, seeds, training)
+        shared = {task: each[: len(self.shared)] for task, each in gradients.items()}
+        own = {task: each[len(self.shared) :] for task, each in gradients.items()}
+        rows = sum_gradients(self._rows(shared, [v.value for v in self.shared]))
+        return Found(scores, rows, _summed(own), _update_of(self.shared, rows))
+
     def _at_points(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> Found:
         """Gradients at features, or at some variables."""
         tasks = list(batch.y)
@@ -222,7 +227,7 @@ class TaskGradients:
         compared: ByTask = {}
         own: ByTask = {}
         for task in tasks:
-            found = _dense(tape, scores.losses[task], [*points, *(v.value for v in self.own[task])], seeds[task])
+            found = dense_gradients(tape, scores.losses[task], [*points, *(v.value for v in self.own[task])], seeds[task])
             compared[task], own[task] = found[: len(points)], found[len(points) :]
         rows = self._rows(compared, points)
         if self.compared:
@@ -235,86 +240,6 @@ class TaskGradients:
 
         return Found(scores, rows, _summed(own), update)
 
-    def _task_by_task(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool = True) -> Found:
-        """Gradients at all shared variables: of each task's own rows, then of the rows that several tasks have labels for."""
-        tasks = list(batch.y)
-        if len(tasks) == 1 or self._static():
-            parts = self._together(batch, seeds, training)
-        else:
-            labelled = batch.labelled()
-            count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
-            parts, had = {}, {}
-            for task in tasks:
-                alone = labelled[task] & (count == 1)
-                had[task] = tf.reduce_any(alone)
-                parts |= self._of_rows(alone, batch, [task], seeds, training, {}, {})
-            parts = self._of_rows(count > 1, batch, tasks, seeds, training, parts, had)
-        scores = Scores({}, {}, {})
-        shared, own = {}, {}
-        for task, part in parts.items():
-            statistics = len(self.model.task_metrics[task])
-            scores.losses[task], scores.weights[task], *rest = part
-            scores.statistics[task], rest = rest[:statistics], rest[statistics:]
-            shared[task], own[task] = rest[: len(self.shared)], rest[len(self.shared) :]
-        rows = sum_gradients(self._rows(shared, [v.value for v in self.shared]))
-        return Found(scores, rows, _summed(own), _update_of(self.shared, rows))
-
-    def _static(self) -> bool:
-        """Whether shapes may not depend on the data, as for XLA; all rows then go through all heads."""
-        return bool(self.model.jit_compile) or isinstance(self.model.distribute_strategy, tf.distribute.TPUStrategy)
-
-    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
-        """What rows give that go through the encoders once, and back once for each task."""
-        with tf.GradientTape(persistent=len(batch.y) > 1) as tape:
-            scores = score(self.model, batch, training)
-        parts = {}
-        for task in batch.y:
-            gradients = _dense(tape, scores.losses[task], [v.value for v in (*self.shared, *self.own[task])], seeds[task])
-            parts[task] = [scores.losses[task], scores.weights[task], *scores.statistics[task], *gradients]
-        return parts
-
-    def _of_rows(
-        self,
-        mask: tf.Tensor,
-        batch: Batch,
-        tasks: list[str],
-        seeds: Mapping[str, tf.Tensor],
-        training: bool,
-        before: Parts,
-        had: Mapping[str, tf.Tensor],
-    ) -> Parts:
-        """What some rows give, added to what others gave before; no work where there are none, here or before.
-
-        Args:
-            mask: which rows, bool `[B]`.
-            before: what other rows gave; it is empty tensors for a task that had none.
-            had: task -> whether it had rows before; where no task had, empty tensors stand for nothing.
-        """
-        shapes = {task: self._shapes(task) for task in tasks}
-
-        def some() -> list[tf.Tensor]:
-            found = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds, training)
-            return [each for task in tasks for each in (found[task] if not had else both(task, found[task]))]
-
-        def both(task: str, found: list[tf.Tensor]) -> list[tf.Tensor]:
-            return tf.cond(had[task], lambda: [a + b for a, b in zip(before[task], found, strict=True)], lambda: list(found))
-
-        def nothing(task: str) -> list[tf.Tensor]:
-            if not had:
-                return [tf.zeros([0]) for _ in shapes[task]]
-            return tf.cond(had[task], lambda: list(before[task]), lambda: [tf.zeros(shape) for shape in shapes[task]])
-
-        values = iter(tf.cond(tf.reduce_any(mask), some, lambda: [each for task in tasks for each in nothing(task)]))
-        parts = {task: [next(values) for _ in shapes[task]] for task in tasks}
-        if not had:
-            return parts
-        return {task: [tf.ensure_shape(v, s) for v, s in zip(parts[task], shapes[task], strict=True)] for task in tasks}
-
-    def _shapes(self, task: str) -> list[tuple[int, ...]]:
-        """Those of what rows give for a task."""
-        gradients = [tuple(v.shape) for v in (*self.shared, *self.own[task])]
-        return [(), (), *(tuple(metric.total.shape) for metric in self.model.task_metrics[task].values()), *gradients]
-
     def _rows(self, found: ByTask, points: Sequence[Any]) -> list[tf.Tensor]:
         """Of each point the tasks' gradients, `[K, n]`; zeros for a task without targets."""
         rows = []
@@ -325,27 +250,9 @@ class TaskGradients:
         return rows
 
 
-def shared_size(model: Any) -> int:
-    """How many weights two or more tasks reach, those that are frozen included: the length of the gradients to be tracked."""
-    return sum(math.prod(v.shape) for v in _common(reach(model)))
-
-
-def _common(reached: Mapping[str, Sequence[keras.Variable]]) -> list[keras.Variable]:
-    """The weights that two or more tasks reach."""
-    count = Counter(id(v) for found in reached.values() for v in found)
-    every = {id(v): v for found in reached.values() for v in found}
-    return [v for key, v in every.items() if count[key] > 1]
-
-
 def _divided(model: Any, scale: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
     """Task -> what its summed losses count, so that gradients are of the size of a mean's."""
     return dict(zip(model.task_names, tf.unstack(tf.math.divide_no_nan(scale, size)), strict=True))
-
-
-def _dense(tape: tf.GradientTape, loss: tf.Tensor, sources: Sequence[Any], seed: tf.Tensor) -> list[tf.Tensor]:
-    """Gradients without slices, and 0 where there is none."""
-    found = tape.gradient(loss, sources, output_gradients=seed)
-    return [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(found, sources, strict=True)]
 
 
 def _summed(own: ByTask) -> ByTask:

@@ -10,7 +10,11 @@ import mtl
 
 ROOT = Path(__file__).parent.parent.parent
 CHOICE, GALLERY = ROOT / "docs" / "balancing.md", ROOT / "mtl" / "balancing" / "README.md"
-METHODS = {name: getattr(mtl.balancing, name) for name in mtl.balancing.__all__ if name not in ("Balancer", "get")}
+METHODS = {
+    name: getattr(mtl.balancing, name)
+    for name in mtl.balancing.__all__
+    if name not in ("Balancer", "Diagnosis", "diagnose", "get")
+}
 WORDS = {"losses": "losses", "gramian": "Gramian", "jacobian": "gradients"}
 
 
