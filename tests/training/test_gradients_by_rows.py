@@ -51,7 +51,7 @@ def test_no_work_is_done_where_there_are_no_rows(monkeypatch):
 
     monkeypatch.setattr(model, "features_of", counted)
     seeds = {"mood": tf.constant(1.0), "score": tf.constant(1.0)}
-    variables = dict.fromkeys(model.task_names, model.encoder.trainable_variables)
+    variables = dict.fromkeys(model.task_names, list(model.encoder.trainable_variables))
     GradientsByRows(model, variables).of(
         Batch.of(model, batch(6, mood=[1, 1, 0, 1, 0, 0], score=[0, 0, 0, 1, 0, 0])), seeds, False
     )
