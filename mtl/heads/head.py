@@ -52,6 +52,9 @@ class Head(keras.layers.Layer):
     learned = "labels=[...]"
     #: Whether a head without a target a token takes the features' `sequence` all the same.
     needs_sequence = False
+    #: Names of the settings that `encode` and `target` depend on: prepared data is found again whatever the others are. None for
+    #: all of them.
+    encoded_by: tuple[str, ...] | None = None
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)

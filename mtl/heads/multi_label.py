@@ -57,6 +57,8 @@ class MultiLabel(Head):
     [1.0, 0.0, 1.0]
     """
 
+    encoded_by = ("labels", "unknown", "separator")
+
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,

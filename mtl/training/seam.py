@@ -130,12 +130,11 @@ def iterations_of(optimizer: Any) -> keras.Variable:
     return optimizer._iterations
 
 
-def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
+def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
     """A variable that Adam trains, and the averages that it keeps of the gradients and of their squares."""
     place = optimizer._get_variable_index(variable)
     held = (optimizer._trainable_variables, optimizer._momentums, optimizer._velocities)
-    weight, momentum, velocity = (each[place].value for each in held)
-    return weight, momentum, velocity
+    return tuple(each[place].value for each in held)
 
 
 def step_by(optimizer: Any, owner: type, step: Callable[[Any, Any, Any, Any], None]) -> None:
@@ -146,9 +145,8 @@ def step_by(optimizer: Any, owner: type, step: Callable[[Any, Any, Any, Any], No
         owner: the class, for all of whose other optimizers nothing changes.
         step: takes the optimizer, a gradient, a variable and the learning rate.
     """
-    keras_own = owner.update_step
-    if keras_own.__module__ != __name__:
-        owner.update_step = _unless_marked(keras_own, step, "_steps_otherwise")
+    if owner.update_step.__module__ != __name__:
+        owner.update_step = _unless_marked(owner.update_step, step, "_steps_otherwise")
     optimizer._steps_otherwise = True
     optimizer._backend_update_step = functools.partial(_update_here, optimizer)
     optimizer._apply_weight_decay = functools.partial(_decay_here, optimizer)
@@ -350,24 +348,20 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         )
         return tf.logical_or(found, done > 1), logs
 
-    def execute_eagerly(iterator: Any) -> tuple[Any, Any]:
-        logs = None
-        for data in itertools.islice(iterator, steps):
-            logs = run(data)
-        return logs is not None, logs
-
+    in_graph = tf.function(execute, reduce_retracing=True, autograph=False)
     traced: list[Any] = []
-    run_iterator = execute_eagerly if model.run_eagerly else tf.function(execute, reduce_retracing=True, autograph=False)
 
     def function(iterator: Any) -> Any:
-        if isinstance(iterator, tf.distribute.DistributedIterator) or (steps > 1 and isinstance(iterator, tf.data.Iterator)):
-            found, logs = run_iterator(iterator)
-            if not found:
-                raise StopIteration
-            return logs
-        if isinstance(iterator, tf.data.Iterator) and not model.run_eagerly and iterator.element_spec not in traced:
-            traced.append(iterator.element_spec)
-            alone.get_concrete_function(iterator.element_spec)  # For batches of any length that the dataset may give.
+        if not model.run_eagerly and isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            if steps > 1 or isinstance(iterator, tf.distribute.DistributedIterator):
+                found, logs = in_graph(iterator)
+                if not found:
+                    raise StopIteration
+                return logs
+            # No function around the step, which would take as long again to trace and to begin.
+            if iterator.element_spec not in traced:
+                traced.append(iterator.element_spec)
+                alone.get_concrete_function(iterator.element_spec)  # One trace for all lengths that the dataset may give.
         logs = None
         for data in itertools.islice(iterator, steps):
             logs = alone(data)
