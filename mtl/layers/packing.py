@@ -12,13 +12,13 @@ __all__ = ["Packing"]
 class Packing(keras.layers.Layer):
     """Where the tokens of a batch go so that they fill as few rows of the same length as may be.
 
-    Texts are taken from the longest to the shortest; one goes behind the last in its row, or into a new row where it does not fit.
+    Texts are taken from the longest to the shortest; one goes behind the last in its row, or into a new row where that is full.
 
     Returns:
-        From `padding_mask [B, S]`, 1 for tokens and 0 for the padding behind them, a dict of int32 tensors. Of the `P` packed rows:
-        `source [P, S]`, the token that stands at each place, counted through the flattened batch, 0 where there is none; and
-        `text [P, S]`, the number of its text, from 1, and 0 where there is none. Of the batch: `place [B, S]`, each token's place,
-        counted through the flattened packed rows; 0 for padding.
+        From `padding_mask [B, S]`, 1 for tokens and 0 for the padding behind them, a dict of int32 tensors. Of the `P` packed
+        rows: `source [P, S]`, the token that stands at each place, counted through the flattened batch; and `text [P, S]`, the
+        number of its text, from 1. Of the batch: `place [B, S]`, each token's place, counted through the flattened packed rows.
+        All are 0 where there is no token.
 
     `P` is known when the batch is: XLA, which wants all shapes beforehand, cannot compile it.
 
