@@ -3,7 +3,7 @@
 python -m benchmarks.throughput
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 import mtl
 from benchmarks import common
+from benchmarks.peers import Peer
 
 __all__ = ["app"]
 
@@ -75,57 +76,13 @@ def ours(texts: dict[str, list[list[str]]], steps: int, quick: bool) -> Callable
     return run
 
 
-def theirs(texts: dict[str, list[list[str]]], steps: int, quick: bool, bfloat16: bool) -> Callable[[], int]:
-    """The same tasks and sizes in PyTorch: batches of one task, padded to their longest row; the fused AdamW."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    size = common.TINY if quick else common.MINILM
-    config = BertConfig(
-        common.VOCABULARY, size["width"], size["layers"], size["heads"], size["feedforward"], max_position_embeddings=512
+def theirs(texts: dict[str, list[list[str]]], steps: int, quick: bool, bfloat16: bool) -> Peer:
+    """The same tasks and sizes in PyTorch."""
+    ids = {task: [[2, *(int(word[1:]) + 5 for word in text), 3] for text in of] for task, of in texts.items()}
+    size, vocabulary = common.TINY if quick else common.MINILM, common.VOCABULARY
+    return Peer(
+        side="transformer", texts=ids, steps=steps, size=size, vocabulary=vocabulary, batch=BATCH, labels=SLOTS, bfloat16=bfloat16
     )
-    encoder = BertModel(config, add_pooling_layer=False)
-    heads = torch.nn.ModuleDict({"topic": torch.nn.Linear(size["width"], 5), "slots": torch.nn.Linear(size["width"], SLOTS)})
-    heads["similar"] = torch.nn.Linear(size["width"], 1)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], 1e-4, fused=True)
-    rng = np.random.default_rng(0)
-    rows = {task: [torch.tensor([2, *(int(word[1:]) + 5 for word in text), 3]) for text in of] for task, of in texts.items()}
-    entropy, drop = torch.nn.functional.cross_entropy, torch.nn.functional.dropout
-
-    def batches() -> Iterator[tuple[str, list[Any]]]:
-        while True:
-            cut = [(task, rng.permutation(len(of))) for task, of in rows.items()]
-            every = [(task, order[i : i + BATCH]) for task, order in cut for i in range(0, len(order), BATCH)]
-            for turn in rng.permutation(len(every)):
-                task, chosen = every[turn]
-                yield task, [rows[task][i] for i in chosen]
-
-    endless = batches()
-
-    def run() -> int:
-        encoder.train()
-        tokens = 0
-        for _ in range(steps):
-            task, chosen = next(endless)
-            ids = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
-            mask = (ids != 0).long()
-            tokens += int(mask.sum())
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                sequence = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-                features = sequence if task == "slots" else (sequence * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-                outputs = heads[task](drop(features, 0.1)).float()
-            if task == "slots":
-                loss = entropy(outputs.flatten(0, 1), torch.where(mask > 0, ids % SLOTS, -100).flatten())
-            elif task == "topic":
-                loss = entropy(outputs, ids[:, 1] % 5)
-            else:
-                loss = (outputs[:, 0] - (ids[:, 1] % 5)).square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return tokens
-
-    return run
 
 
 # Recurrent ------------------------------------------------------------------------------------------------------------
@@ -149,29 +106,11 @@ def ours_recurrent(steps: int, quick: bool) -> Callable[[], int]:
     return run
 
 
-def theirs_recurrent(steps: int, quick: bool, bfloat16: bool) -> Callable[[], int]:
+def theirs_recurrent(steps: int, quick: bool, bfloat16: bool) -> Peer:
     """The same with PyTorch's LSTM and Adam."""
-    import torch
-
     size = 8 if quick else 64
-    units = size * 5 // 2
-    embedding = torch.nn.Embedding(5000, 128)
-    lstm = torch.nn.LSTM(128, units, batch_first=True, bidirectional=True)
-    head = torch.nn.Linear(2 * units, SLOTS)
-    optimizer = torch.optim.Adam([*embedding.parameters(), *lstm.parameters(), *head.parameters()])
-    ids = torch.tensor(np.random.default_rng(0).integers(1, 5000, (size, size)))
-    drop = torch.nn.functional.dropout
-
-    def run() -> int:
-        for _ in range(steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                outputs = head(drop(lstm(drop(embedding(ids), 0.1))[0], 0.1)).float()
-            torch.nn.functional.cross_entropy(outputs.flatten(0, 1), (ids % SLOTS).flatten()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return steps * ids.numel()
-
-    return run
+    sizes = {"rows": size, "length": size, "embedding": 128, "units": size * 5 // 2, "vocabulary": 5000, "labels": SLOTS}
+    return Peer(side="recurrent", steps=steps, bfloat16=bfloat16, **sizes)
 
 
 # Command --------------------------------------------------------------------------------------------------------------
@@ -201,6 +140,7 @@ def throughput(
                 run()  # Traces, and allocates.
             turns = {name: _counting(run, tokens[name]) for name, run in sides.items()}
             seconds = common.paired(turns, rounds)
+            sides["PyTorch"].close()
             mtl.bfloat16_products(before)
             rates = {name: [n / s for n, s in zip(tokens[name], seconds[name], strict=True)] for name in sides}
             kind, ratio = "bfloat16" if bfloat16 else "float32", common.ratios(rates["mtl"], rates["PyTorch"])

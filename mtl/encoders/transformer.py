@@ -105,7 +105,7 @@ class Transformer(Encoder):
         if packed:
             packing = Packing(name="packing")(inputs["padding_mask"])
             indices = {name: ops.take(ops.reshape(each, (-1,)), packing["source"]) for name, each in indices.items()}
-            visible = ops.expand_dims(packing["text"], 2) == ops.expand_dims(packing["text"], 1)
+            visible = ops.equal(ops.expand_dims(packing["text"], 2), ops.expand_dims(packing["text"], 1))
         x = embedding(vocabulary_size, "token_embedding")(indices["token_ids"])
         x = x + embedding(max_length, "position_embedding")(indices["positions"])
         if segments:

@@ -70,24 +70,25 @@ def test_packed_is_what_unpacked_is(rows):
         "segment_ids": rng.integers(0, 2, mask.shape) * mask,
     }
     weight = rng.normal(size=(*mask.shape, 8)).astype("float32") * mask[:, :, None]
-    results = []
-    for packed in (False, True):
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in x}
+
+    def run(packed):
         encoder = Transformer(vocabulary_size=10, width=8, layers=2, heads=2, max_length=6, dropout=0.0, packed=packed)
         for number, variable in enumerate(encoder.weights):
             variable.assign(np.random.default_rng(number).normal(size=variable.shape))
-        spec = {name: tf.TensorSpec([None, None], tf.int32) for name in x}
 
         @tf.function(input_signature=[spec, tf.TensorSpec([None, None, 8], tf.float32)], autograph=False)
-        def run(x, weight, encoder=encoder):
+        def results(x, weight):
             with tf.GradientTape() as tape:
                 features = encoder(x, training=True)
                 loss = tf.reduce_sum(features["sequence"] * weight) + tf.reduce_sum(features["pooled"] ** 2)
-            variables = [variable.value for variable in encoder.trainable_variables]
-            gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
-            return features["sequence"] * tf.cast(x["padding_mask"][:, :, None], tf.float32), features["pooled"], *gradients
+            gradients = tape.gradient(loss, [variable.value for variable in encoder.trainable_variables])
+            sequence = features["sequence"] * tf.cast(x["padding_mask"][:, :, None], tf.float32)
+            return sequence, features["pooled"], *[tf.convert_to_tensor(gradient) for gradient in gradients]
 
-        results.append(run({name: tf.constant(each, tf.int32) for name, each in x.items()}, tf.constant(weight)))
-    for unpacked, ours in zip(*results, strict=True):
+        return results({name: tf.constant(each, tf.int32) for name, each in x.items()}, tf.constant(weight))
+
+    for ours, unpacked in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(ours, unpacked, rtol=1e-4, atol=1e-5)
 
 
