@@ -111,7 +111,7 @@ def finish(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], fi
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row)  # What a row leaves out stays empty.
     Console(width=150).print(table)
     if json_file is not None:
         machine = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "processor": _processor()}

@@ -52,7 +52,7 @@ def ours(texts: list[str], tokenizer: mtl.data.Tokenizer, folder: Path) -> Calla
 
 
 def theirs(texts: list[str], tokenizer: mtl.data.Tokenizer) -> Callable[[], Any]:
-    """The same with `datasets.map(batched=True)` and the same vocabulary; its cache is off, so that it does the work each time."""
+    """The same with `datasets.map(batched=True)` and the same vocabulary; nothing is cached, so that it works each time."""
     import datasets
     import tokenizers
 
