@@ -86,7 +86,7 @@ def test_packed_is_what_unpacked_is(rows):
             sequence = features["sequence"] * tf.cast(x["padding_mask"][:, :, None], tf.float32)
             return sequence, features["pooled"], *[tf.convert_to_tensor(gradient) for gradient in gradients]
 
-        return results({name: tf.constant(each, tf.int32) for name, each in x.items()}, tf.constant(weight))
+        return results({name: tf.constant(each, tf.int32) for name, each in x.items()}, tf.constant(weight, tf.float32))
 
     for ours, unpacked in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(ours, unpacked, rtol=1e-4, atol=1e-5)
