@@ -52,7 +52,13 @@ def transformer(
     from transformers import BertConfig, BertModel
 
     width = size["width"]
-    config = BertConfig(vocabulary, width, size["layers"], size["heads"], size["feedforward"], max_position_embeddings=512)
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=size["layers"],
+        num_attention_heads=size["heads"],
+        intermediate_size=size["feedforward"],
+    )
     encoder = BertModel(config, add_pooling_layer=False)
     outputs = {"topic": 5, "slots": labels, "similar": 1}
     heads = torch.nn.ModuleDict({task: torch.nn.Linear(width, count) for task, count in outputs.items()})

@@ -50,10 +50,11 @@ class Packing(keras.layers.Layer):
         place = (start[:, None] + tf.range(length)) * mask
         tokens = tf.where(mask > 0)
         at, tokens = tf.gather_nd(place, tokens)[:, None], tf.cast(tokens, tf.int32)
-        size = tf.reduce_max(tf.concat([rows + 1, [1]], axis=0), keepdims=True) * length  # One row for a batch without any.
-        source = tf.scatter_nd(at, tokens[:, 0] * length + tokens[:, 1], size)
-        text = tf.scatter_nd(at, tokens[:, 0] + 1, size)
-        return {"source": tf.reshape(source, [-1, length]), "text": tf.reshape(text, [-1, length]), "place": place}
+        packed = tf.reduce_max(tf.concat([rows + 1, [0]], axis=0))  # None for a batch without rows.
+        source = tf.scatter_nd(at, tokens[:, 0] * length + tokens[:, 1], packed[None] * length)
+        text = tf.scatter_nd(at, tokens[:, 0] + 1, packed[None] * length)
+        shape = [packed, length]
+        return {"source": tf.reshape(source, shape), "text": tf.reshape(text, shape), "place": place}
 
     def compute_output_spec(self, padding_mask: Any) -> dict[str, keras.KerasTensor]:
         packed, batch = (None, padding_mask.shape[1]), tuple(padding_mask.shape)

@@ -17,7 +17,7 @@ def test_texts_by_hand():
     assert packed["place"] == [[6, 0, 0, 0], [0, 1, 2, 0], [7, 0, 0, 0], [4, 5, 0, 0]]
 
 
-@pytest.mark.parametrize(("sizes", "rows"), [([], 1), ([0], 1), ([5, 5], 2), ([1] * 5, 1), ([0, 1, 0, 4], 1), ([3, 3, 2, 2], 3)])
+@pytest.mark.parametrize(("sizes", "rows"), [([], 0), ([0], 1), ([5, 5], 2), ([1] * 5, 1), ([0, 1, 0, 4], 1), ([3, 3, 2, 2], 3)])
 def test_rows_needed(sizes, rows):
     assert Packing()(mask_of(sizes, 5))["text"].shape == (rows, 5)
 
