@@ -24,9 +24,9 @@ __all__ = ["MINILM", "VOCABULARY", "cell", "finish", "lengths_of", "minilm", "pa
 
 VOCABULARY = 30_000
 #: MiniLM: 22.7 M parameters, 10.6 M of them in products.
-MINILM = {"width": 384, "layers": 6, "heads": 12, "feedforward": 1536}
+MINILM: dict[str, Any] = {"width": 384, "layers": 6, "heads": 12, "feedforward": 1536}
 #: Small enough for a test.
-TINY = {"width": 32, "layers": 1, "heads": 2, "feedforward": 64}
+TINY: dict[str, Any] = {"width": 32, "layers": 1, "heads": 2, "feedforward": 64}
 
 
 # Timing ---------------------------------------------------------------------------------------------------------------
@@ -70,8 +70,8 @@ def resident() -> float:
 
 def minilm(tokenizer: Any = None, quick: bool = False) -> mtl.encoders.Encoder:
     """An encoder of MiniLM's size, from scratch, with a tokenizer or for integers; of one small block where it is to be quick."""
-    given = {"tokenizer": tokenizer} if tokenizer is not None else {"vocabulary_size": VOCABULARY}
-    return mtl.encoders.Transformer(**given, **(TINY if quick else MINILM))
+    sizes: dict[str, Any] = TINY if quick else MINILM
+    return mtl.encoders.Transformer(tokenizer, vocabulary_size=VOCABULARY if tokenizer is None else None, **sizes)
 
 
 def lengths_of(corpus: str, data_dir: Path | None, number: int, seed: int = 0) -> np.ndarray:

@@ -137,7 +137,7 @@ def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
     return tuple(each[place].value for each in held)
 
 
-def step_by(optimizer: Any, owner: type, step: Callable[[Any, Any, Any, Any], None]) -> None:
+def step_by(optimizer: Any, owner: Any, step: Callable[[Any, Any, Any, Any], None]) -> None:
     """Has an optimizer take a step of ours where it comes to the `update_step` of one of Keras's classes, and decay in one pass.
 
     Args:
@@ -329,7 +329,9 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
-    alone = run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    alone: Any = (
+        run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    )
     inside = alone if model.jit_compile else run
 
     def execute(iterator: Any) -> tuple[Any, Any]:

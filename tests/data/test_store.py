@@ -95,7 +95,7 @@ def test_settings_that_change_no_row_change_no_key(encoder, tmp_path):
     assert folder(Regression(mean=0.0, scale=1.0, range=(0, 5)), "stars") != folder(Regression(mean=0.0, scale=1.0), "stars")
 
     class OfItsOwn(Classification):
-        encoded_by = None
+        encoded_by: Any = None
 
     assert folder(OfItsOwn(["up", "down"])) != folder(OfItsOwn(["up", "down"], dropout=0.5))
 
