@@ -329,9 +329,8 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
-    alone: Any = (
-        run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
-    )
+    graph = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+    alone: Any = run if model.run_eagerly else graph(run, jit_compile=model.jit_compile)
     inside = alone if model.jit_compile else run
 
     def execute(iterator: Any) -> tuple[Any, Any]:
@@ -350,7 +349,7 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         )
         return tf.logical_or(found, done > 1), logs
 
-    in_graph = tf.function(execute, reduce_retracing=True, autograph=False)
+    in_graph = graph(execute)
     traced: list[Any] = []
 
     def function(iterator: Any) -> Any:
@@ -360,7 +359,6 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
                 if not found:
                     raise StopIteration
                 return logs
-            # No function around the step, which would take as long again to trace and to begin.
             if iterator.element_spec not in traced:
                 traced.append(iterator.element_spec)
                 alone.get_concrete_function(iterator.element_spec)  # One trace for all lengths that the dataset may give.
