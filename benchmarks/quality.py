@@ -234,13 +234,11 @@ def benchmark() -> None:
 @contextmanager
 def products_in_bfloat16(wanted: bool) -> Iterator[None]:
     """oneDNN's bfloat16 for matrix products, or not; as before afterwards, for the setting is the whole process's."""
-    option = "auto_mixed_precision_onednn_bfloat16"
-    before = tf.config.optimizer.get_experimental_options().get(option, False)
-    tf.config.optimizer.set_experimental_options({option: wanted})
+    before = mtl.bfloat16_products(wanted)
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({option: before})
+        mtl.bfloat16_products(before)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Multi-task learning on text with Keras 3 and TensorFlow."""
 
-from mtl.backend import require_tensorflow
+from mtl.backend import bfloat16_products, require_tensorflow
 
 require_tensorflow()
 
@@ -14,6 +14,7 @@ __all__ = [
     "Task",
     "__version__",
     "balancing",
+    "bfloat16_products",
     "callbacks",
     "data",
     "encoders",

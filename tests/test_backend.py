@@ -7,8 +7,9 @@ from pathlib import Path
 
 import keras
 import pytest
+import tensorflow as tf
 
-from mtl.backend import require_tensorflow
+from mtl.backend import bfloat16_products, require_tensorflow
 
 REMEDY = "Set the environment variable KERAS_BACKEND=tensorflow before keras is imported."
 
@@ -47,3 +48,10 @@ def test_other_missing_modules_keep_their_own_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(ModuleNotFoundError, match="keras"):
         require_tensorflow()
+
+
+def test_products_in_bfloat16_until_they_are_turned_off() -> None:
+    assert bfloat16_products() is False
+    assert tf.config.optimizer.get_experimental_options()["auto_mixed_precision_onednn_bfloat16"] is True
+    assert bfloat16_products(False) is True
+    assert tf.config.optimizer.get_experimental_options()["auto_mixed_precision_onednn_bfloat16"] is False

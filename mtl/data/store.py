@@ -99,7 +99,8 @@ def prepare(
         words: whether to mark the first token of each word, though no task among `tasks` needs it.
 
     Returns:
-        The store. It is found again when the source's fingerprint, the tokenizer, the length and the tasks' heads are the same.
+        The store. It is found again when the source's fingerprint, the tokenizer, the length and what
+        the tasks' heads encode by are the same.
     """
     from mtl.version import __version__
 
@@ -137,7 +138,10 @@ def prepare(
 
 
 def _settings(head: Any) -> dict[str, Any]:
-    return {key: value for key, value in head.get_config().items() if key not in ("name", "dtype", "trainable")}
+    """What a head's targets depend on. A label's number is its place, so that the order of labels counts."""
+    config = head.get_config()
+    names = head.encoded_by if head.encoded_by is not None else config.keys() - {"name", "dtype", "trainable"}
+    return {name: config[name] for name in names}
 
 
 def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:

@@ -64,6 +64,8 @@ class Classification(Head):
     ((3, 2), 2.0)
     """
 
+    encoded_by = ("labels", "unknown")
+
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,

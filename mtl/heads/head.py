@@ -54,6 +54,9 @@ class Head(keras.layers.Layer):
     needs_sequence = False
     #: The metric in logs that says how far the task has come, between 0 and 1.
     progress = "accuracy"
+    #: Names of the settings that `encode` and `target` depend on: prepared data is found again whatever the others are. None for
+    #: all of them.
+    encoded_by: tuple[str, ...] | None = None
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)

@@ -55,6 +55,7 @@ class MaskedLM(Head):
 
     predicts = False
     own_rows = True
+    encoded_by = ("whole_words",)
 
     def __init__(
         self,

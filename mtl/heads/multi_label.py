@@ -58,6 +58,7 @@ class MultiLabel(Head):
     """
 
     progress = "micro_f1"
+    encoded_by = ("labels", "unknown", "separator")
 
     def __init__(
         self,

@@ -76,6 +76,8 @@ class Tagging(Head):
         Entity Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
     """
 
+    encoded_by = ("labels", "level", "scheme", "unknown")
+
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,

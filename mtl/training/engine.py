@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from mtl.training import seam
+from mtl.training.adam import adam_in_one_pass
 from mtl.training.conflicts import Conflicts
 from mtl.training.epochs import Epochs
 from mtl.training.loop import Loop
@@ -147,13 +148,15 @@ class Engine(Loop):
         if strategy.num_replicas_in_sync > 1:
             seam.update_each_replica(self.optimizer)
             seam.differ_in_dropout(self)
+        adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         for task, own in variables.items():
             own.extend(self.balancer.own_variables(task))
         with strategy.scope():
-            self._own = {task: OwnVariables(self.optimizer, own) for task, own in variables.items() if own}
+            compiled = self.jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
+            self._own = {task: OwnVariables(self.optimizer, own, compiled) for task, own in variables.items() if own}
             self._window = Window(self.optimizer, len(self.task_names))
         self.train_function = seam.make_function(self, self.train_step)
 
@@ -213,10 +216,11 @@ class Engine(Loop):
         """Updates the variables, but those of tasks that took no part."""
         variables = self.trainable_variables
         taking_part = self._window.add(active)
-        kept = [(own, own.read(), taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
+        parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
+        kept = [(own, own.read(moved), moved) for own, moved in parts]
         if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
-            kept.append((unreached, unreached.read(), tf.constant(False)))
+            kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
         for own, before, moved in kept:

@@ -41,26 +41,44 @@ class OwnVariables:
 
     Momentum and weight decay move a variable whose gradient is zero. For a task without a labelled row in the step, the
     values before the step are put back after it; this is the same on every replica and needs no branch around the optimizer. A
-    replica puts back its own copy.
+    replica puts back its own copy. A step that has the task neither keeps nor copies anything, whatever the variables' size.
 
     Args:
         optimizer: a built optimizer.
         variables: the task's variables; those that are not trained are left out.
+        compiled: whether XLA compiles the step. What it compiles has one shape in both cases, so all values are kept.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]):
+    def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable], compiled: bool = False):
         trained = {id(variable) for each in _built(optimizer) for variable in trained_by(each)}
         mine = [variable for variable in variables if id(variable) in trained]
         self.variables = mine + slots_of(optimizer, mine)
+        self.compiled = compiled
 
-    def read(self) -> list[tf.Tensor]:
-        """The values now."""
-        return [tf.identity(variable.value) for variable in self.variables]
+    def read(self, active: tf.Tensor) -> list[tf.Tensor]:
+        """The values now; empty ones where the task is active."""
+
+        def values() -> list[tf.Tensor]:
+            return [tf.identity(variable.value) for variable in self.variables]
+
+        def nothing() -> list[tf.Tensor]:
+            return [tf.zeros([0] * len(variable.shape), variable.dtype) for variable in self.variables]
+
+        return values() if self.compiled or not self.variables else tf.cond(active, nothing, values)
 
     def restore(self, before: list[tf.Tensor], active: tf.Tensor) -> None:
         """Puts the values back unless the task was active."""
-        for variable, value in zip(self.variables, before, strict=True):
-            variable.assign(tf.where(active, variable.value, value))
+
+        def put_back() -> tf.Tensor:
+            for variable, value in zip(self.variables, before, strict=True):
+                variable.assign(tf.ensure_shape(value, variable.shape))
+            return tf.constant(True)
+
+        if self.compiled:
+            for variable, value in zip(self.variables, before, strict=True):
+                variable.assign(tf.where(active, variable.value, value))
+        elif self.variables:
+            tf.cond(active, lambda: tf.constant(False), put_back)
 
 
 class Window:

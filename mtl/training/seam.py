@@ -34,12 +34,14 @@ __all__ = [
     "layers_in",
     "make_function",
     "make_predict_function",
+    "moments_of",
     "optimizers_in",
     "prepare_saving",
     "several_processes",
     "spare_from_decay",
     "split_validation",
     "state_of",
+    "step_by",
     "strategy_of",
     "trained_by",
     "update_each_replica",
@@ -143,6 +145,36 @@ def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> Non
         each._exclude_from_weight_decay_cache = {}
 
 
+def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
+    """A variable that Adam trains, and the averages that it keeps of the gradients and of their squares."""
+    place = optimizer._get_variable_index(variable)
+    held = (optimizer._trainable_variables, optimizer._momentums, optimizer._velocities)
+    return tuple(each[place].value for each in held)
+
+
+def step_by(optimizer: Any, owner: Any, step: Callable[[Any, Any, Any, Any], None]) -> None:
+    """Has an optimizer take a step of ours where it comes to the `update_step` of one of Keras's classes, and decay in one pass.
+
+    Args:
+        optimizer: of the class, or derived from it: what its own `update_step` does before stays.
+        owner: the class, for all of whose other optimizers nothing changes.
+        step: takes the optimizer, a gradient, a variable and the learning rate.
+    """
+    if owner.update_step.__module__ != __name__:
+        owner.update_step = _unless_marked(owner.update_step, step, "_steps_otherwise")
+    optimizer._steps_otherwise = True
+    optimizer._backend_update_step = functools.partial(_update_here, optimizer)
+    optimizer._apply_weight_decay = functools.partial(_decay_here, optimizer)
+
+
+def _decay_here(optimizer: Any, variables: Any) -> None:
+    if optimizer.weight_decay is not None:
+        share = tf.cast(optimizer.learning_rate, tf.float32) * optimizer.weight_decay
+        for variable in variables:
+            if optimizer._use_weight_decay(variable):
+                variable.assign_sub(variable * tf.cast(share, variable.dtype))
+
+
 def update_each_replica(optimizer: Any) -> None:
     """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
 
@@ -152,17 +184,17 @@ def update_each_replica(optimizer: Any) -> None:
     for name, here in UPDATES.items():
         keras_own = getattr(TFOptimizer, name)
         if keras_own.__module__ != __name__:
-            setattr(TFOptimizer, name, _unless_marked(keras_own, here))
+            setattr(TFOptimizer, name, _unless_marked(keras_own, here, "_updates_each_replica"))
     for each in optimizers_in(optimizer):
         each._updates_each_replica = True
 
 
-def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any]) -> Callable[..., Any]:
+def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any], mark: str) -> Callable[..., Any]:
     """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
 
     @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
     def method(optimizer: Any, *args: Any) -> Any:
-        return (here if getattr(optimizer, "_updates_each_replica", False) else keras_own)(optimizer, *args)
+        return (here if getattr(optimizer, mark, False) else keras_own)(optimizer, *args)
 
     return method
 
@@ -312,7 +344,8 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
-    alone = run if model.run_eagerly else tf.function(run, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    graph = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+    alone: Any = run if model.run_eagerly else graph(run, jit_compile=model.jit_compile)
     inside = alone if model.jit_compile else run
 
     def execute(iterator: Any) -> tuple[Any, Any]:
@@ -331,23 +364,24 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         )
         return tf.logical_or(found, done > 1), logs
 
-    def execute_eagerly(iterator: Any) -> tuple[Any, Any]:
-        logs = None
-        for data in itertools.islice(iterator, steps):
-            logs = run(data)
-        return logs is not None, logs
-
-    run_iterator = execute_eagerly if model.run_eagerly else tf.function(execute, reduce_retracing=True, autograph=False)
+    in_graph = graph(execute)
+    traced: list[Any] = []
 
     def function(iterator: Any) -> Any:
-        if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
-            found, logs = run_iterator(iterator)
-            if not found:
-                raise StopIteration
-            return logs
+        if not model.run_eagerly and isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            if steps > 1 or isinstance(iterator, tf.distribute.DistributedIterator):
+                found, logs = in_graph(iterator)
+                if not found:
+                    raise StopIteration
+                return logs
+            if iterator.element_spec not in traced:
+                traced.append(iterator.element_spec)
+                alone.get_concrete_function(iterator.element_spec)  # One trace for all lengths that the dataset may give.
         logs = None
         for data in itertools.islice(iterator, steps):
             logs = alone(data)
+        if logs is None:
+            raise StopIteration
         return logs
 
     return function

@@ -43,6 +43,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "gru": partial(lstm, cell="gru", pooling="mean"),
     "transformer": transformer,
     "transformer, pre-norm": partial(transformer, norm="pre", segments=0, dropout=0.0, pooling="cls"),
+    "transformer, packed": partial(transformer, packed=True),
     "pretrained": pretrained,
     "pretrained, attention": partial(pretrained, pooling="attention"),
 }

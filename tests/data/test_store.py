@@ -1,3 +1,4 @@
+import inspect
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import mtl
 from mtl import Task
 from mtl.data import Encoding, Example, Tokenizer, records
 from mtl.data.store import prepare, word_mask
-from mtl.heads import Classification, MultiLabel, Tagging
+from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 from tests.tiny import Bag
 
 
@@ -77,6 +78,31 @@ def test_prepared_data_is_found_again_and_never_stale(encoder, tmp_path):
     again = stored()
     assert again.folder != first.folder and len(again) == 3 and len(first) == 2
     assert not list((tmp_path / "cache").glob(".writing*"))
+
+
+def test_settings_that_change_no_row_change_no_key(encoder, tmp_path):
+    file = tmp_path / "moods.csv"
+    file.write_text("text,mood,stars\nab,up,1\ncd,down,2\n")
+
+    def folder(head, label="mood"):
+        source = mtl.data.csv(file, label=label, fractions=None)
+        return prepare(source, "train", [Task(label, head, source)], encoder, None, tmp_path / "cache").folder
+
+    plain = folder(Classification(["up", "down"]))
+    assert folder(Classification(["up", "down"], dropout=0.5, hidden=8, label_smoothing=0.1, focal=2.0)) == plain
+    assert folder(Classification(["up", "down"], unknown="ignore")) != plain
+    assert folder(Regression(mean=0.0, scale=1.0), "stars") == folder(Regression(mean=2.0, scale=3.0, dropout=0.5), "stars")
+    assert folder(Regression(mean=0.0, scale=1.0, range=(0, 5)), "stars") != folder(Regression(mean=0.0, scale=1.0), "stars")
+
+    class OfItsOwn(Classification):
+        encoded_by: Any = None
+
+    assert folder(OfItsOwn(["up", "down"])) != folder(OfItsOwn(["up", "down"], dropout=0.5))
+
+
+@pytest.mark.parametrize("head", [Classification, MultiLabel, Regression, Tagging, MaskedLM])
+def test_heads_name_settings_that_they_have(head):
+    assert set(head.encoded_by) <= set(inspect.signature(head).parameters)
 
 
 def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):

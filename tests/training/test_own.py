@@ -74,14 +74,15 @@ def test_slots_are_all_of_adams():
     assert len(names) == 2 * len(own) and all("momentum" in name or "velocity" in name for name in names)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("active", [True, False])
-def test_values_are_put_back_unless_the_task_was_active(active):
+def test_values_are_put_back_unless_the_task_was_active(active, compiled):
     own, shared, frozen = (keras.Variable(value, name=f"v{value:.0f}") for value in (1.0, 2.0, 3.0))
     optimizer = keras.optimizers.SGD(0.5, momentum=0.5)
     optimizer.build([own, shared])
-    kept = OwnVariables(optimizer, [own, frozen])
+    kept = OwnVariables(optimizer, [own, frozen], compiled)
     assert [variable is own for variable in kept.variables] == [True, False]  # The variable and its momentum.
-    before = kept.read()
+    before = kept.read(tf.constant(active))
     optimizer.apply([tf.constant(4.0), tf.constant(4.0)], [own, shared])
     frozen.assign(9.0)
     kept.restore(before, tf.constant(active))

@@ -53,6 +53,12 @@ def test_private_names_are_where_they_were():
         for name in ("_iterations", "_trainable_variables", "_variables", "_distribution_strategy", "_var_key")
         if not hasattr(optimizer, name)
     ]
+    optimizer.build([keras.Variable(1.0)])
+    missing += [
+        f"built Adam().{name}"
+        for name in ("_momentums", "_velocities", "_get_variable_index", "_use_weight_decay")
+        if not hasattr(optimizer, name)
+    ]
     missing += [] if keras.layers.Dropout(0.1)._seed_generators else ["Dropout()._seed_generators"]
     missing += [] if hasattr(make_model("sgd"), "_distribute_strategy") else ["Model()._distribute_strategy"]
     assert not missing
@@ -69,6 +75,7 @@ def test_what_is_spared_from_decay_is_added_to_what_is_already():
 
 def test_keras_calls_what_is_put_in_its_place():
     fit, apply = inspect.getsource(keras.Model.fit), inspect.getsource(BaseOptimizer._backend_apply_gradients)
+    assert "self._backend_update_step(" in apply and "self._apply_weight_decay(" in apply
     for call in (
         "self._maybe_symbolic_build(iterator=",
         "self.make_train_function()",
@@ -162,6 +169,34 @@ def test_the_end_of_the_data_is_no_step():
         with pytest.warns(UserWarning, match="ran out of data"):
             model.fit(dataset, epochs=3, verbose=0)
         assert int(model.optimizer.iterations) == 9
+
+
+def test_a_step_is_traced_once_for_all_lengths(monkeypatch):
+    """Eight lengths, twice over, and a last batch of fewer rows; then an epoch more."""
+    model = make_model("adam")
+    traces = []
+    train_step = type(model).train_step
+
+    def noted(self, data):
+        traces.append(data)
+        return train_step(self, data)
+
+    monkeypatch.setattr(type(model), "train_step", noted)
+    x, y, weight = batch(rows=4)
+    batches = [
+        ({"token_ids": np.ones((4 - length // 8, length), "int32")}, *cut(4 - length // 8, y, weight)) for length in range(1, 9)
+    ]
+    spec = keras.tree.map_structure(lambda each: tf.TensorSpec([None] * each.ndim, each.dtype), batches[0])
+    data = tf.data.Dataset.from_generator(lambda: iter(batches * 2), output_signature=spec)
+    data = data.apply(tf.data.experimental.assert_cardinality(16))
+    model.fit(data, epochs=2, verbose=0)
+    model.fit(data, verbose=0)
+    assert int(model.optimizer.iterations) == 48 and len(traces) == 1
+
+
+def cut(rows, *parts):
+    """The first rows of each part of a batch."""
+    return [keras.tree.map_structure(lambda each: each[:rows], part) for part in parts]
 
 
 @pytest.mark.parametrize("eagerly", [True, False])
