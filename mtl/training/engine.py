@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from mtl.training import seam
+from mtl.training.health import Health
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
 from mtl.training.own import OwnVariables, Window
@@ -37,6 +38,11 @@ class Totals(NamedTuple):
     present: list[str]
     statistics: list[tf.Tensor]
 
+    def where(self, counted: tf.Tensor) -> "Totals":
+        """These, or zeros."""
+        numbers = [tf.where(counted, each, tf.zeros_like(each)) for each in (*self[:4], *self.statistics)]
+        return Totals(*numbers[:4], self.present, numbers[4:])
+
 
 class Engine(Loop):
     """A Keras model whose training step takes batches with rows of any task.
@@ -52,6 +58,8 @@ class Engine(Loop):
     balancer: Any
     _own: dict[str, OwnVariables]
     _window: Window
+    _health: Health
+    skip_nonfinite = False
 
     def complete(self, x: Any) -> dict[str, Any]:
         """The inputs with those that may be left out filled in."""
@@ -91,7 +99,9 @@ class Engine(Loop):
         Args:
             optimizer: a Keras optimizer, or its name.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
-                unless `jit_compile=True`: batches come in several lengths, and each would be compiled.
+                unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With `skip_nonfinite=True`
+                a step whose losses or gradients are not finite changes nothing and is told of by a warning; else it ends the
+                training.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -104,6 +114,7 @@ class Engine(Loop):
                     "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
                 )
         strategy = self.distribute_strategy
+        self.skip_nonfinite = bool(kwargs.pop("skip_nonfinite", False))
         kwargs.setdefault("jit_compile", False)
         if kwargs["jit_compile"] and strategy.num_replicas_in_sync > 1:
             raise ValueError(
@@ -115,6 +126,9 @@ class Engine(Loop):
             if seam.several_processes(seam.strategy_of(self)):
                 seam.prepare_saving()
         seam.check_scope(self)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        return {**(super().get_compile_config() or {}), "skip_nonfinite": self.skip_nonfinite}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
@@ -148,7 +162,20 @@ class Engine(Loop):
         with strategy.scope():
             self._own = {task: OwnVariables(self.optimizer, own) for task, own in variables.items() if own}
             self._window = Window(self.optimizer, len(self.task_names))
-        self.train_function = seam.make_function(self, self.train_step)
+            self._health = Health(
+                self.optimizer, self.trainable_variables, variables, self.task_names, self.skip_nonfinite, self._window.length > 1
+            )
+        steps, health = seam.make_function(self, self.train_step), self._health
+
+        def checked(iterator: Any) -> Any:
+            logs = steps(iterator)
+            health.check()
+            return logs
+
+        self.train_function = checked
+
+    def training_state(self) -> list[keras.Variable]:
+        return [*super().training_state(), *self._window.variables]
 
     # One step -----------------------------------------------------------------------------------------------------
 
@@ -159,8 +186,14 @@ class Engine(Loop):
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = sum_gradients(tape.gradient(scaled, [variable.value for variable in variables]))
+        finite = self._health.look(tf.math.divide_no_nan(totals.losses, totals.weights), gradients)
+        if self.skip_nonfinite:
+            gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
+            active &= finite
+            totals = totals.where(finite)
         taking_part = self._window.add(active)
-        kept = [(own, own.read(), taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
+        kept = [(own, before, finite) for own, before in self._health.keep()]
+        kept += [(own, own.read(), taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
         if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(), tf.constant(False)))

@@ -85,6 +85,11 @@ class Window:
         self._iterations = iterations_of(built[0])
         self._seen = keras.Variable(tf.zeros(tasks), trainable=False, name="seen") if self.length > 1 else None
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What it remembers from batch to batch."""
+        return [] if self._seen is None else [self._seen]
+
     def add(self, active: tf.Tensor) -> tf.Tensor:
         """Adds a batch before its gradients are applied: which tasks it has, bool `[K]` -> which the window has so far."""
         if self._seen is None:

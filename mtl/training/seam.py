@@ -8,7 +8,9 @@ import functools
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from inspect import signature
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -21,10 +23,12 @@ from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from tensorflow.python.eager.context import global_seed
 
+from mtl.training.passes import Passes
 from mtl.training.replicas import rows_of_replica
 
 __all__ = [
     "Built",
+    "Placed",
     "UPDATES",
     "agree_on_shuffling",
     "check_scope",
@@ -40,6 +44,7 @@ __all__ = [
     "state_of",
     "strategy_of",
     "trained_by",
+    "unrepeatable",
     "update_each_replica",
     "whole_batches",
 ]
@@ -54,6 +59,12 @@ class Built(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds nothing: Keras's own takes a batch out of the data, and fails on one that the replicas cannot share evenly."""
         check_scope(self)
+        if isinstance(data := getattr(iterator, "data_adapter", None), Placed):
+            iterator._enumerate_iterator = partial(data.steps, iterator.steps_per_execution)
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """An epoch's figures, also where it goes on from a place behind its last step."""
+        return self.get_metrics_result()
 
 
 # Strategies ---------------------------------------------------------------------------------------------------------------
@@ -223,6 +234,34 @@ class _WholeDataset(tf.distribute.DistributedDataset):
         return self._dataset.reduce(initial_state, reduce_func)
 
 
+class Placed(DataAdapter):
+    """What `fit` takes as `x` where its first epoch begins at a step.
+
+    Args:
+        passes: the batches of each epoch.
+        epoch, step: where to begin.
+    """
+
+    batch_size = has_partial_batch = partial_batch_size = None
+
+    def __init__(self, passes: Passes, epoch: int, step: int):
+        self._passes, self._epoch, self._step = passes, epoch, step
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._passes.steps
+
+    def get_tf_dataset(self) -> Any:
+        return _WholeDataset(self._passes.at(self._epoch, self._step))
+
+    def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
+        """The next epoch's steps, so many at a time: the first, the last, and the iterator that has their batches."""
+        (epoch, step), (self._epoch, self._step) = (self._epoch, self._step), (self._epoch + 1, 0)
+        batches, count = iter(self._passes.at(epoch, step)), self._passes.steps
+        for first in itertools.count(step, together) if count is None else range(step, count, together):
+            yield first, first + together - 1, batches
+
+
 class _WholeBatches(DataAdapter):
     """One of Keras's adapters, whose dataset stays whole."""
 
@@ -233,21 +272,10 @@ class _WholeBatches(DataAdapter):
         dataset = self._adapter.get_tf_dataset()
         return _WholeDataset(dataset) if isinstance(dataset, tf.data.Dataset) else dataset
 
-    @property
-    def num_batches(self) -> int | None:
-        return self._adapter.num_batches
-
-    @property
-    def batch_size(self) -> int | None:
-        return self._adapter.batch_size
-
-    @property
-    def has_partial_batch(self) -> bool | None:
-        return self._adapter.has_partial_batch
-
-    @property
-    def partial_batch_size(self) -> int | None:
-        return self._adapter.partial_batch_size
+    num_batches = property(attrgetter("_adapter.num_batches"))
+    batch_size = property(attrgetter("_adapter.batch_size"))
+    has_partial_batch = property(attrgetter("_adapter.has_partial_batch"))
+    partial_batch_size = property(attrgetter("_adapter.partial_batch_size"))
 
     def on_epoch_begin(self) -> None:
         self._adapter.on_epoch_begin()
@@ -263,7 +291,14 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         x, y, sample_weight: arrays, or a dataset as `x`.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
     """
-    return _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+    return x if isinstance(x, Placed) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+
+
+def unrepeatable(dataset: tf.data.Dataset) -> bool:
+    """Whether a dataset is shuffled in an order that another pass, or another process, does not repeat."""
+    anew = getattr(dataset, "_reshuffle_each_iteration", False) is not False
+    seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
+    return anew or (bool(seeds) and not any(seeds)) or any(map(unrepeatable, dataset._inputs()))
 
 
 def split_validation(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:

@@ -1,0 +1,56 @@
+"""What ends a training from outside, in words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+from mtl.training.seam import several_processes
+
+__all__ = ["explained"]
+
+#: What the others see when a process is gone.
+GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+
+
+@contextmanager
+def explained(strategy: Any) -> Iterator[None]:
+    """Runs a training; says what happened where another worker, or a file of the data, is gone.
+
+    Args:
+        strategy: the model's strategy, or None.
+
+    Raises:
+        ConnectionError: another worker ended.
+        FileNotFoundError: a file of the data cannot be found any more.
+
+    Example:
+
+    >>> with explained(None):
+    ...     _ = tf.io.read_file("gone.txt")
+    Traceback (most recent call last):
+    FileNotFoundError: A file of the training's data cannot be found: gone.txt; No such file or directory. Put it back and start again.
+    """
+    try:
+        yield
+    except GONE as error:
+        if not several_processes(strategy):
+            raise
+        raise ConnectionError(
+            "Another worker of this training has ended, or cannot be reached. End all workers and start them again with the same "
+            f"command; with a Checkpoint they go on from the last one. TensorFlow says: {_first_line(error)}"
+        ) from error
+    except (tf.errors.NotFoundError, tf.errors.UnknownError) as error:
+        if isinstance(error, tf.errors.UnknownError) and "FileNotFoundError" not in error.message:
+            raise
+        raise FileNotFoundError(
+            f"A file of the training's data cannot be found: {_first_line(error)}. Put it back and start again."
+        ) from error
+
+
+def _first_line(error: Any) -> str:
+    """What TensorFlow says, without the names of its operations."""
+    text = re.sub(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))?|\[Op:\w+\]|Detected at node .*", "", error.message or str(error))
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,0 +1,122 @@
+"""Trainings that are killed and started again: `python killed.py CASE FOLDER KILLS SEED [STRATEGY]`.
+
+The folder `whole` then holds what a training made that was left alone, and `killed` what one made that was ended so often, by
+SIGKILL at a random moment after a random step. Each training is a process, forked off before TensorFlow is in use.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtl import MultiTaskModel, Task
+from mtl.callbacks import BestModel, Checkpoint, TaskBoard
+from mtl.data import Tokenizer, mix, records
+from mtl.heads import Classification, Regression
+from tests.tiny import Bag
+from tests.two_tasks import batch
+
+EPOCHS, STEPS = 5, 6
+
+
+class Killer(keras.callbacks.Callback):
+    """Ends the process a moment after a step; before the others, so that the moment may fall into their work."""
+
+    def __init__(self, step: int, seconds: float):
+        super().__init__()
+        self.step, self.seconds = step, seconds
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step -= 1
+        if self.step == 0:
+            threading.Timer(self.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def mixture() -> dict[str, Any]:
+    """Texts drawn anew each epoch, dropout, random weights of the tasks, accumulated gradients, validation."""
+    rng = np.random.default_rng(3)
+    texts = ["".join(rng.choice(list("abcdef"), rng.integers(1, 12))) for _ in range(50)]
+    moods = records([{"text": text, "mood": text[0]} for text in texts[:31]], label="mood")
+    scores = records([{"text": text, "score": float(len(text))} for text in texts[31:]], label="score")
+    encoder = Bag(tokenizer=Tokenizer.learn("character", texts))
+    tasks = [Task("mood", Classification(dropout=0.3), moods), Task("score", Regression(dropout=0.3), scores)]
+    train = mix(tasks, encoder, batch_size=7, temperature=2.0, steps=STEPS, buckets=2, cache_dir=None)
+    model = MultiTaskModel(encoder, tasks, balancer="rlw")
+    model.compile(keras.optimizers.AdamW(1e-2, gradient_accumulation_steps=4))
+    return {"model": model, "x": train, "validation_data": mix(tasks, encoder, "validation", batch_size=7, cache_dir=None)}
+
+
+def arrays() -> dict[str, Any]:
+    """Arrays, shuffled, two steps at a time, and averaged weights."""
+    x, y, weight = batch(41)
+    tasks = [Task("mood", Classification(3, dropout=0.3)), Task("score", Regression(mean=0.0, scale=1.0, dropout=0.3))]
+    model = MultiTaskModel(Bag(), tasks, balancer="uncertainty_weighting")
+    model.compile(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9), steps_per_execution=2)
+    return {"model": model, "x": x, "y": y, "sample_weight": weight, "batch_size": 7, "validation_split": 0.2}
+
+
+def train(case: str, folder: Path, strategy: Any = None, killer: Killer | None = None, **options: Any) -> None:
+    """One training, from the newest checkpoint of a folder on; its end is `result.npz`."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope() if strategy else tf.device("CPU:0"):
+        arguments = {"mixture": mixture, "arrays": arrays}[case]()
+    model = arguments.pop("model")
+    callbacks: list[Any] = [
+        *([killer] if killer else []),
+        BestModel(folder / "best.weights.h5", monitor=["val_mood_accuracy"], patience=4),
+        keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, factor=0.5, min_delta=0.5),
+        TaskBoard(folder / "logs", update_freq=2, examples=2 if case == "mixture" else 0, sample=0),
+        Checkpoint(folder / "checkpoints", **{"every_steps": 4, **options}),
+    ]
+    history = model.fit(**arguments, epochs=EPOCHS, callbacks=callbacks, verbose=0).history
+    result = {f"variable{i}": keras.ops.convert_to_numpy(each.value) for i, each in enumerate(model.training_state())}
+    result |= {f"log_{name}": np.asarray(values) for name, values in history.items()}
+    np.savez(folder / f"writing-{os.getpid()}.npz", **result)
+    if model.distribute_strategy.extended.should_checkpoint:
+        os.replace(folder / f"writing-{os.getpid()}.npz", folder / "result.npz")
+
+
+def forked(*arguments: Any, **options: Any) -> int:
+    """Trains in a process of its own; how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            train(*arguments, **options)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def main(case: str, folder: Path, kills: int, seed: int) -> None:
+    for name in ("whole", "killed"):
+        (folder / name).mkdir(parents=True)
+    start = time.monotonic()
+    assert forked(case, folder / "whole") == 0
+    print(f"whole: {time.monotonic() - start:.1f} s", flush=True)
+    draw, done = random.Random(seed), 0
+    while done < kills:
+        # Far enough that no two ends fall between the same checkpoints for ever; the last may come after the last step.
+        killer = Killer(draw.randint(1, 3 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
+        status = forked(case, folder / "killed", killer=killer)
+        if status == 0:  # It had ended before: again from the beginning of the last epoch.
+            break
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+        done += 1
+        newest = max((each.name for each in (folder / "killed" / "checkpoints").glob("epoch*")), default="none")
+        print(f"killed {done}, {killer.seconds * 1000:.1f} ms after a step; newest checkpoint: {newest}", flush=True)
+    assert forked(case, folder / "killed") == 0
+    print(f"kills: {done}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
