@@ -15,8 +15,7 @@ from typer.core import TyperGroup
 
 __all__ = ["app", "main"]
 
-FILE_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, FloatingPointError, ConnectionError, *FILE_ERRORS)
+USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, FloatingPointError, OSError)
 
 
 class _Group(TyperGroup):

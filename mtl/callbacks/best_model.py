@@ -35,8 +35,8 @@ class BestModel(keras.callbacks.Callback):
         best_epoch: its epoch, counted from 0.
 
     Raises:
-        ValueError: another ending of the path, an unknown mode or figure, figures of both kinds together, a baseline that does not
-            fit, or a number out of its range.
+        ValueError: another ending of the path, an unknown mode or figure, figures of both kinds together, a baseline that does
+            not fit, or a number out of its range.
 
     Example:
 

@@ -37,9 +37,9 @@ class Checkpoint(keras.callbacks.Callback):
     `mtl.data.mix`, arrays, which are then shuffled by `seed` and the epoch, or a `tf.data.Dataset` that always comes in one
     order; of the last, what lies before the place is read again.
 
-    Saved is at the beginning, at the end, when SIGTERM comes (the process then exits with status 143), and in between as asked; by
-    default after each epoch. A checkpoint that is torn is left out, and the one before it used. Under `tf.distribute` the chief
-    writes, and all processes read: the folder is one that all of them see.
+    Saved is at the beginning, at the end, when SIGTERM comes (the process then exits with status 143), and in between as asked;
+    by default after each epoch. A checkpoint that is torn is left out, and the one before it used. Under `tf.distribute` the
+    chief writes, and all processes read: the folder is one that all of them see.
 
     Args:
         folder: where the checkpoints are, nothing else in it.

@@ -76,7 +76,7 @@ def strategy_of(model: keras.Model) -> Any:
 
 
 def several_processes(strategy: Any) -> bool:
-    """Whether some replicas of a strategy run in other processes than this one."""
+    """Whether some replicas of a strategy run in other processes."""
     return strategy is not None and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
@@ -244,20 +244,18 @@ class Placed(DataAdapter):
 
     batch_size = has_partial_batch = partial_batch_size = None
 
+    num_batches = property(attrgetter("_passes.steps"))
+
     def __init__(self, passes: Passes, epoch: int, step: int):
         self._passes, self._epoch, self._step = passes, epoch, step
-
-    @property
-    def num_batches(self) -> int | None:
-        return self._passes.steps
 
     def get_tf_dataset(self) -> Any:
         return _WholeDataset(self._passes.at(self._epoch, self._step))
 
     def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
         """The next epoch's steps, so many at a time: the first, the last, and the iterator that has their batches."""
-        (epoch, step), (self._epoch, self._step) = (self._epoch, self._step), (self._epoch + 1, 0)
-        batches, count = iter(self._passes.at(epoch, step)), self._passes.steps
+        batches, step, count = iter(self._passes.at(self._epoch, self._step)), self._step, self._passes.steps
+        self._epoch, self._step = self._epoch + 1, 0
         for first in itertools.count(step, together) if count is None else range(step, count, together):
             yield first, first + together - 1, batches
 

@@ -68,7 +68,9 @@ def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapp
         last = next(reversed(_names(folder)), None)
         stays = f"The last one, '{folder / last}', stays" if last else "There is none before it"
         reason = error.strerror or error
-        raise OSError(error.errno, f"Could not write a checkpoint to '{folder}': {reason}. {stays}; make room and start again.") from error
+        raise OSError(
+            error.errno, f"Could not write a checkpoint to '{folder}': {reason}. {stays}; make room and start again."
+        ) from error
     for old in _names(folder)[:-keep]:
         shutil.rmtree(folder / old, ignore_errors=True)
 

@@ -58,14 +58,14 @@ def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, 
     arrays: dict[str, np.ndarray] = {}
 
     def plain(value: Any, route: str) -> Any:
-        if isinstance(value, np.ndarray):
-            arrays[route] = value
+        if isinstance(value, (np.ndarray, np.generic)):
+            arrays[route] = np.asarray(value)
             return {"array": route}
         if isinstance(value, Mapping):
             return {"dict": {str(key): plain(each, f"{route}/{key}") for key, each in value.items()}}
         if isinstance(value, (list, tuple)):
             return [plain(each, f"{route}/{i}") for i, each in enumerate(value)]
-        return value.item() if isinstance(value, np.generic) else value
+        return value
 
     return {name: plain(_state(callback), f"callback/{name}") for name, callback in _remembering(callbacks)}, arrays
 
@@ -79,7 +79,7 @@ def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays:
 
     def whole(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return arrays[value["array"]] if "array" in value else {k: whole(each) for k, each in value["dict"].items()}
+            return arrays[value["array"]][()] if "array" in value else {k: whole(each) for k, each in value["dict"].items()}
         return [whole(each) for each in value] if isinstance(value, list) else value
 
     named = dict(_remembering(callbacks))

@@ -12,15 +12,19 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter, get_data_adapter
+from keras.src.trainers.epoch_iterator import EpochIterator
 from tensorflow.python.eager import context
 
 from mtl.training import seam
+from mtl.training.passes import Passes
 from tests.training.test_own import OPTIMIZERS
 from tests.two_tasks import batch, make_model
 
 #: Where each private name is looked up, by whom it is used.
 PRIVATE = {
-    keras.Model: ("_maybe_symbolic_build", "_flatten_layers"),
+    keras.Model: ("_maybe_symbolic_build", "_flatten_layers", "_get_metrics_result_or_logs"),
+    EpochIterator: ("_enumerate_iterator",),
+    tf.data.Dataset: ("_inputs",),
     TFOptimizer: (
         "_apply_weight_decay",
         "_backend_increment_gradient_accumulators",
@@ -43,6 +47,24 @@ def test_the_declared_keras_is_the_one_that_runs():
     setup.read(Path(__file__).parent.parent.parent / "setup.cfg")
     assert "keras>=3.15,<3.16" in setup["options"]["install_requires"].split("\n")
     assert keras.__version__.startswith("3.15.")
+
+
+def test_shuffled_datasets_are_seen():
+    data = tf.data.Dataset.range(4)
+    shuffled = data.shuffle(4, seed=1, reshuffle_each_iteration=False)
+    assert {"_seed", "_seed2", "_reshuffle_each_iteration"} <= vars(shuffled).keys()
+    assert not seam.unrepeatable(data.batch(2)) and not seam.unrepeatable(shuffled.batch(2))
+    for anew in (data.shuffle(4), data.shuffle(4, seed=1), data.shuffle(4, reshuffle_each_iteration=False)):
+        assert seam.unrepeatable(anew.batch(2).prefetch(1)) and seam.unrepeatable(tf.data.Dataset.zip(data, anew))
+
+
+def test_an_epoch_that_begins_at_a_step():
+    seen, batches = [], Passes(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
+    data = seam.Placed(batches, 2, 3)
+    for _ in range(2):
+        for first, last, iterator in data.steps(2):
+            seen.append((first, last, int(next(iterator))))
+    assert seen == [(3, 4, 23), (0, 1, 30), (2, 3, 31), (4, 5, 32)]
 
 
 def test_private_names_are_where_they_were():

@@ -6,7 +6,13 @@ from mtl.training.state import read_callbacks, read_variables, write_callbacks, 
 
 
 def test_variables_of_every_kind_come_back():
-    kinds = {"float32": [1.5, -2.0], "bfloat16": [1.5, -2.0], "float16": [0.1, 7.0], "int64": [2**40, 3], "uint32": [2**32 - 1, 0]}
+    kinds = {
+        "float32": [1.5, -2.0],
+        "bfloat16": [1.5, -2],
+        "float16": [0.1, 7.0],
+        "int64": [2**40, 3],
+        "uint32": [2**32 - 1, 0],
+    }
     variables = [keras.Variable(np.array(value), dtype=dtype, trainable=False, name="v") for dtype, value in kinds.items()]
     stored = {name: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape) for name, a in read_variables(variables).items()}
     # As a file gives bfloat16 back, of which NumPy knows only the size.
@@ -37,7 +43,13 @@ class Remembering(keras.callbacks.Callback):
 
 
 def callbacks():
-    return [Remembering(), keras.callbacks.EarlyStopping(), keras.callbacks.LambdaCallback(), Remembering(), keras.callbacks.History()]
+    return [
+        Remembering(),
+        keras.callbacks.EarlyStopping(),
+        keras.callbacks.LambdaCallback(),
+        Remembering(),
+        keras.callbacks.History(),
+    ]
 
 
 def test_callbacks_take_their_state_back():
@@ -49,7 +61,7 @@ def test_callbacks_take_their_state_back():
     states, arrays = read_callbacks(before)
     assert sorted(states) == ["EarlyStopping-0", "History-0", "Remembering-0", "Remembering-1"]
     write_callbacks(after := callbacks(), states, arrays)
-    assert after[0].value["list"] == [1, None, float(np.float32(0.1))]
+    assert after[0].value["list"] == [1, None, np.float32(0.1)] and after[0].value["list"][2].dtype == "float32"
     assert [each.tolist() for each in after[0].value["weights"]] == [[1.0, 1.0], [[0.0]]]
     assert (after[1].wait, after[1].best, after[1].best_weights[0].tolist()) == (2, 0.5, [1.0, 1.0, 1.0])
     assert after[3].value == "text" and after[4].history == {"loss": [0.25]} and after[4].epoch == [0]

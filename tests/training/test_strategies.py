@@ -18,7 +18,10 @@ def test_workers_must_be_told(monkeypatch):
         make_strategy("multiworker")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {}, "task": {"type": "worker", "index": 0}}'])
+NOBODY = '{"cluster": {}, "task": {"type": "worker", "index": 0}}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {"worker": ["a:1"]}}', NOBODY])
 def test_what_they_are_told_must_be_whole(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="TF_CONFIG expects"):
