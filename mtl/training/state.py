@@ -18,8 +18,8 @@ KERAS = {
 
 
 def read_variables(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
-    """The values of variables, by number and path."""
-    return {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _named(variables)}
+    """The values of variables, by their number: names of layers and optimizers differ from process to process."""
+    return {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _numbered(variables).items()}
 
 
 def write_variables(variables: Iterable[keras.Variable], values: Mapping[str, np.ndarray]) -> None:
@@ -28,23 +28,23 @@ def write_variables(variables: Iterable[keras.Variable], values: Mapping[str, np
     Raises:
         ValueError: the values are another model's.
     """
-    named = dict(_named(variables))
-    stored = {name for name in values if name.startswith("variable/")}
-    shapes = [name for name in named.keys() & stored if tuple(named[name].shape) != values[name].shape]
-    if strange := sorted({*(named.keys() ^ stored), *shapes}):
+    numbered = _numbered(variables)
+    stored = {name: value.shape for name, value in values.items() if name.startswith("variable/")}
+    if stored != (mine := {name: tuple(variable.shape) for name, variable in numbered.items()}):
+        other = next((name for name in mine if mine[name] != stored.get(name)), "")
+        what = f"'{numbered[other].path}' is not the same in both" if other else "it has more variables"
         raise ValueError(
-            f"The checkpoint is of another model or optimizer: '{strange[0]}' is not the same in both. "
+            f"The checkpoint is of another model or optimizer: {what}. "
             "Give Checkpoint another folder, or delete this one to begin anew."
         )
-    for name, variable in named.items():
+    for name, variable in numbered.items():
         value = values[name]
         variable.assign(value.view(variable.dtype) if value.dtype.kind == "V" else value)  # NumPy knows no bfloat16.
 
 
-def _named(variables: Iterable[keras.Variable]) -> Iterator[tuple[str, keras.Variable]]:
+def _numbered(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
     unique = {id(variable): variable for variable in variables}
-    for number, variable in enumerate(unique.values()):
-        yield f"variable/{number}/{getattr(variable, 'path', variable.name)}", variable
+    return {f"variable/{number}": variable for number, variable in enumerate(unique.values())}
 
 
 # Callbacks ----------------------------------------------------------------------------------------------------------------

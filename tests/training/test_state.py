@@ -24,11 +24,13 @@ def test_variables_of_every_kind_come_back():
     assert [keras.ops.convert_to_numpy(v.value).tobytes() for v in variables] == before
 
 
-@pytest.mark.parametrize("other", [[3], [2, 1]])
-def test_other_variables_are_refused(other):
+@pytest.mark.parametrize(
+    ("other", "what"), [([3], "'v' is not the same"), ([2, 1], "'v' is not the same"), ([], "it has more variables")]
+)
+def test_other_variables_are_refused(other, what):
     stored = read_variables([keras.Variable(np.zeros(2), name="v")])
     variables = [keras.Variable(np.zeros(size), name="v") for size in other]
-    with pytest.raises(ValueError, match=r"of another model or optimizer: 'variable/\d/v' is not the same in both"):
+    with pytest.raises(ValueError, match=f"of another model or optimizer: {what}"):
         write_variables(variables, stored)
 
 
