@@ -56,6 +56,7 @@ def explained(strategy: Any) -> Iterator[None]:
 
 
 def _first_line(error: Any) -> str:
-    """What TensorFlow says, without the names of its operations."""
-    text = NAMES.sub("", error.message or str(error))
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]
+    """What TensorFlow says, without where in a graph it happened."""
+    lines = NAMES.sub("", error.message or str(error)).splitlines()
+    said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Graph execution error"))]
+    return said[0][:300] if said else type(error).__name__

@@ -1,12 +1,15 @@
-"""Trainings that are killed and started again: `python killed.py CASE FOLDER KILLS SEED [STRATEGY]`.
+"""Trainings that are killed and started again: `python killed.py CASE FOLDER KILLS SEED [WORKERS]`.
 
 The folder `whole` then holds what a training made that was left alone, and `killed` what one made that was ended so often, by
-SIGKILL at a random moment after a random step. Each training is a process, forked off before TensorFlow is in use.
+SIGKILL at a random moment after a random step. Each training is a process, or one of several workers, of which one is killed and
+the others must end by themselves; they are forked off before TensorFlow is in use.
 """
 
+import json
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -84,39 +87,63 @@ def train(case: str, folder: Path, strategy: Any = None, killer: Killer | None =
         os.replace(folder / f"writing-{os.getpid()}.npz", folder / "result.npz")
 
 
-def forked(*arguments: Any, **options: Any) -> int:
-    """Trains in a process of its own; how it ended."""
-    child = os.fork()
-    if child == 0:
-        try:
-            train(*arguments, **options)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
+def forked(case: str, folder: Path, killer: Killer | None = None, workers: int = 1, victim: int = 0) -> list[int]:
+    """Trains in processes of their own; how each ended. The killer is the victim's."""
+    clusters = [""]
+    if workers > 1:
+        sockets = [socket.create_server(("localhost", 0)) for _ in range(workers)]
+        cluster = {"worker": [f"localhost:{each.getsockname()[1]}" for each in sockets]}
+        for each in sockets:
+            each.close()
+        clusters = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(workers)]
+    children = []
+    for index, cluster_of_one in enumerate(clusters):
+        child = os.fork()
+        if child == 0:
+            try:
+                strategy = None
+                if cluster_of_one:
+                    os.environ["TF_CONFIG"] = cluster_of_one
+                    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+                train(case, folder, strategy, killer if index == victim else None)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    statuses, begin = dict.fromkeys(children, 0), 0.0
+    for _ in children:
+        child, status = os.wait()
+        statuses[child] = status
+        if begin:
+            print(f"the other ended after {time.monotonic() - begin:.1f} s", flush=True)
+        begin = time.monotonic()
+    return list(statuses.values())
 
 
-def main(case: str, folder: Path, kills: int, seed: int) -> None:
+def main(case: str, folder: Path, kills: int, seed: int, workers: int = 1) -> None:
     for name in ("whole", "killed"):
         (folder / name).mkdir(parents=True)
     start = time.monotonic()
-    assert forked(case, folder / "whole") == 0
+    assert not any(forked(case, folder / "whole", workers=workers))
     print(f"whole: {time.monotonic() - start:.1f} s", flush=True)
     draw, done = random.Random(seed), 0
     while done < kills:
-        # Far enough that no two ends fall between the same checkpoints for ever; the last may come after the last step.
+        # Near enough to one another that the training has not ended before the last.
         killer = Killer(draw.randint(1, 3 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
-        status = forked(case, folder / "killed", killer=killer)
-        if status == 0:  # It had ended before: again from the beginning of the last epoch.
+        victim = draw.randrange(workers)
+        statuses = forked(case, folder / "killed", killer, workers, victim)
+        if not any(statuses):
             break
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+        assert os.WIFSIGNALED(statuses[victim]) and os.WTERMSIG(statuses[victim]) == signal.SIGKILL, statuses
+        assert all(statuses), statuses
         done += 1
         newest = max((each.name for each in (folder / "killed" / "checkpoints").glob("epoch*")), default="none")
         print(f"killed {done}, {killer.seconds * 1000:.1f} ms after a step; newest checkpoint: {newest}", flush=True)
-    assert forked(case, folder / "killed") == 0
+    assert not any(forked(case, folder / "killed", workers=workers))
     print(f"kills: {done}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))
