@@ -83,6 +83,11 @@ class BestModel(keras.callbacks.Callback):
                 "Monitor figures of one kind, or give mode='min' or 'max', or a baseline."
             )
         self.mode = modes.pop()
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._weights: list[np.ndarray] | None = None
+        self._waited = 0
+        self._of_each: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.restore({"best": None, "best_epoch": None, "weights": None, "waited": 0, "of_each": {}})
@@ -120,9 +125,7 @@ class BestModel(keras.callbacks.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state()`."""
-        self.best: float | None = state["best"]
-        self.best_epoch: int | None = state["best_epoch"]
-        self._weights: list[np.ndarray] | None = state["weights"]
+        self.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
         self._waited, self._of_each = state["waited"], dict(state["of_each"])
 
     def _save(self, figure: str = "") -> None:

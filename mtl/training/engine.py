@@ -40,8 +40,10 @@ class Totals(NamedTuple):
 
     def where(self, counted: tf.Tensor) -> "Totals":
         """These, or zeros."""
-        numbers = [tf.where(counted, each, tf.zeros_like(each)) for each in (*self[:4], *self.statistics)]
-        return Totals(*numbers[:4], self.present, numbers[4:])
+        losses, weights, penalty, counts, *statistics = [
+            tf.where(counted, each, tf.zeros_like(each)) for each in (*self[:4], *self.statistics)
+        ]
+        return Totals(losses, weights, penalty, counts, self.present, statistics)
 
 
 class Engine(Loop):

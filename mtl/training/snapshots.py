@@ -77,7 +77,7 @@ def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapp
 
 def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
     """The newest snapshot that is whole, None where there is none; and the names of newer ones that are torn."""
-    torn = []
+    torn: list[str] = []
     for name in reversed(_names(folder)):
         path = folder / name
         with contextlib.suppress(OSError, ValueError, KeyError):

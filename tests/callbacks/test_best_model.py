@@ -17,6 +17,7 @@ class Recorded:
         self.weights = [np.zeros(1)]
         self.distribute_strategy = SimpleNamespace(extended=SimpleNamespace(should_checkpoint=True))
         self.saved = []
+        self.stop_training = False
 
     def get_weights(self):
         return [weight.copy() for weight in self.weights]
@@ -59,7 +60,6 @@ def test_the_mean_gain_over_a_baseline():
 def test_patience():
     callback = BestModel(monitor="val_a", patience=2)
     callback.set_model(model := Recorded())
-    model.stop_training = False
     callback.on_train_begin()
     stopped = []
     for epoch, value in enumerate([0.5, 0.4, 0.6, 0.6, float("nan")]):

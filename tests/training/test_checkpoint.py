@@ -13,8 +13,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from mtl.callbacks import Checkpoint
-from mtl.training.snapshots import newest
 from tests.training.killed import EPOCHS
+from tests.training.test_snapshots import last
 from tests.two_tasks import batch, make_model
 
 ROOT = Path(__file__).parent.parent.parent
@@ -173,7 +173,7 @@ def test_sigterm_saves_and_ends(tmp_path, whole):
     with pytest.raises(SystemExit) as end:
         fit(tmp_path, End(1, 1, lambda: os.kill(os.getpid(), signal.SIGTERM)), every_steps=1000)
     assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
-    assert newest(tmp_path)[0].name == "epoch-000001-step-00000002"
+    assert last(tmp_path).name == "epoch-000001-step-00000002"
     assert fit(tmp_path) == whole
 
 
@@ -225,6 +225,6 @@ def test_a_bad_step_is_never_saved(tmp_path):
         make_model("sgd").fit(
             x, y, sample_weight=weight, batch_size=2, shuffle=False, callbacks=[Checkpoint(tmp_path, every_steps=1)], verbose=0
         )
-    found = newest(tmp_path)[0]
+    found = last(tmp_path)
     assert (found.state["epoch"], found.state["step"]) == (0, 3)
     assert all(np.isfinite(value).all() for name, value in found.arrays.items() if "metric" not in name)

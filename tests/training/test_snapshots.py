@@ -8,10 +8,16 @@ from mtl.training.snapshots import newest, write
 ARRAYS = {"weight": np.arange(6, dtype="float32").reshape(2, 3), "flag": np.asarray(True)}
 
 
+def last(folder):
+    found, _ = newest(folder)
+    assert found is not None
+    return found
+
+
 def test_what_is_written_comes_back(tmp_path):
     folder = tmp_path / "new" / "folder"
     write(folder, "step-1", ARRAYS, {"epoch": 1, "losses": [0.1, float("inf")]}, keep=3)
-    found, torn = newest(folder)
+    found, torn = last(folder), newest(folder)[1]
     assert (found.name, found.state, torn) == ("step-1", {"epoch": 1, "losses": [0.1, float("inf")]}, [])
     assert found.arrays.keys() == ARRAYS.keys()
     for name, value in ARRAYS.items():
@@ -36,7 +42,7 @@ def test_a_torn_one_is_left_out(tmp_path, file, harm):
         path.unlink()
     else:
         path.write_bytes(content[:-1] if harm == "cut" else bytes([content[0] ^ 1]) + content[1:])
-    found, torn = newest(tmp_path)
+    found, torn = last(tmp_path), newest(tmp_path)[1]
     assert (found.state, torn) == ({"i": 0}, ["step-1"])
 
 
@@ -52,7 +58,7 @@ def test_a_full_disk_leaves_the_last_one(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match=r"Could not write a checkpoint to '.*': No space left on device. The last one, '.*step-0'"):
         write(tmp_path, "step-1", ARRAYS, {"i": 1}, keep=1)
-    assert os.listdir(tmp_path) == ["step-0"] and newest(tmp_path)[0].state == {"i": 0}
+    assert os.listdir(tmp_path) == ["step-0"] and last(tmp_path).state == {"i": 0}
 
 
 def test_a_folder_that_cannot_be(tmp_path):
