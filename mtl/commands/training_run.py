@@ -18,7 +18,7 @@ from mtl.commands.progress import EpochProgress
 from mtl.training.replicas import together
 from mtl.version import __version__
 
-__all__ = ["show_mixture", "show_results", "train", "write_json"]
+__all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]
 
 #: The folder of the checkpoints of a training that has not ended yet.
 CHECKPOINTS = "checkpoints"
@@ -70,7 +70,7 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     start, validation = time.perf_counter(), run.validation
     callbacks = [
         *recipe.build_callbacks(run.model, validation is not None),
-        *_checkpoint(recipe, folder),
+        *checkpoints(recipe, folder),
         TaskBoard(folder / "logs"),
         EpochProgress(
             console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
@@ -101,13 +101,13 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
         "seconds": seconds,
     }
     write_json(folder / "results.json", results)
-    _remove(folder / CHECKPOINTS)
+    remove(folder / CHECKPOINTS)
     show_results(results, console)
     show_next(folder, console)
     return results
 
 
-def _checkpoint(recipe: Any, folder: Path) -> list[Any]:
+def checkpoints(recipe: Any, folder: Path) -> list[Any]:
     """What has the training go on where the same recipe was ended; another recipe begins anew."""
     from mtl.callbacks import Checkpoint
 
@@ -117,7 +117,7 @@ def _checkpoint(recipe: Any, folder: Path) -> list[Any]:
     return [Checkpoint(folder / CHECKPOINTS / name, **(settings or {"every_minutes": 10}))]
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Removes a folder; no part of it is left under its name."""
     if folder.exists():
         gone = folder.with_name(f".{folder.name}.removing")

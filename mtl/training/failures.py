@@ -15,7 +15,7 @@ __all__ = ["explained"]
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 
 #: Names of operations in TensorFlow's messages.
-NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))?|\[Op:\w+\]|Detected at node .*|Error in user-defined .*?: (?=\w+Error)")
+NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at node .*|Error in user-defined .*?: (?=\w+Error)")
 
 
 @contextmanager
