@@ -27,7 +27,7 @@ from mtl.heads import Classification, Regression
 from tests.tiny import Bag
 from tests.two_tasks import batch
 
-EPOCHS, STEPS = 5, 6
+EPOCHS, STEPS = 8, 6
 
 
 class Killer(keras.callbacks.Callback):
@@ -74,7 +74,7 @@ def train(case: str, folder: Path, strategy: Any = None, killer: Killer | None =
     model = arguments.pop("model")
     callbacks: list[Any] = [
         *([killer] if killer else []),
-        BestModel(folder / "best.weights.h5", monitor=["val_mood_accuracy"], patience=4),
+        BestModel(folder / "best.weights.h5", monitor=["val_mood_accuracy"], patience=EPOCHS - 1),
         keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, factor=0.5, min_delta=0.5),
         TaskBoard(folder / "logs", update_freq=2, examples=2 if case == "mixture" else 0, sample=0),
         Checkpoint(folder / "checkpoints", **{"every_steps": 4, **options}),
@@ -131,7 +131,7 @@ def main(case: str, folder: Path, kills: int, seed: int, workers: int = 1) -> No
     draw, done = random.Random(seed), 0
     while done < kills:
         # Near enough to one another that the training has not ended before the last.
-        killer = Killer(draw.randint(1, 3 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
+        killer = Killer(draw.randint(1, 6 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
         victim = draw.randrange(workers)
         statuses = forked(case, folder / "killed", killer, workers, victim)
         if not any(statuses):
