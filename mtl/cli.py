@@ -15,8 +15,7 @@ from typer.core import TyperGroup
 
 __all__ = ["app", "main"]
 
-FILE_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, *FILE_ERRORS)
+USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, FloatingPointError, OSError)
 
 
 class _Group(TyperGroup):
@@ -37,7 +36,7 @@ class _Group(TyperGroup):
             if context.params.get("debug"):
                 raise
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-            hint = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+            hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
             Console(stderr=True, soft_wrap=True).print(f"[red]{escape(hint + ' '.join(text.split()))}[/red]", highlight=False)
             raise typer.Exit(2) from None
 
@@ -69,15 +68,19 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")],
     settings: Settings = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder of the results.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Where it trains: one (device), mirrored (all GPUs), multiworker (processes), tpu.")
+    ] = None,
     json_file: JsonFile = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
 ) -> None:
-    """Train a recipe, and compare the result with its baselines."""
+    """Train a recipe, and compare the result with its baselines. A training that was ended goes on where it was."""
     from mtl.commands.training_run import write_json
     from mtl.recipe import Recipe
 
-    results = Recipe.load(recipe, settings or ()).train(output, console=Console(quiet=quiet))
-    if json_file:
+    settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
+    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet))
+    if json_file and results:
         write_json(json_file, results)
 
 

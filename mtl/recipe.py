@@ -1,5 +1,6 @@
 """A whole training as a YAML file: what is read, what is built, how it is trained and what it is compared with."""
 
+import contextlib
 import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,8 @@ import yaml
 
 from mtl.commands import catalogue
 from mtl.commands.recipe_file import Document
-from mtl.utils import less_is_better, unknown_name
+from mtl.training.strategies import STRATEGIES, make_strategy
+from mtl.utils import unknown_name
 
 __all__ = ["Recipe", "Run"]
 
@@ -26,13 +28,29 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
     "balancer": None,
     "gradients_at": None,
     "data": None,
-    "train": ("epochs", "optimizer", "monitor", "mode", "patience", "callbacks", "steps_per_execution", "jit_compile"),
+    "train": (
+        "epochs",
+        "optimizer",
+        "monitor",
+        "mode",
+        "baseline",
+        "patience",
+        "callbacks",
+        "steps_per_execution",
+        "jit_compile",
+        "skip_nonfinite",
+        "strategy",
+        "checkpoint",
+    ),
     "baselines": None,
     "report": ("split", "limit", "batch_size"),
     "output": None,
 }
 NEEDED = ("sources", "encoder", "tasks")
 TASK = ("source", "label", "head")
+#: Arguments of `compile`, and of `Checkpoint`.
+COMPILE = ("steps_per_execution", "jit_compile", "skip_nonfinite")
+CHECKPOINT = ("every_steps", "every_minutes", "keep")
 #: Arguments of `mtl.data.mix` that the recipe gives itself, and those that validation data takes too.
 MIX_GIVEN = ("tasks", "encoder", "split", "seed", "shuffle")
 MIX_VALIDATION = ("batch_size", "buckets", "max_length", "cache_dir")
@@ -165,7 +183,16 @@ class Recipe:
         self._whole_number(("report", "limit"), 1)
         if train.get("mode") not in (None, "min", "max"):
             raise self._document.error(("train", "mode"), unknown_name("mode", train["mode"], ("min", "max")))
-        for key in ("mode", "patience"):
+        if train.get("strategy") not in (None, *STRATEGIES):
+            raise self._document.error(("train", "strategy"), unknown_name("strategy", train["strategy"], STRATEGIES))
+        if not isinstance(saving := train.get("checkpoint") or {}, dict):
+            raise self._document.error(("train", "checkpoint"), f"expected 'checkpoint' as settings or false; got {saving!r}.")
+        for key in saving:
+            if key not in CHECKPOINT:
+                raise self._document.error(
+                    ("train", "checkpoint", str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT)
+                )
+        for key in ("mode", "baseline", "patience"):
             if train.get(key) is not None and not train.get("monitor"):
                 raise self._document.error(("train", key), f"'{key}' goes with 'monitor'. Add 'monitor: val_loss'.")
 
@@ -269,6 +296,12 @@ class Recipe:
             ValueError: an object does not take its arguments, or the data is malformed.
             FileNotFoundError: a file of the recipe does not exist.
         """
+        # Before all else: several processes must know each other before anything runs on TensorFlow.
+        strategy = make_strategy(self.training.get("strategy") or "one")
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            return self._build()
+
+    def _build(self) -> Run:
         from mtl.data import mix
         from mtl.model import MultiTaskModel
 
@@ -293,7 +326,7 @@ class Recipe:
             shared = {key: value for key, value in settings.items() if key in MIX_VALIDATION}
             validation = mix(list(tasks.values()), encoder, "validation", **shared)
         model = MultiTaskModel(encoder, list(tasks.values()), **parts)
-        options = {key: self.training[key] for key in ("steps_per_execution", "jit_compile") if key in self.training}
+        options = {key: self.training[key] for key in COMPILE if key in self.training}
         model.compile(self._optimizer(model, len(train) * self.epochs), **options)
         return Run(sources, tasks, encoder, model, train, validation)
 
@@ -307,19 +340,17 @@ class Recipe:
         document, train = self._document, self.training
         named = range(len(train.get("callbacks") or ()))
         made = [catalogue.construct(document, ("train", "callbacks", str(i)), "callback") for i in named]
-        if monitor := train.get("monitor"):
+        if monitored := _listed(train.get("monitor")):
+            from mtl.callbacks import BestModel
+
             logs = list(model.get_metrics_result())
             known = [*(f"val_{name}" for name in logs if validated), *logs]
-            if monitor not in known:
-                raise document.error(("train", "monitor"), unknown_name("figure to monitor", monitor, known))
-            made.append(
-                keras.callbacks.EarlyStopping(
-                    monitor,
-                    mode=train.get("mode") or ("min" if less_is_better(monitor) else "max"),
-                    patience=train.get("patience") or self.epochs,
-                    restore_best_weights=True,
-                )
-            )
+            for name in monitored:
+                if name not in known:
+                    raise document.error(("train", "monitor"), unknown_name("figure to monitor", name, known))
+            settings = {key: train[key] for key in ("mode", "baseline", "patience") if train.get(key) is not None}
+            with document.located(("train", "monitor")):
+                made.append(BestModel(monitor=monitored, **settings))
         return made
 
     def train(self, output: Any = None, **options: Any) -> dict[str, Any]:

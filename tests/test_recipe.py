@@ -2,6 +2,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import tensorflow as tf
 
 import mtl
 from mtl.recipe import Recipe
@@ -65,7 +66,7 @@ def test_builds_what_it_says(folder: Path, monkeypatch) -> None:
     assert run.train.mixture.sizes == [8, 2] and run.train.mixture.seed == 3
     assert run.validation.mixture.split == "validation" and not run.validation.mixture.shuffle
     stop = recipe.build_callbacks(run.model, True)[0]
-    assert (stop.monitor, stop.mode, stop.restore_best_weights, stop.patience) == ("val_mood_accuracy", "max", True, 2)
+    assert (stop.monitor, stop.mode, stop.patience) == (("val_mood_accuracy",), "max", None)
 
 
 def test_fine_tuning_optimizer_knows_the_model_and_the_steps(folder: Path) -> None:
@@ -141,6 +142,10 @@ def test_as_used_is_a_recipe_that_can_lie_elsewhere(folder: Path, tmp_path_facto
         ("{CosineDecay:", "{CosinDecay:", r"line 21: Unknown schedule 'CosinDecay'; did you mean 'CosineDecay'"),
         ("monitor: val", "mode: most\n  monitor: val", r"line 22: Unknown mode 'most'"),
         ("monitor: val_mood_accuracy", "patience: 3", r"line 22: 'patience' goes with 'monitor'"),
+        ("monitor: val_mood_accuracy", "baseline: {val_loss: 1.0}", r"line 22: 'baseline' goes with 'monitor'"),
+        ("monitor: val", "strategy: two\n  monitor: val", r"line 22: Unknown strategy 'two'"),
+        ("monitor: val", "checkpoint: true\n  monitor: val", r"line 22: expected 'checkpoint' as settings or false; got True"),
+        ("monitor: val", "checkpoint: {every_step: 1}\n  monitor: val", r"line 22: .*did you mean 'every_steps'"),
         ("monitor: val_mood_accuracy", "callbacks: [Stop]", r"line 22: Unknown callback 'Stop'"),
         ("{mood: [majority,", "{mod: [majority,", r"line 23: Unknown task 'mod'; did you mean 'mood'"),
         ("[majority, word_ngrams]", "[mayority]", r"line 23: Unknown baseline 'mayority'; did you mean 'majority'"),
@@ -185,6 +190,19 @@ def test_monitor_must_exist(folder: Path) -> None:
     recipe = Recipe.load(folder / "r.yaml", ["train.monitor=val_mood_acuracy"])
     with pytest.raises(ValueError, match="Unknown figure to monitor 'val_mood_acuracy'; did you mean 'val_mood_accuracy'"):
         recipe.build_callbacks(recipe.build().model, True)
+
+
+def test_several_figures_over_a_baseline(folder: Path) -> None:
+    changes = {"train.monitor": ["val_mood_accuracy", "val_loss"], "train.baseline": {"val_mood_accuracy": 0.5, "val_loss": 1.0}}
+    recipe = Recipe.load(folder / "r.yaml", changes)
+    best = recipe.build_callbacks(recipe.build().model, True)[0]
+    assert best.monitor == ("val_mood_accuracy", "val_loss") and best.baseline == {"val_mood_accuracy": 0.5, "val_loss": 1.0}
+
+
+def test_built_in_the_scope_of_a_strategy(folder: Path) -> None:
+    run = Recipe.load(folder / "r.yaml", ["train.strategy=mirrored", "train.skip_nonfinite=true"]).build()
+    assert isinstance(run.model.distribute_strategy, tf.distribute.MirroredStrategy) and run.model.skip_nonfinite
+    run.model.fit(run.train, verbose=0)
 
 
 def test_monitored_losses_are_to_fall(folder: Path) -> None:

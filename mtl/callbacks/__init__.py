@@ -2,5 +2,6 @@
 
 from mtl.callbacks.best_model import BestModel
 from mtl.callbacks.task_board import TaskBoard
+from mtl.training.checkpoint import Checkpoint
 
-__all__ = ["BestModel", "TaskBoard"]
+__all__ = ["BestModel", "Checkpoint", "TaskBoard"]

@@ -15,53 +15,82 @@ __all__ = ["BestModel"]
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keeps the weights of the epoch that is best by one figure, or by the mean of several, and restores them at the end.
+    """Keeps the weights of the epoch that is best by one figure, or by several together, and restores them at the end.
 
-    An epoch without the figures (one without validation), or where they are not finite, is passed over.
+    Several figures count by their mean, or, over a `baseline` b, by the mean of the relative gains, `s (m - b) / |b|`, where s is
+    -1 for figures of which less is better. An epoch without the figures (one without validation), or where they are not finite,
+    is passed over.
 
     Args:
         path: where the best model is kept as well, at every improvement: `NAME.keras` for the model, `NAME.weights.h5` for its
             weights; None to keep it in memory only. Of several machines the chief writes.
         monitor: the name of a figure in the logs, or several names.
         mode: `"min"`, `"max"`, or `"auto"`: less is better for losses, errors and perplexity, and more for all others.
+        baseline: figure -> what to compare it with, such as that of a model of one task, not 0; for all figures or for none.
+        patience: training stops after so many epochs without a better one; None to go through all.
+        each: whether the best model by each of the figures is kept too, as `NAME.FIGURE.keras` or `NAME.FIGURE.weights.h5`.
 
     Attributes:
         best: the best value, None before the first.
         best_epoch: its epoch, counted from 0.
 
     Raises:
-        ValueError: another ending of the path, an unknown mode or figure, or figures of both kinds together.
+        ValueError: another ending of the path, an unknown mode or figure, figures of both kinds together, a baseline that does
+            not fit, or a number out of its range.
 
     Example:
 
     >>> import mtl
-    >>> best = mtl.callbacks.BestModel("best.keras", monitor=["val_topic_accuracy", "val_ner_span_f1"])
+    >>> best = mtl.callbacks.BestModel("best.keras", monitor=["val_topic_accuracy", "val_ner_span_f1"], patience=3)
     >>> best.mode
     'max'
+
+    Reference:
+        Mean relative gain: Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019.
     """
 
-    def __init__(self, path: str | os.PathLike | None = None, monitor: str | Sequence[str] = "val_loss", mode: str = "auto"):
+    def __init__(
+        self,
+        path: str | os.PathLike | None = None,
+        monitor: str | Sequence[str] = "val_loss",
+        mode: str = "auto",
+        *,
+        baseline: Mapping[str, float] | None = None,
+        patience: int | None = None,
+        each: bool = False,
+    ):
         super().__init__()
         if path is not None and not str(path).endswith((".keras", ".weights.h5")):
             raise ValueError(f"BestModel expects a path that ends in .keras or .weights.h5; got '{path}'.")
         if mode not in ("auto", "min", "max"):
             raise unknown_name("mode", mode, ("auto", "min", "max"))
+        if patience is not None and patience < 1:
+            raise ValueError(f"BestModel expects a patience of at least 1 epoch; got {patience}.")
+        if each and path is None:
+            raise ValueError("BestModel keeps the best model of each figure in files: give it a path, or leave `each` out.")
         self.path = None if path is None else Path(path)
         self.monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor)
+        self.baseline, self.patience, self.each = None if baseline is None else dict(baseline), patience, each
         if not self.monitor:
             raise ValueError("BestModel expects at least one figure to monitor; got none.")
-        modes = {"min" if less_is_better(name) else "max" for name in self.monitor}
-        if mode == "auto" and len(modes) > 1:
+        if self.baseline is not None and (set(self.baseline) != set(self.monitor) or not all(self.baseline.values())):
+            raise ValueError(f"BestModel expects a baseline other than 0 for each of {list(self.monitor)}; got {self.baseline}.")
+        self._modes = {name: mode if mode != "auto" else "min" if less_is_better(name) else "max" for name in self.monitor}
+        modes = {"max"} if baseline is not None else set(self._modes.values())
+        if len(modes) > 1:
             raise ValueError(
                 f"Less is better for some of {list(self.monitor)}, and more for others, so their mean says nothing. "
-                "Monitor figures of one kind, or give mode='min' or 'max'."
+                "Monitor figures of one kind, or give mode='min' or 'max', or a baseline."
             )
-        self.mode = modes.pop() if mode == "auto" else mode
-
-    def on_train_begin(self, logs: Any = None) -> None:
+        self.mode = modes.pop()
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._weights: list[np.ndarray] | None = None
+        self._waited = 0
+        self._of_each: dict[str, float] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.restore({"best": None, "best_epoch": None, "weights": None, "waited": 0, "of_each": {}})
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -70,21 +99,47 @@ class BestModel(keras.callbacks.Callback):
                 raise unknown_name("figure to monitor", name, {*logs, *(f"val_{each}" for each in logs if each[:4] != "val_")})
             if name not in logs:
                 return
-        value = float(np.mean([float(logs[name]) for name in self.monitor]))
-        sign = 1.0 if self.mode == "max" else -1.0
-        if np.isfinite(value) and (self.best is None or sign * value > sign * self.best):
-            self.best, self.best_epoch, self._weights = value, epoch, self.model.get_weights()
-            if self.path is not None and self.model.distribute_strategy.extended.should_checkpoint:
-                self._save(self.path)
+        figures = {name: float(logs[name]) for name in self.monitor}
+        value = self._together(figures)
+        self._waited += 1
+        if _better(value, self.best, self.mode):
+            self.best, self.best_epoch, self._weights, self._waited = value, epoch, self.model.get_weights(), 0
+            self._save()
+        for name in self.monitor if self.each else ():
+            if _better(figures[name], self._of_each.get(name), self._modes[name]):
+                self._of_each[name] = figures[name]
+                self._save(f"{name}.")
+        if self.patience is not None and self._waited >= self.patience:
+            self.model.stop_training = True
 
-    def _save(self, path: Path) -> None:
+    def _together(self, figures: Mapping[str, float]) -> float:
+        if self.baseline is None:
+            return float(np.mean(list(figures.values())))
+        signs = {name: 1.0 if mode == "max" else -1.0 for name, mode in self._modes.items()}
+        return float(np.mean([signs[name] * (figures[name] - b) / abs(b) for name, b in self.baseline.items()]))
+
+    def state(self) -> dict[str, Any]:
+        """What is best so far, for `Checkpoint`."""
+        state = {"best": self.best, "best_epoch": self.best_epoch, "weights": self._weights}
+        return {**state, "waited": self._waited, "of_each": self._of_each}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state()`."""
+        self.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
+        self._waited, self._of_each = state["waited"], dict(state["of_each"])
+
+    def _save(self, figure: str = "") -> None:
         """The file holds the old model or the new one, never a part."""
+        if self.path is None or not self.model.distribute_strategy.extended.should_checkpoint:
+            return
+        ending = ".weights.h5" if self.path.name.endswith(".weights.h5") else ".keras"
+        path = self.path.with_name(f"{self.path.name.removesuffix(ending)}.{figure}{ending[1:]}")
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".writing.{path.name}")
-        if path.name.endswith(".weights.h5"):
-            self.model.save_weights(beside, overwrite=True)
-        else:
+        if ending == ".keras":
             self.model.save(beside, overwrite=True)
+        else:
+            self.model.save_weights(beside, overwrite=True)
         os.replace(beside, path)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -97,3 +152,7 @@ class BestModel(keras.callbacks.Callback):
             return
         self.model.set_weights(self._weights)
         self._weights = None
+
+
+def _better(value: float, than: float | None, mode: str) -> bool:
+    return bool(np.isfinite(value)) and (than is None or (value > than if mode == "max" else value < than))

@@ -115,7 +115,7 @@ class TaskBoard(keras.callbacks.Callback):
     # When ---------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._epoch = None
+        self._epoch, self._begin, self._written = None, 0, 0
         if not isinstance(self.examples, int) and self.model.encoder.tokenizer is None:
             raise ValueError(
                 "TaskBoard cannot predict texts: the encoder has no tokenizer. Leave `examples` out, or give it one."
@@ -170,6 +170,28 @@ class TaskBoard(keras.callbacks.Callback):
         if self._writes:
             self._project()
             self._close()
+
+    # Going on -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Where the training and the event files are, for `Checkpoint`."""
+        for writer in self._writers.values():
+            writer.flush()
+        sizes = {path.relative_to(self.log_dir).as_posix(): path.stat().st_size for path in self._event_files()}
+        return {"epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state()`: what was written after it is cut off, and will be written again."""
+        self._epoch, self._begin, self._written = state["epoch"], state["begin"], state["written"]
+        for path in self._event_files() if self._writes else ():
+            size = state["sizes"].get(path.relative_to(self.log_dir).as_posix(), 0)
+            if size:
+                os.truncate(path, size)
+            else:
+                path.unlink()
+
+    def _event_files(self) -> list[Path]:
+        return [path for run in ("train", "validation") for path in sorted((self.log_dir / run).glob("events.out.tfevents.*"))]
 
     def _due(self) -> bool:
         return self._epoch is None or (self._epoch + 1) % self.every == 0

@@ -1,7 +1,9 @@
 """One run of a recipe: train, compare with the baselines, write the results."""
 
+import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +15,13 @@ from rich.table import Table
 
 from mtl.commands.figures import better, main_figures, shown
 from mtl.commands.progress import EpochProgress
+from mtl.training.replicas import together
 from mtl.version import __version__
 
-__all__ = ["show_mixture", "show_results", "train", "write_json"]
+__all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]
+
+#: The folder of the checkpoints of a training that has not ended yet.
+CHECKPOINTS = "checkpoints"
 
 
 def train(recipe: Any, output: Any = None, *, console: Console | None = None) -> dict[str, Any]:
@@ -29,32 +35,42 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
         console: where progress and tables are shown; None shows nothing.
 
     Returns:
-        What `results.json` holds.
+        What `results.json` holds; of several processes the chief writes, and the others have an empty result.
     """
-    from mtl.baselines import compare
-    from mtl.callbacks import TaskBoard
-
     console = console or Console(quiet=True)
     start = time.perf_counter()
     with console.status("Reading the data and building the model"):
         run = recipe.build()
+    chief = run.model.distribute_strategy.extended.should_checkpoint
+    console = console if chief else Console(quiet=True)
+    folder = Path(output or recipe.output)
     seconds = {"build": time.perf_counter() - start}
+    results = _train(recipe, run, folder, console, seconds, chief)
+    together(run.model.distribute_strategy)  # A process that ends takes the others along.
+    return results
+
+
+def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[str, float], chief: bool) -> dict[str, Any]:
+    from mtl.baselines import compare
+    from mtl.callbacks import TaskBoard
+
     show_mixture(run, console)
     # Before the training: a baseline that does not fit its task is found now, not at the end.
     split, limit = recipe.reporting["split"], recipe.reporting["limit"]
     baselines: dict[str, Any] = {}
-    for task, names in recipe.baselines.items():
+    for task, names in recipe.baselines.items() if chief else ():
         with console.status(f"Training the baselines of '{task}': {', '.join(names)}"):
             baselines[task] = compare(run.tasks[task], names, split, limit, recipe.seed)
     seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
 
-    folder = Path(output or recipe.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "recipe.yaml", recipe.as_yaml())
+    if chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "recipe.yaml", recipe.as_yaml())
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
     start, validation = time.perf_counter(), run.validation
     callbacks = [
         *recipe.build_callbacks(run.model, validation is not None),
+        *checkpoints(recipe, folder),
         TaskBoard(folder / "logs"),
         EpochProgress(
             console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
@@ -62,6 +78,8 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
     ]
     fitted = run.model.fit(run.train, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
     seconds["training"] = time.perf_counter() - start
+    if not chief:
+        return {}
     save(run.model, folder / "model.keras")
 
     start = time.perf_counter()
@@ -83,9 +101,29 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
         "seconds": seconds,
     }
     write_json(folder / "results.json", results)
+    remove(folder / CHECKPOINTS)
     show_results(results, console)
     show_next(folder, console)
     return results
+
+
+def checkpoints(recipe: Any, folder: Path) -> list[Any]:
+    """What has the training go on where the same recipe was ended; another recipe begins anew."""
+    from mtl.callbacks import Checkpoint
+
+    if (settings := recipe.training.get("checkpoint")) is False:
+        return []
+    name = hashlib.sha256(recipe.as_yaml().encode()).hexdigest()[:12]
+    return [Checkpoint(folder / CHECKPOINTS / name, **(settings or {"every_minutes": 10}))]
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder; no part of it is left under its name."""
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name}.removing")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, bool]]:

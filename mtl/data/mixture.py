@@ -146,8 +146,6 @@ class Mixture:
 
     def dataset(self) -> tf.data.Dataset:
         """The batches of an epoch, another epoch each time it is iterated."""
-        signature = self.signature()
-        flat = tf.nest.flatten(signature)
 
         def next_epoch() -> np.int64:
             with self._lock:
@@ -155,26 +153,39 @@ class Mixture:
                 self.epoch += 1
             return np.int64(epoch)
 
+        def passes(_: tf.Tensor) -> tf.data.Dataset:
+            return self._from(tf.numpy_function(next_epoch, [], tf.int64) if self.shuffle else tf.constant(0, tf.int64), 0)
+
+        dataset = self._finished(tf.data.Dataset.range(1).flat_map(passes), self.steps_per_epoch)
+        dataset.mixture = self
+        return dataset
+
+    def at(self, epoch: int, step: int) -> tf.data.Dataset:
+        """The batches of one epoch from a step on, without making those before; the next epoch then is the one after it."""
+        self.epoch = epoch + 1
+        batches = self._from(tf.constant(epoch if self.shuffle else 0, tf.int64), step)
+        return self._finished(batches, max(0, self.steps_per_epoch - step))
+
+    def _from(self, epoch: tf.Tensor, step: int) -> tf.data.Dataset:
+        signature = self.signature()
+        flat = tf.nest.flatten(signature)
+
         def numpy_batch(epoch: np.int64, step: np.int64) -> list[np.ndarray]:
             return tf.nest.flatten(self.batch(int(epoch), int(step)))
 
-        def batch(epoch: tf.Tensor, step: tf.Tensor) -> Any:
+        def batch(step: tf.Tensor) -> Any:
             arrays = tf.numpy_function(numpy_batch, [epoch, step], [spec.dtype for spec in flat], stateful=False)
             for array, spec in zip(arrays, flat, strict=True):
                 array.set_shape(spec.shape)
             return tf.nest.pack_sequence_as(signature, arrays)
 
-        def passes(_: tf.Tensor) -> tf.data.Dataset:
-            epoch = tf.numpy_function(next_epoch, [], tf.int64) if self.shuffle else tf.constant(0, tf.int64)
-            return tf.data.Dataset.range(self.steps_per_epoch).map(lambda step: batch(epoch, step), 2, deterministic=True)
+        return tf.data.Dataset.range(step, self.steps_per_epoch).map(batch, 2, deterministic=True)
 
-        dataset = tf.data.Dataset.range(1).flat_map(passes)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch)).prefetch(4)
+    def _finished(self, dataset: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        dataset = dataset.with_options(options)
-        dataset.mixture = self
-        return dataset
+        return dataset.with_options(options)
 
 
 def _labels(task: Any, store: Store, rows: np.ndarray, at: np.ndarray, length: int, y: np.ndarray, w: np.ndarray) -> None:

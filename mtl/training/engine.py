@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training import seam
+from mtl.training import optimizer_seam, seam
 from mtl.training.adam import adam_in_one_pass
 from mtl.training.conflicts import Conflicts
 from mtl.training.epochs import Epochs
+from mtl.training.health import Health
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
 from mtl.training.own import OwnVariables, Window
@@ -39,6 +40,8 @@ class Engine(Loop):
     _gradients: TaskGradients | None
     _own: dict[str, OwnVariables]
     _window: Window
+    _health: Health
+    skip_nonfinite = False
 
     def complete(self, x: Any) -> dict[str, Any]:
         """The inputs with those that may be left out filled in."""
@@ -80,7 +83,9 @@ class Engine(Loop):
         Args:
             optimizer: a Keras optimizer, or its name.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
-                unless `jit_compile=True`: batches come in several lengths, and each would be compiled.
+                unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With `skip_nonfinite=True`
+                a step whose losses or gradients are not finite changes nothing and is told of by a warning; else it ends the
+                training.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -93,6 +98,7 @@ class Engine(Loop):
                     "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
                 )
         strategy = self.distribute_strategy
+        self.skip_nonfinite = bool(kwargs.pop("skip_nonfinite", False))
         kwargs.setdefault("jit_compile", False)
         if kwargs["jit_compile"] and strategy.num_replicas_in_sync > 1:
             raise ValueError(
@@ -104,7 +110,10 @@ class Engine(Loop):
             if seam.several_processes(seam.strategy_of(self)):
                 seam.prepare_saving()
         seam.check_scope(self)
-        seam.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
+        optimizer_seam.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        return {**(super().get_compile_config() or {}), "skip_nonfinite": self.skip_nonfinite}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
@@ -138,7 +147,7 @@ class Engine(Loop):
         with strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-        if {id(variable) for variable in seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:
+        if {id(variable) for variable in optimizer_seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:
             raise ValueError(
                 "What is trained has changed since the model was compiled. "
                 "Compile it again, or freeze with mtl.transfer.freeze(model)."
@@ -146,7 +155,7 @@ class Engine(Loop):
         if self.train_function is not None and not force:
             return
         if strategy.num_replicas_in_sync > 1:
-            seam.update_each_replica(self.optimizer)
+            optimizer_seam.update_each_replica(self.optimizer)
             seam.differ_in_dropout(self)
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
@@ -158,7 +167,26 @@ class Engine(Loop):
             compiled = self.jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
             self._own = {task: OwnVariables(self.optimizer, own, compiled) for task, own in variables.items() if own}
             self._window = Window(self.optimizer, len(self.task_names))
-        self.train_function = seam.make_function(self, self.train_step)
+            self._health = Health(
+                self.optimizer,
+                self.trainable_variables,
+                variables,
+                self.task_names,
+                skip=self.skip_nonfinite,
+                accumulates=self._window.length > 1,
+                compiled=compiled,
+            )
+        steps, health = seam.make_function(self, self.train_step), self._health
+
+        def checked(iterator: Any) -> Any:
+            logs = steps(iterator)
+            health.check()
+            return logs
+
+        self.train_function = checked
+
+    def training_state(self) -> list[keras.Variable]:
+        return [*super().training_state(), *self._window.variables]
 
     # One step -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +196,11 @@ class Engine(Loop):
         else:
             gradients, totals, gramian, slopes, length = self._gradients.step(data)
             self.conflicts.accumulate(gramian, slopes, length, totals.active)
-        self._apply(gradients, totals.active)
+        finite = self._health.look(totals.means, gradients)
+        if self.skip_nonfinite:
+            gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
+            totals = totals.where(finite)
+        self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
             *_, after = self._forward(data, training=True)
             self.balancer.after_step(after.means, after.active)
@@ -212,12 +244,13 @@ class Engine(Loop):
         # The second term is 0; its gradient reaches what the balancer itself learns, once from all replicas together.
         return tf.reduce_sum(tf.stop_gradient(shares) * losses) + (whole - tf.stop_gradient(whole)) / replicas()
 
-    def _apply(self, gradients: list[Any], active: tf.Tensor) -> None:
-        """Updates the variables, but those of tasks that took no part."""
+    def _apply(self, gradients: list[Any], active: tf.Tensor, finite: tf.Tensor) -> None:
+        """Updates the variables, but those of tasks that took no part; none where a step that is not finite is left out."""
         variables = self.trainable_variables
         taking_part = self._window.add(active)
         parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
-        kept = [(own, own.read(moved), moved) for own, moved in parts]
+        kept = [(own, before, finite) for own, before in self._health.keep(finite)]
+        kept += [(own, own.read(moved), moved) for own, moved in parts]
         if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))

@@ -1,11 +1,14 @@
 """Keras's loops, on any number of replicas."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from mtl.training import seam
+from mtl.training.checkpoint import Checkpoint
+from mtl.training.failures import explained
 
 __all__ = ["Loop"]
 
@@ -24,14 +27,23 @@ class Loop(seam.Built):
         """As in Keras. A `tf.data.Dataset` comes in its own order.
 
         Under a strategy, each step splits its batch over the replicas. On several machines all give the same data, such as
-        `mtl.data.mix` does; arrays are shuffled alike.
+        `mtl.data.mix` does; arrays are shuffled alike. With a `mtl.callbacks.Checkpoint` among the callbacks, training goes on
+        where it was ended.
         """
         given = seam.given_to(keras.Model.fit, self, args, kwargs)
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
-        if seam.strategy_of(self) is not None:
-            given = self._whole_fit(given)
-        return super().fit(**given)
+        callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
+        checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), None)
+        going_on = checkpoint.going_on(self, given, callbacks) if checkpoint else nullcontext(given)
+        with explained(seam.strategy_of(self)), going_on as given:
+            if seam.strategy_of(self) is not None:
+                given = self._whole_fit(given)
+            return super().fit(**given)
+
+    def training_state(self) -> list[keras.Variable]:
+        """All variables that training moves: weights, random numbers, metrics, optimizer."""
+        return [*self.variables, *self.metrics_variables, *self.optimizer.variables]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         given = seam.given_to(keras.Model.evaluate, self, args, kwargs)

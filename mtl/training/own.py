@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from mtl.training.seam import iterations_of, optimizers_in, state_of, trained_by
+from mtl.training.optimizer_seam import iterations_of, optimizers_in, state_of, trained_by
 
 __all__ = ["OwnVariables", "Window", "slots_of"]
 
@@ -102,6 +102,11 @@ class Window:
         self.length = lengths.pop()
         self._iterations = iterations_of(built[0])
         self._seen = keras.Variable(tf.zeros(tasks), trainable=False, name="seen") if self.length > 1 else None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What it remembers from batch to batch."""
+        return [] if self._seen is None else [self._seen]
 
     def add(self, active: tf.Tensor) -> tf.Tensor:
         """Adds a batch before its gradients are applied: which tasks it has, bool `[K]` -> which the window has so far."""

@@ -10,7 +10,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["check_strategy", "replicas", "rows_of_replica", "sum_before", "sum_gradients", "sum_over_replicas"]
+__all__ = [
+    "agreed",
+    "check_strategy",
+    "replicas",
+    "rows_of_replica",
+    "sum_before",
+    "sum_gradients",
+    "sum_over_replicas",
+    "together",
+]
 
 _SUPPORTED = (
     tf.distribute.MirroredStrategy,
@@ -43,6 +52,29 @@ def check_strategy(strategy: Any) -> None:
             f"Models train under {', '.join(each.__name__ for each in _SUPPORTED)}; got {type(strategy).__name__}. "
             "Make the model in the scope of one of them."
         )
+
+
+def agreed(strategy: Any, numbers: Sequence[int]) -> bool:
+    """Whether all processes of a strategy have the same numbers; called by all of them, outside of `strategy.run`."""
+    if strategy.num_replicas_in_sync == 1 or strategy.num_replicas_in_sync == len(strategy.extended.worker_devices):
+        return True
+
+    @tf.function
+    def sums() -> Any:
+        def each() -> Any:
+            mine = tf.constant(numbers, tf.float64)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([mine, mine**2]))
+
+        return strategy.run(each)
+
+    # Equal where the mean of the squares is the square of the mean.
+    total, squares = strategy.experimental_local_results(sums())[0].numpy()
+    return bool((squares * strategy.num_replicas_in_sync == total**2).all())
+
+
+def together(strategy: Any) -> None:
+    """Waits until all processes of a strategy are here."""
+    agreed(strategy, (0,))
 
 
 def replicas() -> int:

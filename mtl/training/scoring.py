@@ -87,6 +87,10 @@ class Totals(NamedTuple):
         """Which tasks have a labelled row, bool `[K]`."""
         return self.weights > 0
 
+    def where(self, counted: tf.Tensor) -> "Totals":
+        """These, or zeros."""
+        return keras.tree.map_structure(lambda each: tf.where(counted, each, tf.zeros_like(each)), self)
+
 
 def score(model: Any, batch: Batch, training: bool, features: Mapping[str, Any] | None = None) -> Scores:
     """Runs the heads on a batch, and the encoders too where no features are given."""

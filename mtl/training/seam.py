@@ -4,47 +4,41 @@ Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Eac
 of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
 """
 
-import functools
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from inspect import signature
+from operator import attrgetter
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.backend.common.global_state import set_global_attribute
-from keras.src.backend.tensorflow.optimizer import TFOptimizer
-from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from tensorflow.python.eager.context import global_seed
 
+from mtl.training.optimizer_seam import optimizers_in
+from mtl.training.passes import Passes
 from mtl.training.replicas import rows_of_replica
 
 __all__ = [
     "Built",
-    "UPDATES",
+    "Placed",
     "agree_on_shuffling",
     "check_scope",
     "differ_in_dropout",
     "given_to",
-    "iterations_of",
     "layers_in",
     "make_function",
     "make_predict_function",
-    "moments_of",
-    "optimizers_in",
     "prepare_saving",
     "several_processes",
-    "spare_from_decay",
     "split_validation",
-    "state_of",
-    "step_by",
     "strategy_of",
-    "trained_by",
-    "update_each_replica",
+    "unrepeatable",
     "whole_batches",
 ]
 
@@ -58,6 +52,12 @@ class Built(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds nothing: Keras's own takes a batch out of the data, and fails on one that the replicas cannot share evenly."""
         check_scope(self)
+        if isinstance(data := getattr(iterator, "data_adapter", None), Placed):
+            iterator._enumerate_iterator = partial(data.steps, iterator.steps_per_execution)
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """An epoch's figures, also where it goes on from a place behind its last step."""
+        return self.get_metrics_result()
 
 
 # Strategies ---------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def layers_in(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def several_processes(strategy: Any) -> bool:
-    """Whether some replicas of a strategy run in other processes than this one."""
+    """Whether some replicas of a strategy run in other processes."""
     return strategy is not None and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
@@ -106,116 +106,6 @@ def prepare_saving() -> None:
     it, but looks for it under another name.
     """
     set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
-
-
-# Optimizers ---------------------------------------------------------------------------------------------------------------
-
-
-def optimizers_in(optimizer: Any) -> list[Any]:
-    """The optimizers that update variables: those inside a wrapper, or the optimizer itself."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizers_in(optimizer.inner_optimizer)
-    return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
-
-
-def trained_by(optimizer: Any) -> list[keras.Variable]:
-    """The variables that an optimizer was built for."""
-    return optimizer._trainable_variables
-
-
-def state_of(optimizer: Any) -> list[Any]:
-    """What an optimizer holds of its own: lists and dicts of variables, without those it trains and the list of all."""
-    return [
-        value
-        for value in vars(optimizer).values()
-        if value is not optimizer._trainable_variables and value is not optimizer._variables
-    ]
-
-
-def iterations_of(optimizer: Any) -> keras.Variable:
-    """The number of batches that an optimizer has seen, those that it only accumulated included."""
-    return optimizer._iterations
-
-
-def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:
-    """Has an optimizer leave some variables out of its weight decay, beside those that it leaves out already."""
-    for each in optimizers_in(optimizer):
-        spared: set[str] = getattr(each, "_exclude_from_weight_decay", set())
-        each._exclude_from_weight_decay = spared | {each._var_key(variable) for variable in variables}
-        each._exclude_from_weight_decay_cache = {}
-
-
-def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
-    """A variable that Adam trains, and the averages that it keeps of the gradients and of their squares."""
-    place = optimizer._get_variable_index(variable)
-    held = (optimizer._trainable_variables, optimizer._momentums, optimizer._velocities)
-    return tuple(each[place].value for each in held)
-
-
-def step_by(optimizer: Any, owner: Any, step: Callable[[Any, Any, Any, Any], None]) -> None:
-    """Has an optimizer take a step of ours where it comes to the `update_step` of one of Keras's classes, and decay in one pass.
-
-    Args:
-        optimizer: of the class, or derived from it: what its own `update_step` does before stays.
-        owner: the class, for all of whose other optimizers nothing changes.
-        step: takes the optimizer, a gradient, a variable and the learning rate.
-    """
-    if owner.update_step.__module__ != __name__:
-        owner.update_step = _unless_marked(owner.update_step, step, "_steps_otherwise")
-    optimizer._steps_otherwise = True
-    optimizer._backend_update_step = functools.partial(_update_here, optimizer)
-    optimizer._apply_weight_decay = functools.partial(_decay_here, optimizer)
-
-
-def _decay_here(optimizer: Any, variables: Any) -> None:
-    if optimizer.weight_decay is not None:
-        share = tf.cast(optimizer.learning_rate, tf.float32) * optimizer.weight_decay
-        for variable in variables:
-            if optimizer._use_weight_decay(variable):
-                variable.assign_sub(variable * tf.cast(share, variable.dtype))
-
-
-def update_each_replica(optimizer: Any) -> None:
-    """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
-
-    Keras's own way adds up the gradients once more, after clipping them, and lets the replicas meet in places where TensorFlow
-    has no way to: inside the conditions of gradient accumulation and of averages that overwrite weights.
-    """
-    for name, here in UPDATES.items():
-        keras_own = getattr(TFOptimizer, name)
-        if keras_own.__module__ != __name__:
-            setattr(TFOptimizer, name, _unless_marked(keras_own, here, "_updates_each_replica"))
-    for each in optimizers_in(optimizer):
-        each._updates_each_replica = True
-
-
-def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any], mark: str) -> Callable[..., Any]:
-    """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
-
-    @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
-    def method(optimizer: Any, *args: Any) -> Any:
-        return (here if getattr(optimizer, mark, False) else keras_own)(optimizer, *args)
-
-    return method
-
-
-def _update_here(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
-    for gradient, variable in zip(gradients, variables, strict=True):
-        optimizer.update_step(gradient, variable.value, learning_rate)
-
-
-#: Where Keras's optimizers for TensorFlow go through the strategy, and what they do instead on each replica.
-UPDATES = {
-    "_backend_update_step": _update_here,
-    **{
-        name: getattr(BaseOptimizer, name)
-        for name in (
-            "_apply_weight_decay",
-            "_backend_increment_gradient_accumulators",
-            "_overwrite_model_variables_with_average_value",
-        )
-    },
-}
 
 
 # Random numbers -----------------------------------------------------------------------------------------------------------
@@ -270,6 +160,32 @@ class _WholeDataset(tf.distribute.DistributedDataset):
         return self._dataset.reduce(initial_state, reduce_func)
 
 
+class Placed(DataAdapter):
+    """What `fit` takes as `x` where its first epoch begins at a step.
+
+    Args:
+        passes: the batches of each epoch.
+        epoch, step: where to begin.
+    """
+
+    batch_size = has_partial_batch = partial_batch_size = None
+
+    num_batches = property(attrgetter("_passes.steps"))
+
+    def __init__(self, passes: Passes, epoch: int, step: int):
+        self._passes, self._epoch, self._step = passes, epoch, step
+
+    def get_tf_dataset(self) -> Any:
+        return _WholeDataset(self._passes.at(self._epoch, self._step))
+
+    def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
+        """The next epoch's steps, so many at a time: the first, the last, and the iterator that has their batches."""
+        batches, step, count = iter(self._passes.at(self._epoch, self._step)), self._step, self._passes.steps
+        self._epoch, self._step = self._epoch + 1, 0
+        for first in itertools.count(step, together) if count is None else range(step, count, together):
+            yield first, first + together - 1, batches
+
+
 class _WholeBatches(DataAdapter):
     """One of Keras's adapters, whose dataset stays whole."""
 
@@ -280,21 +196,10 @@ class _WholeBatches(DataAdapter):
         dataset = self._adapter.get_tf_dataset()
         return _WholeDataset(dataset) if isinstance(dataset, tf.data.Dataset) else dataset
 
-    @property
-    def num_batches(self) -> int | None:
-        return self._adapter.num_batches
-
-    @property
-    def batch_size(self) -> int | None:
-        return self._adapter.batch_size
-
-    @property
-    def has_partial_batch(self) -> bool | None:
-        return self._adapter.has_partial_batch
-
-    @property
-    def partial_batch_size(self) -> int | None:
-        return self._adapter.partial_batch_size
+    num_batches = property(attrgetter("_adapter.num_batches"))
+    batch_size = property(attrgetter("_adapter.batch_size"))
+    has_partial_batch = property(attrgetter("_adapter.has_partial_batch"))
+    partial_batch_size = property(attrgetter("_adapter.partial_batch_size"))
 
     def on_epoch_begin(self) -> None:
         self._adapter.on_epoch_begin()
@@ -310,7 +215,14 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         x, y, sample_weight: arrays, or a dataset as `x`.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
     """
-    return _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+    return x if isinstance(x, Placed) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+
+
+def unrepeatable(dataset: tf.data.Dataset) -> bool:
+    """Whether a dataset is shuffled in an order that another pass, or another process, does not repeat."""
+    anew = getattr(dataset, "_reshuffle_each_iteration", False) is not False
+    seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
+    return anew or (bool(seeds) and not any(seeds)) or any(map(unrepeatable, dataset._inputs()))
 
 
 def split_validation(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
@@ -344,7 +256,7 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.
-    graph = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+    graph = partial(tf.function, reduce_retracing=True, autograph=False)
     alone: Any = run if model.run_eagerly else graph(run, jit_compile=model.jit_compile)
     inside = alone if model.jit_compile else run
 

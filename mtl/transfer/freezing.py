@@ -7,8 +7,8 @@ import keras
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
+from mtl.training.optimizer_seam import trained_by
 from mtl.training.own import slots_of
-from mtl.training.seam import trained_by
 
 __all__ = ["encoders_of", "freeze", "unfreeze"]
 

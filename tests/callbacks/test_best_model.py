@@ -17,6 +17,7 @@ class Recorded:
         self.weights = [np.zeros(1)]
         self.distribute_strategy = SimpleNamespace(extended=SimpleNamespace(should_checkpoint=True))
         self.saved = []
+        self.stop_training = False
 
     def get_weights(self):
         return [weight.copy() for weight in self.weights]
@@ -47,6 +48,62 @@ def test_the_best_epoch_comes_back(tmp_path):
     assert run(callback, losses) == (1, [0, 1])
     assert (callback.best, callback.best_epoch) == (1.0, 1)
     assert [each.name for each in path.parent.iterdir()] == ["best.weights.h5"]
+
+
+def test_the_mean_gain_over_a_baseline():
+    """Gains of (0.2, -1), (0.1, 0.5) and (-0.1, 0.6) have the means -0.4, 0.3 and 0.25."""
+    epochs = [{"val_a": a, "val_b_loss": b, "b_loss": 0.0} for a, b in [(0.6, 4.0), (0.55, 1.0), (0.45, 0.8)]]
+    callback = BestModel(monitor=["val_a", "val_b_loss"], baseline={"val_a": 0.5, "val_b_loss": 2.0})
+    assert run(callback, epochs)[0] == 1 and callback.best == pytest.approx(0.3)
+
+
+def test_patience():
+    callback = BestModel(monitor="val_a", patience=2)
+    callback.set_model(model := Recorded())
+    callback.on_train_begin()
+    stopped = []
+    for epoch, value in enumerate([0.5, 0.4, 0.6, 0.6, float("nan")]):
+        callback.on_epoch_end(epoch, {"val_a": value})
+        stopped.append(model.stop_training)
+    assert stopped == [False, False, False, False, True]
+
+
+def test_the_best_by_each_figure(tmp_path):
+    epochs = [{"val_a": 0.1, "val_b": 0.9}, {"val_a": 0.9, "val_b": 0.8}, {"val_a": 0.5, "val_b": 0.5}]
+    _, saved = run(BestModel(tmp_path / "best.weights.h5", ["val_a", "val_b"], each=True), epochs)
+    names = sorted(path.name.removesuffix(".weights.h5") for path in tmp_path.iterdir())
+    assert names == ["best", "best.val_a", "best.val_b"]
+    assert saved == [0, 0, 0, 1, 1]  # All three, and then the mean and val_a.
+
+
+def test_it_goes_on_from_its_state():
+    epochs = [{"val_a": value} for value in (0.1, 0.9, 0.5, 0.4)]
+    first, second = (BestModel(monitor="val_a", patience=2) for _ in range(2))
+    for callback, part in ((first, [0, 1]), (second, [2, 3])):
+        callback.set_model(model := Recorded())
+        callback.on_train_begin()
+        if callback is second:
+            callback.restore(first.state())
+        for epoch in part:
+            model.weights = [np.array([float(epoch)])]
+            callback.on_epoch_end(epoch, epochs[epoch])
+    assert (second.best, second.best_epoch, model.stop_training) == (0.9, 1, True)
+    second.on_train_end()
+    assert model.weights[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patience": 0}, "a patience of at least 1 epoch; got 0"),
+        ({"each": True}, "give it a path, or leave `each` out"),
+        ({"baseline": {"val_a": 1.0}}, r"a baseline other than 0 for each of \['val_loss'\]; got {'val_a': 1.0}"),
+        ({"baseline": {"val_loss": 0.0}}, "a baseline other than 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BestModel(**settings)
 
 
 def test_the_mean_of_several_figures():

@@ -238,3 +238,29 @@ def test_losses_alone_say_nothing_of_gradients(tmp_path):
     make_model("sgd").fit(x, y, sample_weight=weight, callbacks=[TaskBoard(tmp_path, sample=0)], verbose=0)
     (file,) = (tmp_path / "train").iterdir()
     assert b"gradients/" not in file.read_bytes()
+
+
+def test_what_was_written_after_a_state_is_cut_off(run, tmp_path):
+    """An earlier run's file stays, and so do others' files; the point of step 1 is the last."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "events.out.tfevents.1.earlier").write_bytes(b"earlier")
+    (tmp_path / "train" / "notes.txt").write_bytes(b"notes")
+
+    def board():
+        board = TaskBoard(tmp_path, examples=0, sample=0)
+        board.set_model(run.model)
+        board.on_train_begin()
+        return board
+
+    first = board()
+    first._scalars("train", {"loss": 1.0}, 1)
+    state = first.state()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
+    first._scalars("train", {"loss": 2.0}, 2)
+    first._scalars("validation", {"loss": 3.0}, 2)
+    first._close()
+    assert before != {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
+    second = board()
+    second.restore(state)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
+    assert not list((tmp_path / "validation").iterdir())

@@ -1,10 +1,11 @@
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from mtl.commands.training_run import show_results, verdicts, write, write_json
+from mtl.commands.training_run import checkpoints, remove, show_results, verdicts, write, write_json
 
 BASELINES = {
     "mood": {
@@ -47,3 +48,22 @@ def test_json_is_readable(tmp_path) -> None:
     text = (tmp_path / "a.json").read_text("utf-8")
     assert json.loads(text) == {"北": 0.1} and "北" in text
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_recipe_goes_on_from_its_own_checkpoints(tmp_path) -> None:
+    def made(text, **training):
+        return checkpoints(SimpleNamespace(training=training, as_yaml=lambda: text), tmp_path)
+
+    (one,), (same,), (other,) = made("a"), made("a"), made("b", checkpoint={"every_steps": 5, "keep": 1})
+    assert one.folder == same.folder != other.folder and one.folder.parent == tmp_path / "checkpoints" == other.folder.parent
+    assert (one.every_steps, one.every_minutes, one.keep) == (None, 10, 3)
+    assert (other.every_steps, other.every_minutes, other.keep) == (5, None, 1)
+    assert made("a", checkpoint=False) == []
+
+
+def test_a_folder_is_removed_whole(tmp_path) -> None:
+    remove(tmp_path / "none")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / ".a.removing").mkdir()
+    remove(tmp_path / "a")
+    assert not list(tmp_path.iterdir())

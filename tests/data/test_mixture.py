@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,20 @@ def rows_of(dataset):
             size = int(x["padding_mask"][i].sum())
             result.append((tuple(x["token_ids"][i][:size].tolist()), {t: (y[t][i], w[t][i]) for t in y}))
     return result
+
+
+def test_an_epoch_from_a_step_on(encoder):
+    def batches(dataset):
+        return [[each.tolist() for each in (*x.values(), *y.values(), *w.values())] for x, y, w in dataset.as_numpy_iterator()]
+
+    settings: dict[str, Any] = {"batch_size": 8, "temperature": 2.0, "steps": 6, "seed": 5, "cache_dir": None}
+    whole = mix(two_tasks(), encoder, **settings)
+    epochs = [batches(whole) for _ in range(4)]
+    mixture = mix(two_tasks(), encoder, **settings).mixture
+    rest = mixture.at(2, 4)
+    assert int(rest.cardinality()) == 2 and batches(rest) == epochs[2][4:] != epochs[1][4:]
+    assert mixture.epoch == 3 and batches(mixture.at(3, 0)) == epochs[3]
+    assert batches(mixture.at(1, 6)) == batches(mixture.at(1, 7)) == []
 
 
 def test_an_epoch_holds_every_example_once_with_its_own_label(encoder):

@@ -12,15 +12,18 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter, get_data_adapter
+from keras.src.trainers.epoch_iterator import EpochIterator
 from tensorflow.python.eager import context
 
-from mtl.training import seam
-from tests.training.test_own import OPTIMIZERS
+from mtl.training import optimizer_seam, seam
+from mtl.training.passes import Passes
 from tests.two_tasks import batch, make_model
 
 #: Where each private name is looked up, by whom it is used.
 PRIVATE = {
-    keras.Model: ("_maybe_symbolic_build", "_flatten_layers"),
+    keras.Model: ("_maybe_symbolic_build", "_flatten_layers", "_get_metrics_result_or_logs"),
+    EpochIterator: ("_enumerate_iterator",),
+    tf.data.Dataset: ("_inputs",),
     TFOptimizer: (
         "_apply_weight_decay",
         "_backend_increment_gradient_accumulators",
@@ -45,6 +48,24 @@ def test_the_declared_keras_is_the_one_that_runs():
     assert keras.__version__.startswith("3.15.")
 
 
+def test_shuffled_datasets_are_seen():
+    data = tf.data.Dataset.range(4)
+    shuffled = data.shuffle(4, seed=1, reshuffle_each_iteration=False)
+    assert {"_seed", "_seed2", "_reshuffle_each_iteration"} <= vars(shuffled).keys()
+    assert not seam.unrepeatable(data.batch(2)) and not seam.unrepeatable(shuffled.batch(2))
+    for anew in (data.shuffle(4), data.shuffle(4, seed=1)):
+        assert seam.unrepeatable(anew.batch(2).prefetch(1)) and seam.unrepeatable(tf.data.Dataset.zip(data, anew))
+
+
+def test_an_epoch_that_begins_at_a_step():
+    seen, batches = [], Passes(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
+    data = seam.Placed(batches, 2, 3)
+    for _ in range(2):
+        for first, last, iterator in data.steps(2):
+            seen.append((first, last, int(next(iterator))))
+    assert seen == [(3, 4, 23), (0, 1, 30), (2, 3, 31), (4, 5, 32)]
+
+
 def test_private_names_are_where_they_were():
     missing = [f"{owner.__name__}.{name}" for owner, names in PRIVATE.items() for name in names if not hasattr(owner, name)]
     optimizer = keras.optimizers.Adam()
@@ -64,15 +85,6 @@ def test_private_names_are_where_they_were():
     assert not missing
 
 
-def test_what_is_spared_from_decay_is_added_to_what_is_already():
-    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
-    first, second, third = (keras.Variable([1.0]) for _ in range(3))
-    optimizer.exclude_from_weight_decay(var_list=[first])
-    seam.spare_from_decay(optimizer, [second])
-    optimizer.build([first, second, third])
-    assert [optimizer._use_weight_decay(each) for each in (first, second, third)] == [False, False, True]
-
-
 def test_keras_calls_what_is_put_in_its_place():
     fit, apply = inspect.getsource(keras.Model.fit), inspect.getsource(BaseOptimizer._backend_apply_gradients)
     assert "self._backend_update_step(" in apply and "self._apply_weight_decay(" in apply
@@ -84,7 +96,7 @@ def test_keras_calls_what_is_put_in_its_place():
     ):
         assert call in fit
     assert "_use_cached_eval_dataset=True" in fit and "array_slicing.train_validation_split(" in fit
-    for name in seam.UPDATES:
+    for name in optimizer_seam.UPDATES:
         assert f"self.{name}(" in apply
     assert "isinstance(x, data_adapter.DataAdapter)" in inspect.getsource(get_data_adapter)
     assert ".next()" in inspect.getsource(keras.src.random.seed_generator.draw_seed)
@@ -99,25 +111,6 @@ def test_one_device_keeps_keras_optimizers_and_random_stream():
     before = keras.random.uniform((4,), seed=keras.random.SeedGenerator(3)).numpy()
     seam.differ_in_dropout(keras.Sequential([layer]))
     np.testing.assert_array_equal(keras.random.uniform((4,), seed=layer.seed_generator), before)
-
-
-@pytest.mark.parametrize("accumulate", [None, 2])
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"LossScaleOptimizer", "MultiOptimizer"}))
-def test_updating_here_is_what_keras_does(name, accumulate):
-    """On one device, where both ways can be taken."""
-    results = []
-    for here in (False, True):
-        variables = [keras.Variable([[1.0, -2.0], [0.5, 3.0]]), keras.Variable([0.25])]
-        options = {"use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": accumulate}
-        optimizer = getattr(keras.optimizers, name)(0.1, weight_decay=0.1, **options)
-        optimizer.build(variables)
-        if here:
-            seam.update_each_replica(optimizer)
-        for step in range(1, 6):
-            optimizer.apply([tf.constant([[0.1, 0.2], [0.3, -0.4]]) * step, tf.constant([0.5])], variables)
-        results.append([variable.numpy() for variable in [*variables, *optimizer.variables]])
-    for keras_own, ours in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, keras_own, rtol=1e-6, atol=1e-7)
 
 
 def test_what_is_made_outside_the_scope_is_refused():

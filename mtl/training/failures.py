@@ -1,0 +1,62 @@
+"""What ends a training from outside, in words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+from mtl.training.seam import several_processes
+
+__all__ = ["explained"]
+
+#: What the others see when a process is gone.
+GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+
+#: Names of operations in TensorFlow's messages.
+NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at node .*|Error in user-defined .*?: (?=\w+Error)")
+
+
+@contextmanager
+def explained(strategy: Any) -> Iterator[None]:
+    """Runs a training; says what happened where another worker, or a file of the data, is gone.
+
+    Args:
+        strategy: the model's strategy, or None.
+
+    Raises:
+        ConnectionError: another worker ended.
+        FileNotFoundError: a file of the data cannot be found any more.
+
+    Example:
+
+    >>> try:
+    ...     with explained(None):
+    ...         _ = tf.io.read_file("gone.txt")
+    ... except FileNotFoundError as error:
+    ...     print(str(error)[:58])
+    A file of the training's data cannot be found: gone.txt; N
+    """
+    try:
+        yield
+    except GONE as error:
+        if not several_processes(strategy):
+            raise
+        raise ConnectionError(
+            "Another worker of this training has ended, or cannot be reached. End all workers and start them again with the same "
+            f"command; with a Checkpoint they go on from the last one. TensorFlow says: {_first_line(error)}"
+        ) from error
+    except (tf.errors.NotFoundError, tf.errors.UnknownError) as error:
+        if isinstance(error, tf.errors.UnknownError) and "FileNotFoundError" not in error.message:
+            raise
+        raise FileNotFoundError(
+            f"A file of the training's data cannot be found: {_first_line(error)}. Put it back and start again."
+        ) from error
+
+
+def _first_line(error: Any) -> str:
+    """What TensorFlow says, without where in a graph it happened."""
+    lines = NAMES.sub("", error.message or str(error)).splitlines()
+    said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Graph execution error"))]
+    return said[0][:300] if said else type(error).__name__

@@ -1,0 +1,90 @@
+"""Steps whose losses or gradients are not finite: noticed, named, and left out if asked for."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtl.training.own import OwnVariables
+
+__all__ = ["Health"]
+
+
+class Health:
+    """Watches the losses and gradients of each step, in the graph; the replicas see the same.
+
+    Args:
+        optimizer: a built optimizer.
+        variables: those that are trained.
+        own: task -> the variables that only it uses.
+        tasks: the names of all tasks.
+        skip: whether a step that is not finite is left out, and else ends the training.
+        accumulates: whether gradients of several batches make an update.
+        compiled: whether XLA compiles the step.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[keras.Variable],
+        own: Mapping[str, Sequence[keras.Variable]],
+        tasks: Sequence[str],
+        skip: bool,
+        accumulates: bool,
+        compiled: bool,
+    ):
+        self._optimizer, self._tasks, self.skip = optimizer, tuple(tasks), skip
+        owners = {id(variable): list(tasks).index(task) for task, each in own.items() for variable in each}
+        self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
+        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")
+        self._faults = keras.Variable(tf.zeros(len(self._tasks) + 1), trainable=False, name="faults")
+        # A batch that is left out of an accumulated gradient is zeros in it; alone, it must not even move the momentum.
+        self._all = OwnVariables(optimizer, variables, compiled) if skip and not accumulates else None
+
+    def look(self, losses: tf.Tensor, gradients: Sequence[Any]) -> tf.Tensor:
+        """Remembers what is not finite in a step; whether all is.
+
+        Args:
+            losses: each task's, over all replicas, `[K]`.
+            gradients: of the variables, over all replicas; None where there is none.
+        """
+        count = len(self._tasks)
+        faults = [~tf.math.is_finite(loss) for loss in tf.unstack(losses, count)] + [tf.constant(False)]
+        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):  # It looks for itself, and lowers its scale.
+            for owner, gradient in zip(self._owners, gradients, strict=True):
+                if gradient is not None:
+                    faults[owner] |= ~tf.reduce_all(tf.math.is_finite(gradient))
+        faulty = tf.stack(faults)
+        bad = tf.reduce_any(faulty)
+        step = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), "int64") + 1
+        first = bad if self.skip else bad & tf.equal(self._step.value, 0)
+        self._faults.assign(tf.where(first, tf.cast(faulty, tf.float32), self._faults.value))
+        self._step.assign(tf.where(first, step, self._step.value))
+        return ~bad
+
+    def keep(self, finite: tf.Tensor) -> list[tuple[OwnVariables, list[tf.Tensor]]]:
+        """What a step that is left out must not move, and its values."""
+        return [] if self._all is None else [(self._all, self._all.read(finite))]
+
+    def check(self) -> None:
+        """Tells of steps that were not finite since the last call.
+
+        Raises:
+            FloatingPointError: one was not, and such steps are not left out.
+        """
+        step = int(keras.ops.convert_to_numpy(self._step.value))
+        if not step:
+            return
+        faults = keras.ops.convert_to_numpy(self._faults.value)
+        self._step.assign(0)
+        tasks = ", ".join(f"'{task}'" for task, fault in zip(self._tasks, faults[:-1], strict=True) if fault)
+        what = f"The loss or gradient of {tasks} was" if tasks else "The gradient of what the tasks share was"
+        if self.skip:
+            warnings.warn(f"{what} not finite at step {step}, which was left out.", stacklevel=2)
+            return
+        raise FloatingPointError(
+            f"{what} not finite at step {step}. Lower the learning rate, clip the gradients, look at the data, "
+            "or leave such steps out with compile(..., skip_nonfinite=True). Checkpoints before this step stay."
+        )

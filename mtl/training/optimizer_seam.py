@@ -1,0 +1,129 @@
+"""Where the engine touches what Keras's optimizers keep to themselves; the other half of `seam`."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+
+__all__ = [
+    "UPDATES",
+    "iterations_of",
+    "moments_of",
+    "optimizers_in",
+    "spare_from_decay",
+    "state_of",
+    "step_by",
+    "trained_by",
+    "update_each_replica",
+]
+
+
+def optimizers_in(optimizer: Any) -> list[Any]:
+    """The optimizers that update variables: those inside a wrapper, or the optimizer itself."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizers_in(optimizer.inner_optimizer)
+    return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
+
+
+def trained_by(optimizer: Any) -> list[keras.Variable]:
+    """The variables that an optimizer was built for."""
+    return optimizer._trainable_variables
+
+
+def state_of(optimizer: Any) -> list[Any]:
+    """What an optimizer holds of its own: lists and dicts of variables, without those it trains and the list of all."""
+    return [
+        value
+        for value in vars(optimizer).values()
+        if value is not optimizer._trainable_variables and value is not optimizer._variables
+    ]
+
+
+def iterations_of(optimizer: Any) -> keras.Variable:
+    """The number of batches that an optimizer has seen, those that it only accumulated included."""
+    return optimizer._iterations
+
+
+def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:
+    """Has an optimizer leave some variables out of its weight decay, beside those that it leaves out already."""
+    for each in optimizers_in(optimizer):
+        spared: set[str] = getattr(each, "_exclude_from_weight_decay", set())
+        each._exclude_from_weight_decay = spared | {each._var_key(variable) for variable in variables}
+        each._exclude_from_weight_decay_cache = {}
+
+
+def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
+    """A variable that Adam trains, and the averages that it keeps of the gradients and of their squares."""
+    place = optimizer._get_variable_index(variable)
+    held = (optimizer._trainable_variables, optimizer._momentums, optimizer._velocities)
+    return tuple(each[place].value for each in held)
+
+
+def step_by(optimizer: Any, owner: Any, step: Callable[[Any, Any, Any, Any], None]) -> None:
+    """Has an optimizer take a step of ours where it comes to the `update_step` of one of Keras's classes, and decay in one pass.
+
+    Args:
+        optimizer: of the class, or derived from it: what its own `update_step` does before stays.
+        owner: the class, for all of whose other optimizers nothing changes.
+        step: takes the optimizer, a gradient, a variable and the learning rate.
+    """
+    if owner.update_step.__module__ != __name__:
+        owner.update_step = _unless_marked(owner.update_step, step, "_steps_otherwise")
+    optimizer._steps_otherwise = True
+    optimizer._backend_update_step = functools.partial(_update_here, optimizer)
+    optimizer._apply_weight_decay = functools.partial(_decay_here, optimizer)
+
+
+def _decay_here(optimizer: Any, variables: Any) -> None:
+    if optimizer.weight_decay is not None:
+        share = tf.cast(optimizer.learning_rate, tf.float32) * optimizer.weight_decay
+        for variable in variables:
+            if optimizer._use_weight_decay(variable):
+                variable.assign_sub(variable * tf.cast(share, variable.dtype))
+
+
+def update_each_replica(optimizer: Any) -> None:
+    """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
+
+    Keras's own way adds up the gradients once more, after clipping them, and lets the replicas meet in places where TensorFlow
+    has no way to: inside the conditions of gradient accumulation and of averages that overwrite weights.
+    """
+    for name, here in UPDATES.items():
+        keras_own = getattr(TFOptimizer, name)
+        if keras_own.__module__ != __name__:
+            setattr(TFOptimizer, name, _unless_marked(keras_own, here, "_updates_each_replica"))
+    for each in optimizers_in(optimizer):
+        each._updates_each_replica = True
+
+
+def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any], mark: str) -> Callable[..., Any]:
+    """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
+
+    @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
+    def method(optimizer: Any, *args: Any) -> Any:
+        return (here if getattr(optimizer, mark, False) else keras_own)(optimizer, *args)
+
+    return method
+
+
+def _update_here(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
+    for gradient, variable in zip(gradients, variables, strict=True):
+        optimizer.update_step(gradient, variable.value, learning_rate)
+
+
+#: Where Keras's optimizers for TensorFlow go through the strategy, and what they do instead on each replica.
+UPDATES = {
+    "_backend_update_step": _update_here,
+    **{
+        name: getattr(BaseOptimizer, name)
+        for name in (
+            "_apply_weight_decay",
+            "_backend_increment_gradient_accumulators",
+            "_overwrite_model_variables_with_average_value",
+        )
+    },
+}

@@ -1,0 +1,97 @@
+"""Training data that can begin at any step of any epoch."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["Passes", "passes_of"]
+
+
+class Passes:
+    """The batches of each epoch, in an order that depends on the number of the epoch and on nothing else.
+
+    Args:
+        at: an epoch and a step -> the batches of the epoch from that step on, a `tf.data.Dataset`.
+        steps: batches in an epoch; None where that is not known.
+    """
+
+    def __init__(self, at: Callable[[int, int], tf.data.Dataset], steps: int | None):
+        self.at, self.steps = at, steps
+
+
+def passes_of(
+    data: tuple[Any, ...],
+    *,
+    unrepeatable: Callable[[tf.data.Dataset], bool] = lambda dataset: False,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> Passes:
+    """What `fit` was given, as passes.
+
+    Args:
+        data: a dataset of `mtl.data.mix`, a `tf.data.Dataset`, or arrays; with targets and sample weights, or None for them.
+        unrepeatable: tells a dataset whose order changes from pass to pass.
+        batch_size: rows in a batch of arrays; 32 by default.
+        shuffle: whether arrays are shuffled.
+        seed: of their order.
+
+    Raises:
+        ValueError: data whose order another process cannot repeat.
+
+    Example:
+
+    >>> passes = passes_of((np.arange(5), None, None), batch_size=2, shuffle=False)
+    >>> passes.steps, [batch[0].tolist() for batch in passes.at(0, 1).as_numpy_iterator()]
+    (3, [[2, 3], [4]])
+    """
+    x = data[0]
+    if mixture := getattr(x, "mixture", None):
+        return Passes(mixture.at, mixture.steps_per_epoch)
+    if isinstance(x, tf.data.Dataset):
+        if unrepeatable(x):
+            raise ValueError(
+                "The dataset is shuffled in an order that no other process repeats, so that training cannot go on exactly. "
+                "Give mtl.data.mix(...) or arrays, or shuffle with a seed and reshuffle_each_iteration=False."
+            )
+        steps = int(x.cardinality())
+        if steps == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("Training that can go on expects the data of one epoch; got an endless dataset. Use .take(STEPS).")
+        return Passes(lambda epoch, step: x.skip(step), steps if steps >= 0 else None)
+    leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
+    if not leaves or not all(hasattr(leaf, "shape") and len(leaf.shape) > 0 for leaf in leaves):
+        raise ValueError(
+            f"Training that can go on expects mtl.data.mix(...), a tf.data.Dataset or arrays; got {type(x).__name__}, "
+            "which cannot begin at a step. Make a dataset of it, or leave the Checkpoint out."
+        )
+    return _of_arrays(data, batch_size or 32, shuffle, seed)
+
+
+def _of_arrays(data: tuple[Any, ...], batch_size: int, shuffle: bool, seed: int) -> Passes:
+    with tf.device("CPU"):
+        tensors = keras.tree.map_structure(_tensor, tuple(_without_none(part) for part in data if part is not None))
+    sizes = {int(tensor.shape[0]) for tensor in keras.tree.flatten(tensors)}
+    if len(sizes) > 1:
+        raise ValueError(f"Inputs, targets and sample weights have one row for each example; got {sorted(sizes)} rows.")
+    (rows,) = sizes
+
+    def at(epoch: int, step: int) -> tf.data.Dataset:
+        order = np.random.default_rng([seed, epoch]).permutation(rows) if shuffle else np.arange(rows)
+        chosen = tf.data.Dataset.from_tensor_slices(order[step * batch_size :]).batch(batch_size)
+        return chosen.map(lambda rows: keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)).prefetch(2)
+
+    return Passes(at, math.ceil(rows / batch_size))
+
+
+def _without_none(part: Any) -> Any:
+    return {name: value for name, value in part.items() if value is not None} if isinstance(part, Mapping) else part
+
+
+def _tensor(value: Any) -> tf.Tensor:
+    """As Keras takes arrays: floats in its default type."""
+    array = np.asarray(value)
+    return tf.convert_to_tensor(array, keras.config.floatx() if array.dtype.kind == "f" else None)

@@ -1,0 +1,113 @@
+"""All that moves in a training: variables, what callbacks remember, the history."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+__all__ = ["read_callbacks", "read_variables", "write_callbacks", "write_variables"]
+
+#: What Keras's own callbacks remember from epoch to epoch.
+KERAS = {
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
+    keras.callbacks.History: ("epoch", "history"),
+    keras.callbacks.ModelCheckpoint: ("best", "epochs_since_last_save"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+def read_variables(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
+    """The values of variables, by their number: names of layers and optimizers differ from process to process."""
+    return {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _numbered(variables).items()}
+
+
+def write_variables(variables: Iterable[keras.Variable], values: Mapping[str, np.ndarray]) -> None:
+    """Sets variables to what `read_variables` gave.
+
+    Raises:
+        ValueError: the values are another model's.
+    """
+    numbered = _numbered(variables)
+    stored = {name: value.shape for name, value in values.items() if name.startswith("variable/")}
+    if stored != (mine := {name: tuple(variable.shape) for name, variable in numbered.items()}):
+        other = next((name for name in mine if mine[name] != stored.get(name)), "")
+        what = f"'{numbered[other].path}' is not the same in both" if other else "it has more variables"
+        raise ValueError(
+            f"The checkpoint is of another model or optimizer: {what}. "
+            "Give Checkpoint another folder, or delete this one to begin anew."
+        )
+    for name, variable in numbered.items():
+        value = values[name]
+        variable.assign(value.view(variable.dtype) if value.dtype.kind == "V" else value)  # NumPy knows no bfloat16.
+
+
+def _numbered(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    unique = {id(variable): variable for variable in variables}
+    return {f"variable/{number}": variable for number, variable in enumerate(unique.values())}
+
+
+# Callbacks ----------------------------------------------------------------------------------------------------------------
+
+
+def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What callbacks remember, as plain data by their names, and the arrays that it names.
+
+    A callback of one's own gives it by `state() -> dict` and takes it back by `restore(state)`.
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def plain(value: Any, route: str) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            arrays[route] = np.asarray(value)
+            return {"array": route}
+        if isinstance(value, Mapping):
+            return {"dict": {str(key): plain(each, f"{route}/{key}") for key, each in value.items()}}
+        if isinstance(value, (list, tuple)):
+            return [plain(each, f"{route}/{i}") for i, each in enumerate(value)]
+        return value
+
+    return {name: plain(_state(callback), f"callback/{name}") for name, callback in _remembering(callbacks)}, arrays
+
+
+def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives callbacks back what `read_callbacks` gave.
+
+    Raises:
+        ValueError: there are other callbacks than those.
+    """
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return arrays[value["array"]][()] if "array" in value else {k: whole(each) for k, each in value["dict"].items()}
+        return [whole(each) for each in value] if isinstance(value, list) else value
+
+    named = dict(_remembering(callbacks))
+    if named.keys() != states.keys():
+        raise ValueError(
+            f"The checkpoint was written beside the callbacks {sorted(states)}; got {sorted(named)}. "
+            "Give fit the same callbacks, or Checkpoint another folder."
+        )
+    for name, callback in named.items():
+        state = whole(states[name])
+        if hasattr(callback, "restore"):
+            callback.restore(state)
+        else:
+            vars(callback).update(state)
+
+
+def _remembering(callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The callbacks that remember something, by class and number."""
+    counts: dict[str, int] = {}
+    for callback in callbacks:
+        if hasattr(callback, "restore") or isinstance(callback, tuple(KERAS)):
+            name = type(callback).__name__
+            counts[name] = counts.get(name, -1) + 1
+            yield f"{name}-{counts[name]}", callback
+
+
+def _state(callback: Any) -> dict[str, Any]:
+    if hasattr(callback, "restore"):
+        return callback.state()
+    names = next(names for kind, names in KERAS.items() if isinstance(callback, kind))
+    return {name: getattr(callback, name) for name in names}

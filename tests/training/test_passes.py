@@ -1,0 +1,76 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl.training import seam
+from mtl.training.passes import passes_of
+
+
+def batches(passes, epoch, step):
+    return [[value.tolist() for value in batch] for batch in passes.at(epoch, step).as_numpy_iterator()]
+
+
+def test_arrays_in_order():
+    x, y = np.arange(5), np.arange(5) * 10
+    passes = passes_of((x, y, None), batch_size=2, shuffle=False)
+    assert passes.steps == 3
+    assert batches(passes, 0, 0) == [[[0, 1], [0, 10]], [[2, 3], [20, 30]], [[4], [40]]]
+    assert batches(passes, 7, 2) == [[[4], [40]]] and batches(passes, 0, 3) == []
+
+
+def test_arrays_shuffled_by_the_epoch():
+    passes = passes_of((np.arange(50), None, np.arange(50.0)), batch_size=8, seed=1)
+    whole = batches(passes, 4, 0)
+    rows = [row for batch in whole for row in batch[0]]
+    assert sorted(rows) == list(range(50)) != rows
+    assert batches(passes, 4, 3) == whole[3:] and batches(passes, 5, 0) != whole
+    assert all(weights == rows for rows, weights in whole)
+
+
+def test_arrays_as_keras_takes_them():
+    passes = passes_of(({"a": np.ones((3, 2)), "b": None}, {"c": np.ones(3, "int64")}, None))
+    (x, y), spec = next(iter(passes.at(0, 0))), passes.at(0, 0).element_spec
+    assert sorted(x) == ["a"] and (x["a"].dtype, y["c"].dtype) == (tf.float32, tf.int64)
+    assert spec[0]["a"].shape.as_list() == [None, 2]
+
+
+def test_a_dataset_is_read_to_the_place():
+    data = tf.data.Dataset.range(10).batch(3)
+    passes = passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+    assert passes.steps == 4 and [each.tolist() for each in passes.at(3, 2).as_numpy_iterator()] == [[6, 7, 8], [9]]
+    unknown = passes_of((data.filter(lambda each: True), None, None))
+    assert unknown.steps is None
+
+
+def test_a_mixture_is_asked():
+    mixture = SimpleNamespace(at=lambda epoch, step: (epoch, step), steps_per_epoch=7)
+    passes = passes_of((SimpleNamespace(mixture=mixture), None, None))
+    assert (passes.steps, passes.at(3, 2)) == (7, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tf.data.Dataset.range(3).shuffle(3, seed=1).batch(2), "shuffled in an order that no other process repeats"),
+        (tf.data.Dataset.range(3).shuffle(3, reshuffle_each_iteration=False).batch(2), "shuffled in an order"),
+        (tf.data.Dataset.range(3).repeat(), "got an endless dataset"),
+        ((each for each in range(3)), "got generator, which cannot begin at a step"),
+        (np.array(3.0), "got ndarray, which cannot begin"),
+    ],
+)
+def test_what_cannot_be_placed(data, message):
+    with pytest.raises(ValueError, match=message):
+        passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+
+
+def test_a_fixed_shuffle_is_fine():
+    data = tf.data.Dataset.range(30).shuffle(30, seed=1, reshuffle_each_iteration=False)
+    passes = passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+    assert list(passes.at(1, 4).as_numpy_iterator()) == list(data.as_numpy_iterator())[4:]
+
+
+def test_rows_must_match():
+    with pytest.raises(ValueError, match=r"one row for each example; got \[2, 3\] rows"):
+        passes_of((np.zeros(3), np.zeros(2), None))
