@@ -135,7 +135,7 @@ def diagnose(
     shared = model.task_gradients()
     jacobian, losses_of = tf.function(shared.jacobian, autograph=False), tf.function(shared.losses, autograph=False)
     variables = [variable.value for variable in shared.shared]
-    kept = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    kept = [tf.convert_to_tensor(variable).numpy() for variable in variables]
     balancer = model.balancer.subset(tasks)
     balancer.connect(tasks)
     sums = {name: [np.zeros([len(tasks)] * rank), np.zeros([len(tasks)] * rank)] for name, rank in _RANKS.items()}

@@ -74,10 +74,10 @@ class Health:
         Raises:
             FloatingPointError: one was not, and such steps are not left out.
         """
-        step = int(keras.ops.convert_to_numpy(self._step.value))
+        step = int(tf.convert_to_tensor(self._step.value).numpy())
         if not step:
             return
-        faults = keras.ops.convert_to_numpy(self._faults.value)
+        faults = tf.convert_to_tensor(self._faults.value).numpy()
         self._step.assign(0)
         tasks = ", ".join(f"'{task}'" for task, fault in zip(self._tasks, faults[:-1], strict=True) if fault)
         what = f"The loss or gradient of {tasks} was" if tasks else "The gradient of what the tasks share was"

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 __all__ = ["read_callbacks", "read_variables", "write_callbacks", "write_variables"]
 
@@ -19,7 +20,7 @@ KERAS = {
 
 def read_variables(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
     """The values of variables, by their number: names of layers and optimizers differ from process to process."""
-    return {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _numbered(variables).items()}
+    return {name: tf.convert_to_tensor(variable.value).numpy() for name, variable in _numbered(variables).items()}
 
 
 def write_variables(variables: Iterable[keras.Variable], values: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mtl import MultiTaskModel, Task, balancing
 from mtl.balancing import Balancer, Static
-from mtl.callbacks import BestModel, TaskBoard
+from mtl.callbacks import BestModel, Checkpoint, TaskBoard
 from mtl.data import Tokenizer, mix, records
 from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, Regression, Tagging
@@ -309,10 +309,11 @@ def single_batches() -> dict[str, Any]:
 
 @case
 def callbacks() -> dict[str, Any]:
-    """Files beside the result: events and the best model."""
+    """Files beside the result: events and the best model; and checkpoints, in a folder that all processes share."""
+    checkpoint = Checkpoint(FILES.with_name(f"{FILES.name.split('_')[0]}.checkpoints"), every_steps=3)
     best = BestModel(FILES / "best.keras")
     board = TaskBoard(FILES / "logs", examples=0, sample=0)
-    return trained(keras.optimizers.AdamW(1e-2), validation_data=data(23, seed=7), callbacks=[best, board])
+    return trained(keras.optimizers.AdamW(1e-2), validation_data=data(23, seed=7), callbacks=[checkpoint, best, board])
 
 
 # What a process does ------------------------------------------------------------------------------------------------------
