@@ -39,12 +39,12 @@ class Classification(Head):
         class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)` of the
             training split's `n` labels (a class that never occurs counts as one); None for ones.
         focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
-        dropout: the share of the features, and of n-grams, dropped in training.
+        dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
         unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one.
-        ngrams: the longest n-grams of tokens that a linear model reads beside the features, see `mtl.layers.NGramLinear`; 0 for
-            none. For texts whose class hangs on single phrases, where labels are too few to learn all of them in the encoder.
+        ngrams: the arguments of a `mtl.layers.NGramLinear` that reads n-grams of tokens beside the features, or only its `order`; 0
+            for none. For texts whose class hangs on single phrases, where labels are too few to learn all of them in the encoder.
 
     Returns:
         Logits, float32 `[B, C]`. `loss` takes class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`; `activate`
@@ -77,7 +77,7 @@ class Classification(Head):
         hidden: int = 0,
         features: str = "pooled",
         unknown: str = "raise",
-        ngrams: int = 0,
+        ngrams: int | Mapping[str, Any] = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -96,7 +96,7 @@ class Classification(Head):
         self.hidden = hidden
         self.features = features
         self.unknown = unknown
-        self.ngrams = ngrams
+        self.ngrams = dict(ngrams) if isinstance(ngrams, Mapping) else ngrams
         self._labels: Labels | None = None
         self._weights: tuple[float, ...] | None = None
         if labels is not None:
@@ -189,7 +189,8 @@ class Classification(Head):
         self.readout = Readout(len(labels), self.hidden, self.dropout, dtype=self.dtype_policy, name="readout")
         self.readout.build(features_shape[self.features])
         if self.ngrams:
-            self.phrases = NGramLinear(len(labels), self.ngrams, dropout=self.dropout, name="ngrams")
+            settings = self.ngrams if isinstance(self.ngrams, dict) else {"order": self.ngrams}
+            self.phrases = NGramLinear(len(labels), **settings, name="ngrams")
             self.phrases.build()
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:

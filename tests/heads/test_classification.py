@@ -223,6 +223,13 @@ def test_ngrams_are_read_beside_the_features():
     assert Classification.from_config(head.get_config()).ngrams == 2
 
 
+def test_ngrams_take_the_arguments_of_their_layer():
+    head = Classification(2, ngrams={"order": 2, "dropout": 0.5, "buckets": 100})
+    head.build({"pooled": (None, 4), "token_ids": (None, None), "padding_mask": (None, None)})
+    assert (head.phrases.order, head.phrases.dropout, head.phrases.buckets) == (2, 0.5, 100)
+    assert Classification.from_config(head.get_config()).ngrams == {"order": 2, "dropout": 0.5, "buckets": 100}
+
+
 def test_a_label_that_training_never_saw():
     with pytest.raises(
         ValueError, match="Unknown label 'bed'; did you mean 'bad'.* Give the head all labels, .*or unknown='ignore'"
