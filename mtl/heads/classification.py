@@ -43,8 +43,8 @@ class Classification(Head):
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
         unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one.
-        ngrams: the arguments of a `mtl.layers.NGramLinear` that reads n-grams of tokens beside the features, or only its `order`; 0
-            for none. For texts whose class hangs on single phrases, where labels are too few to learn all of them in the encoder.
+        ngrams: the arguments of a `mtl.layers.NGramLinear` that reads n-grams of tokens beside the features, or its `order`;
+            0 for none. For texts whose class hangs on single phrases, where labels are too few to learn all in the encoder.
 
     Returns:
         Logits, float32 `[B, C]`. `loss` takes class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`; `activate`
