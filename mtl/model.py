@@ -38,7 +38,7 @@ class MultiTaskModel(Engine):
         tasks: the tasks, with different names.
         sharing: how the tasks share the encoder; `Hard()` by default.
         balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"rlw"`; `Static()`,
-            all weights 1, by default.
+            all weights 1, by default. Of one that serves another model already, the model makes a copy of its own.
         gradients_at: where a balancer of gradients compares them: `"parameters"`, all that two or more tasks share;
             `"representation"`, the features that the tasks share, at the cost of one pass back through the encoder for all tasks;
             or names of the encoder's layers. Of rows that are labelled for one task alone, the representations have nothing
@@ -86,7 +86,13 @@ class MultiTaskModel(Engine):
             task.prepare()
         if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
             raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
+        if not isinstance(gradients_at, (str, list, tuple)) or not all(isinstance(each, str) for each in gradients_at):
+            raise ValueError(
+                f"Expected gradients_at as one of {list(GRADIENTS_AT)}, or a list of layers' names; got {gradients_at!r}."
+            )
         balancer = balancing.get(balancer)
+        if balancer.connected:  # To another model, whose state it holds.
+            balancer = type(balancer).from_config(balancer.get_config())
         balancer.connect(names)
         sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
 

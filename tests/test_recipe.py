@@ -82,6 +82,11 @@ def test_fine_tuning_optimizer_knows_the_model_and_the_steps(folder: Path) -> No
     assert optimizer.scale_of(run.model.heads["mood"].trainable_variables[0]) == pytest.approx(10)
 
 
+def test_a_balancer_by_name_and_where_it_compares(folder: Path) -> None:
+    model = Recipe.load(folder / "r.yaml", ["balancer=pcgrad", "gradients_at=representation"]).build().model
+    assert type(model.balancer).__name__ == "PCGrad" and model.gradients_at == "representation"
+
+
 def test_same_seed_same_weights(folder: Path) -> None:
     first, second, other = (Recipe.load(folder / "r.yaml", {"seed": seed}).build().model.get_weights() for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))

@@ -121,6 +121,11 @@ class Balancer:
             config[argument] = {task: value for task, value in (config[argument] or {}).items() if task in tasks}
         return type(self).from_config(config)
 
+    @property
+    def connected(self) -> bool:
+        """Whether a model, or its user, has told the balancer its tasks."""
+        return self._named
+
     # The two faces ------------------------------------------------------------------------------------------------
 
     def combine(self, losses: Any, active: Any = None, training: bool = True) -> Any:

@@ -54,9 +54,9 @@ class Diagnosis:
         """A table for people: a row a task."""
         lines = [["task", "loss", "gradient", "update", *(f"cos {t}" for t in self.tasks), *(f"helps {t}" for t in self.tasks)]]
         for i, task in enumerate(self.tasks):
-            numbers = [f"{self.losses[i]:.4g}", f"{self.norms[i]:.3g}", f"{self.update[i]:.2f}"]
-            cosines = [f"{value:.2f}" for value in self.cosines[i]]
-            lines.append([task, *numbers, *cosines, *(f"{value:+.2%}" for value in self.affinities[i])])
+            numbers = [_text(self.losses[i], ".4g"), _text(self.norms[i], ".3g"), _text(self.update[i], ".2f")]
+            cosines = [_text(value, ".2f") for value in self.cosines[i]]
+            lines.append([task, *numbers, *cosines, *(_text(value, "+.2%") for value in self.affinities[i])])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         return "\n".join([*rows, "groups: " + "; ".join(" + ".join(group) for group in self.groups)])
@@ -127,8 +127,13 @@ def diagnose(
         Affinities: Fifty, Amid, Zhao, Yu, Anil and Finn, "Efficiently Identifying Task Groupings for Multi-Task Learning",
         NeurIPS 2021.
     """
-    if batches < 1 or learning_rate <= 0:
-        raise ValueError(f"Expected batches of at least 1 and learning_rate above 0; got {batches} and {learning_rate}.")
+    if batches < 1 or batches != int(batches) or not learning_rate > 0 or (groups is not None and groups < 1):
+        raise ValueError(
+            "Expected batches and groups as whole numbers of at least 1, and learning_rate above 0; "
+            f"got batches={batches}, groups={groups}, learning_rate={learning_rate}."
+        )
+    if isinstance(dataset, tuple):
+        raise ValueError("Expected a dataset, or a list, of batches (x, y, sample_weight); got a tuple. Put one batch in a list.")
     tasks = tuple(model.task_names)
     if len(tasks) < 2:
         raise ValueError(f"Tasks are compared with one another; the model has only {list(tasks)}.")
@@ -145,7 +150,7 @@ def diagnose(
         sums[name][0][where] += value[where]
         sums[name][1][where] += 1
 
-    for batch in itertools.islice(dataset, batches):
+    for batch in itertools.islice(dataset, int(batches)):
         data = keras.tree.map_structure(lambda each: None if each is None else tf.convert_to_tensor(each), tuple(batch))
         rows, before, active = jacobian(data)
         before, here = before.numpy(), active.numpy()
@@ -201,7 +206,11 @@ def _update(balancer: Any, rows: Sequence[Any], gramian: Any, losses: Any, activ
 
 
 def _texts(matrix: np.ndarray, form: str) -> list[list[str]]:
-    return [[format(value, form) if np.isfinite(value) else "" for value in row] for row in matrix]
+    return [[_text(value, form, "") for value in row] for row in matrix]
+
+
+def _text(value: float, form: str, nothing: str = "-") -> str:
+    return format(value, form) if np.isfinite(value) else nothing
 
 
 def _plain(value: Any) -> Any:

@@ -40,6 +40,8 @@ def get(balancer: Any = None) -> Balancer:
     if not isinstance(balancer, Mapping) or len(balancer) != 1:
         raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {balancer!r}.")
     name, arguments = next(iter(balancer.items()))
+    if not isinstance(arguments, Mapping | None):
+        raise ValueError(f"Expected the arguments of the balancer '{name}' by name, {{argument: value}}; got {arguments!r}.")
     classes = _classes()
     chosen = find_name(str(name), classes)
     if chosen is None:

@@ -50,7 +50,8 @@ class Conflicts(keras.metrics.Metric):
         """
         gramian, slopes, length = (tf.cast(each, tf.float32) for each in (gramian, slopes, length))
         norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
-        here = tf.cast(tf.cast(active, tf.bool) & tf.reduce_all(tf.math.is_finite(gramian)), tf.float32)
+        figures = tf.concat([tf.reshape(gramian, [-1]), slopes, [length]], axis=0)
+        here = tf.cast(tf.cast(active, tf.bool) & tf.reduce_all(tf.math.is_finite(figures)), tf.float32)
         pairs = here[:, None] * here[None, :]
         cosines = tf.clip_by_value(tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :]), -1.0, 1.0)
         towards = tf.clip_by_value(tf.math.divide_no_nan(slopes, norms * tf.sqrt(tf.maximum(length, 0.0))), -1.0, 1.0)

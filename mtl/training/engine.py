@@ -191,15 +191,14 @@ class Engine(Loop):
     # One step -----------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        if self._gradients is None:
-            gradients, totals = self._of_losses(data)
-        else:
-            gradients, totals, gramian, slopes, length = self._gradients.step(data)
-            self.conflicts.accumulate(gramian, slopes, length, totals.active)
+        compared = None if self._gradients is None else self._gradients.step(data)
+        gradients, totals = self._of_losses(data) if compared is None else (compared.gradients, compared.totals)
         finite = self._health.look(totals.means, gradients)
         if self.skip_nonfinite:
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
+        if compared is not None:
+            self.conflicts.accumulate(compared.gramian, compared.slopes, compared.length, totals.active)
         self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
             *_, after = self._forward(data, training=True)
@@ -251,7 +250,8 @@ class Engine(Loop):
         parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
         kept = [(own, before, finite) for own, before in self._health.keep(finite)]
         kept += [(own, own.read(moved), moved) for own, moved in parts]
-        if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if isinstance(inner, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]

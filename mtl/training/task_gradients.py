@@ -96,11 +96,11 @@ class TaskGradients:
         self.compared = [] if isinstance(at, str) else self._variables_of(at)
 
     def _variables_of(self, names: Sequence[str]) -> list[keras.Variable]:
-        layers = {layer.name: layer for layer in seam.layers_in(self.model)}
+        layers = seam.layers_in(self.model)
         for name in names:
-            if name not in layers:
-                raise unknown_name("layer to compare gradients at", name, layers)
-        wanted = {id(v) for name in names for v in layers[name].trainable_variables}
+            if name not in (known := {layer.name for layer in layers}):
+                raise unknown_name("layer to compare gradients at", name, known)
+        wanted = {id(v) for layer in layers if layer.name in names for v in layer.trainable_variables}
         variables = [v for v in self.shared if id(v) in wanted]
         if not variables:
             raise ValueError(f"Gradients are compared at trained variables that tasks share; the layers {list(names)} have none.")

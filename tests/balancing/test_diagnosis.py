@@ -49,6 +49,16 @@ def test_means_are_over_the_batches_in_which_tasks_were_seen():
     assert np.isfinite(found.affinities).all()
 
 
+def test_a_batch_that_is_not_finite_is_left_out_of_the_means():
+    model = make_model("sgd")
+    good, bad = batch(seed=1), batch(seed=2)
+    bad[1]["score"][0] = np.nan
+    found = diagnose(model, [good, bad])
+    assert found.losses[1] == pytest.approx(numbers(model, good)[0][1], rel=1e-5)
+    assert found.losses[0] == pytest.approx((numbers(model, good)[0][0] + numbers(model, bad)[0][0]) / 2, rel=1e-5)
+    assert "nan" not in str(diagnose(model, [batch(score=np.zeros(8))]))
+
+
 def test_it_reads_as_a_table_a_picture_and_json(tmp_path):
     model = make_model("sgd")
     found = diagnose(model, [batch(score=np.zeros(8))])
@@ -65,8 +75,13 @@ def test_errors():
         diagnose(make_model("sgd"), [])
     with pytest.raises(ValueError, match="share no trained variable"):
         diagnose(make_model("sgd", sharing=Soft(0.1)), [batch()])
-    with pytest.raises(ValueError, match="batches of at least 1 and learning_rate above 0; got 0 and 0.1"):
-        diagnose(make_model("sgd"), [batch()], batches=0)
+    for wrong in ({"batches": 0}, {"batches": 1.5}, {"groups": 0}, {"learning_rate": float("nan")}):
+        with pytest.raises(
+            ValueError, match="batches and groups as whole numbers of at least 1, and learning_rate above 0; got b"
+        ):
+            diagnose(make_model("sgd"), [batch()], **wrong)
+    with pytest.raises(ValueError, match="Put one batch in a list"):
+        diagnose(make_model("sgd"), batch())
     model = make_model("sgd").subset(["mood"])
     with pytest.raises(ValueError, match=r"the model has only \['mood'\]"):
         diagnose(model, [batch()])

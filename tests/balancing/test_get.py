@@ -22,6 +22,12 @@ def test_what_needs_no_making():
     assert isinstance(get(), Static)
 
 
+@pytest.mark.parametrize("arguments", [3, [1], "c"])
+def test_arguments_are_given_by_name(arguments):
+    with pytest.raises(ValueError, match=r"the arguments of the balancer 'cagrad' by name, {argument: value}; got"):
+        get({"cagrad": arguments})
+
+
 def test_every_method_is_found():
     for name in mtl.balancing.__all__:
         if name not in ("Balancer", "CRMOGM", "Diagnosis", "diagnose", "get"):

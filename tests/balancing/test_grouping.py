@@ -33,6 +33,7 @@ def test_of_many_tasks_the_best_pairs_are_joined():
         affinities[3 * block : 3 * block + 3, 3 * block : 3 * block + 3] = 1.0
     assert group_tasks(affinities) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11], [12]]
     assert len(group_tasks(affinities, 2)) == 2
+    assert len(group_tasks(np.zeros((13, 13)))) == len(group_tasks(np.zeros((4, 4)))) + 9
 
 
 def test_no_group_is_too_few():

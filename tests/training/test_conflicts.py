@@ -24,6 +24,7 @@ def test_a_step_that_is_not_finite_is_left_out():
     conflicts = Conflicts(["a", "b"])
     conflicts.accumulate(np.eye(2), [1.0, 1.0], 2.0, [True, True])
     conflicts.accumulate(np.full((2, 2), np.nan), [np.nan, 1.0], np.inf, [True, True])
+    conflicts.accumulate(4 * np.eye(2), [np.nan, 1.0], np.nan, [True, True])
     found = conflicts.read()
     assert found["norms"].tolist() == [1.0, 1.0] and found["conflicting"] == 0.0
     np.testing.assert_allclose(found["update"], 0.5**0.5)

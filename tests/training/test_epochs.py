@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtl.balancing import DTP, DWA
 from mtl.training.epochs import Epochs
@@ -36,6 +37,35 @@ def test_a_task_without_rows_shows_no_metric():
     model.fit(x, y, sample_weight=weight, validation_data=batch(), epochs=2, verbose=0)
     seen = next(v for v in model.balancer.state.weights if v.name == "seen").numpy()
     assert seen.tolist() == [1.0, 0.0]
+
+
+class ThreeTests(keras.callbacks.Callback):
+    """Evaluates, beside the validation, rows that all tasks have labels for."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first = epoch == 0
+
+    def on_test_end(self, logs=None):
+        if self.first:
+            self.first = False
+            self.model.evaluate(*batch()[:2], verbose=0)
+
+
+def test_the_rows_are_those_of_the_training_in_each_epoch():
+    """Of three epochs, the second alone has rows of the score."""
+    parts = [batch(score=np.full(8, float(i == 1))) for i in range(3)]
+    arrays = [{name: np.concatenate([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(3)]
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(8)
+    model = make_model(keras.optimizers.SGD(0.0), DTP(alpha=1.0))
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(next(v for v in self.model.balancer.state.weights if v.name == "seen").numpy().tolist())
+
+    rows = {"steps_per_epoch": 1, "epochs": 3, "validation_data": batch(), "validation_batch_size": 8}
+    model.fit(dataset.repeat(), callbacks=[ThreeTests(), Look()], verbose=0, **rows)
+    assert seen == [[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
 
 
 def test_other_callbacks_come_after_and_a_list_of_keras_is_told_once():

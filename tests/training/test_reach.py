@@ -1,3 +1,5 @@
+import keras
+
 from mtl import MultiTaskModel, Task
 from mtl.data import Tokenizer
 from mtl.encoders import Recurrent
@@ -20,6 +22,20 @@ def test_each_task_reaches_its_head_and_what_its_features_are_made_of():
         v.path for v in encoder.get_layer("pooling").weights
     }
     assert all(path.startswith("tags") for path in found["tags"] - both)
+
+
+class Apart(Tagging):
+    """A head that the encoder learns nothing from."""
+
+    def call(self, features, training=None):
+        return super().call({**features, "sequence": keras.ops.stop_gradient(features["sequence"])}, training=training)
+
+
+def test_nothing_is_reached_where_no_gradient_comes_through():
+    encoder = Recurrent(vocabulary_size=20, embedding=4, units=3)
+    found = names(MultiTaskModel(encoder, [Task("mood", Classification(3)), Task("tags", Apart(2))]))
+    assert found["tags"] and all(path.startswith("tags") for path in found["tags"])
+    assert {v.path for v in encoder.weights} <= found["mood"]
 
 
 def test_frozen_weights_are_reached_too():

@@ -11,6 +11,7 @@ from mtl.balancing import FAMO, MGDA, PCGrad, SDMGrad, UncertaintyWeighting
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, Regression, Tagging
 from mtl.sharing import Soft
+from mtl.training.task_gradients import TaskGradients
 from tests.two_tasks import batch, make_model
 
 METHODS = [
@@ -131,6 +132,14 @@ def test_at_named_layers_the_gramian_is_that_of_their_variables():
     np.testing.assert_allclose(update, made_of(MGDA(), jacobian, losses), atol=2e-6)
 
 
+def test_all_layers_of_a_name_are_compared():
+    encoder = Recurrent(vocabulary_size=20, embedding=4, units=3)
+    tasks = [Task("mood", Classification(3)), Task("score", Regression(mean=0.0, scale=1.0))]
+    model = MultiTaskModel(encoder, tasks, balancer=MGDA(), gradients_at=["lstm_cell"])
+    paths = {v.path for v in TaskGradients(model, model.gradients_at).compared}
+    assert paths == {v.path for v in encoder.weights if "lstm_cell" in v.path} and len(paths) == 6
+
+
 def test_a_task_without_rows_is_left_out_of_the_balance():
     x, y, weight = batch(mood=MOOD, score=np.zeros(8))
     model = model_with(mtl.balancing.NashMTL(max_norm=None))
@@ -220,6 +229,27 @@ def test_frozen_variables_have_room_in_what_is_tracked():
     assert changed == [v.trainable for v in encoder.weights]
 
 
+def test_two_models_do_not_share_a_balancers_state():
+    balancer = mtl.balancing.MoCo()
+    first, second = make_model("sgd", balancer), make_model("sgd", balancer)
+    assert first.balancer is balancer and type(second.balancer) is type(balancer)
+    x, y, weight = batch()
+    first.fit(x, y, sample_weight=weight, verbose=0)
+    tracked = [next(v for v in model.balancer.state.weights if v.name == "gradients").numpy() for model in (first, second)]
+    assert np.abs(tracked[0]).max() > 0 and not tracked[1].any()
+
+
+def test_scaled_optimizers_of_several_groups_take_batches_without_a_task():
+    groups = keras.optimizers.SGD(0.1), keras.optimizers.Adam(0.1)
+    several = keras.optimizers.MultiOptimizer(lambda v: groups["score" in v.path])
+    model = make_model(keras.optimizers.LossScaleOptimizer(several), PCGrad())
+    x, y, _ = batch()
+    before = model.heads["score"].get_weights()
+    model.fit(x, {"mood": y["mood"]}, verbose=0)
+    for old, new in zip(before, model.heads["score"].get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_one_task_has_nothing_to_balance():
     x, y, weight = batch()
     model = make_model("sgd", PCGrad()).subset(["mood"])
@@ -285,6 +315,12 @@ def test_representations_of_separate_encoders_are_not_compared():
     x, y, weight = batch()
     with pytest.raises(ValueError, match="share no trained variable"):
         model.fit(x, y, sample_weight=weight, verbose=0)
+
+
+@pytest.mark.parametrize("at", [None, 5, [3]])
+def test_a_place_is_a_name_or_a_list_of_names(at):
+    with pytest.raises(ValueError, match=r"Expected gradients_at as one of \['parameters', 'representation'\], or a list of"):
+        MultiTaskModel(Recurrent(vocabulary_size=5, embedding=2, units=2), Task("a", Classification(2)), gradients_at=at)
 
 
 def test_an_unknown_place_is_named():
