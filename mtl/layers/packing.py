@@ -15,7 +15,7 @@ class Packing(keras.layers.Layer):
     Texts are taken from the longest to the shortest; one goes behind the last in its row, or into a new row where that is full.
 
     Returns:
-        From `padding_mask [B, S]`, 1 for tokens and 0 for the padding behind them, a dict of int32 tensors. Of the `P` packed
+        From `padding_mask [B, S]`, 1 for tokens and 0 for padding, a dict of int32 tensors. Of the `P` packed
         rows: `source [P, S]`, the token that stands at each place, counted through the flattened batch; and `text [P, S]`, the
         number of its text, from 1. Of the batch: `place [B, S]`, each token's place, counted through the flattened packed rows.
         All are 0 where there is no token.
@@ -47,7 +47,7 @@ class Packing(keras.layers.Layer):
 
         rows, ends = tf.scan(put, tf.gather(sizes, order), (tf.constant(0), tf.constant(0)))
         start = tf.scatter_nd(order[:, None], rows * length + ends, [batch]) - sizes
-        place = (start[:, None] + tf.range(length)) * mask
+        place = (start[:, None] + tf.cumsum(mask, axis=1, exclusive=True)) * mask
         tokens = tf.where(mask > 0)
         at, tokens = tf.gather_nd(place, tokens)[:, None], tf.cast(tokens, tf.int32)
         packed = tf.reduce_max(tf.concat([rows + 1, [0]], axis=0))  # None for a batch without rows.

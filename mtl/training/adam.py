@@ -27,7 +27,7 @@ def adam_in_one_pass(optimizer: Any) -> None:
 
 def _step(optimizer: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
     weight, momentum, velocity = moments_of(optimizer, variable)
-    steps = tf.cast(optimizer.iterations.value + 1, tf.float32)
+    steps = tf.cast(tf.convert_to_tensor(optimizer.iterations) + 1, tf.float32)  # With accumulation it is no variable.
     tf.raw_ops.ResourceApplyAdam(
         var=weight.handle,
         m=momentum.handle,

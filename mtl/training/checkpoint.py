@@ -172,7 +172,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._since += batch + 1 - self._done
         self._done = batch + 1
-        if self._told is not None or self._due():
+        # Where training is to stop, the end of this epoch is still to come, and saved.
+        if (self._told is not None or self._due()) and not self.model.stop_training:
             self._save(self._epoch, batch + 1)
         self._end_if_told()
 

@@ -84,8 +84,8 @@ class Engine(Loop):
             optimizer: a Keras optimizer, or its name.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With `skip_nonfinite=True`
-                a step whose losses or gradients are not finite changes nothing and is told of by a warning; else it ends the
-                training.
+                a step whose losses or gradients are not finite changes nothing but the count of steps, and is told of by a
+                warning; else it ends the training.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is

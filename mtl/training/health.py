@@ -52,10 +52,11 @@ class Health:
         """
         count = len(self._tasks)
         faults = [~tf.math.is_finite(loss) for loss in tf.unstack(losses, count)] + [tf.constant(False)]
+        lost = tf.reduce_any(tf.stack(faults))
         if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):  # It looks for itself, and lowers its scale.
             for owner, gradient in zip(self._owners, gradients, strict=True):
-                if gradient is not None:
-                    faults[owner] |= ~tf.reduce_all(tf.math.is_finite(gradient))
+                if gradient is not None:  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
+                    faults[owner] |= ~lost & ~tf.reduce_all(tf.math.is_finite(gradient))
         faulty = tf.stack(faults)
         bad = tf.reduce_any(faulty)
         step = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), "int64") + 1

@@ -34,7 +34,12 @@ class Loop(seam.Built):
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
-        checkpoint = next((each for each in callbacks if isinstance(each, Checkpoint)), None)
+        checkpoints = [each for each in callbacks if isinstance(each, Checkpoint)]
+        if len(checkpoints) > 1:
+            raise ValueError(
+                f"Expected at most one Checkpoint among the callbacks; got {len(checkpoints)}. Leave out the others."
+            )
+        checkpoint = checkpoints[0] if checkpoints else None
         going_on = checkpoint.going_on(self, given, callbacks) if checkpoint else nullcontext(given)
         with explained(seam.strategy_of(self)), going_on as given:
             if seam.strategy_of(self) is not None:

@@ -220,7 +220,8 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
 
 def unrepeatable(dataset: tf.data.Dataset) -> bool:
     """Whether a dataset is shuffled in an order that another pass, or another process, does not repeat."""
-    anew = getattr(dataset, "_reshuffle_each_iteration", False) is not False
+    mixture = getattr(dataset, "mixture", None)  # What is made of a mixture's dataset begins with the mixture's next epoch.
+    anew = getattr(dataset, "_reshuffle_each_iteration", False) is not False or getattr(mixture, "shuffle", False)
     seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
     return anew or (bool(seeds) and not any(seeds)) or any(map(unrepeatable, dataset._inputs()))
 

@@ -13,6 +13,8 @@ import numpy as np
 
 __all__ = ["Snapshot", "newest", "write"]
 
+#: What names of snapshots look like.
+NAMES = "[!.]*step-*"
 ARRAYS, STATE, SUM = "arrays.npz", "state.json", "sha256"
 
 
@@ -35,7 +37,7 @@ def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapp
 
     Args:
         folder: the folder of all snapshots.
-        name: the snapshot's; the last by name is the newest.
+        name: the snapshot's, like `epoch-2-step-1`; the last by name is the newest.
         arrays: by name.
         state: what JSON can hold.
         keep: how many snapshots stay.
@@ -89,8 +91,8 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Of the snapshots in a folder, the oldest first."""
-    return sorted(each.name for each in folder.glob("[!.]*") if each.is_dir())
+    """Of the snapshots in a folder, the oldest first; what else is there is somebody's own."""
+    return sorted(each.name for each in folder.glob(NAMES) if each.is_dir())
 
 
 def _sum(path: Path) -> str:

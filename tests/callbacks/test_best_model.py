@@ -76,10 +76,11 @@ def test_the_best_by_each_figure(tmp_path):
     assert saved == [0, 0, 0, 1, 1]  # All three, and then the mean and val_a.
 
 
-def test_it_goes_on_from_its_state():
+@pytest.mark.parametrize("parts", [([0, 1], [2, 3]), ([0, 1, 2], [3])], ids=["after the best", "while waiting"])
+def test_it_goes_on_from_its_state(parts):
     epochs = [{"val_a": value} for value in (0.1, 0.9, 0.5, 0.4)]
     first, second = (BestModel(monitor="val_a", patience=2) for _ in range(2))
-    for callback, part in ((first, [0, 1]), (second, [2, 3])):
+    for callback, part in zip((first, second), parts, strict=True):
         callback.set_model(model := Recorded())
         callback.on_train_begin()
         if callback is second:

@@ -17,6 +17,12 @@ def test_texts_by_hand():
     assert packed["place"] == [[6, 0, 0, 0], [0, 1, 2, 0], [7, 0, 0, 0], [4, 5, 0, 0]]
 
 
+def test_padding_may_stand_anywhere():
+    packed = {name: each.numpy().tolist() for name, each in Packing()(np.array([[0, 0, 1, 1], [1, 0, 1, 0]])).items()}
+    assert packed["text"] == [[1, 1, 2, 2]] and packed["source"] == [[2, 3, 4, 6]]
+    assert packed["place"] == [[0, 0, 0, 1], [2, 0, 3, 0]]
+
+
 @pytest.mark.parametrize(("sizes", "rows"), [([], 0), ([0], 1), ([5, 5], 2), ([1] * 5, 1), ([0, 1, 0, 4], 1), ([3, 3, 2, 2], 3)])
 def test_rows_needed(sizes, rows):
     assert Packing()(mask_of(sizes, 5))["text"].shape == (rows, 5)

@@ -143,6 +143,29 @@ def test_an_early_end_is_an_end(tmp_path):
     assert first[2] == [0, 1] and fit(tmp_path, keras.callbacks.EarlyStopping(**stop), epochs=9) == first
 
 
+class StopAt(keras.callbacks.Callback):
+    """Stops the training after a step of the second epoch, which then still has its validation and its end."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.epoch_now == 1 and batch == 1:
+            self.model.stop_training = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.epoch_now = epoch
+
+
+def test_an_end_within_an_epoch_still_has_the_end_of_the_epoch(tmp_path):
+    whole = fit(tmp_path / "whole", StopAt(), every_steps=1)
+    with pytest.raises(Ended):
+        fit(tmp_path / "ended", StopAt(), End(1, None), every_steps=1)
+    assert fit(tmp_path / "ended", StopAt(), every_steps=1) == whole and whole[2] == [0, 1]
+
+
+def test_one_checkpoint_is_enough(tmp_path):
+    with pytest.raises(ValueError, match="Expected at most one Checkpoint among the callbacks; got 2"):
+        fit(tmp_path, Checkpoint(tmp_path / "other"))
+
+
 def test_a_torn_checkpoint_is_passed_over(tmp_path, whole):
     with pytest.raises(Ended):
         fit(tmp_path, End(1, 3), every_steps=1)

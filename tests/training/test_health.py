@@ -32,6 +32,7 @@ def test_the_task_and_the_step_are_named():
     [
         ([1.0, 1.0], [np.inf, 0.0], "The gradient of what the tasks share was"),
         ([1.0, 1.0], [0.0, np.nan], "The loss or gradient of 'b' was"),
+        ([np.nan, 1.0], [np.nan, np.nan], "The loss or gradient of 'a' was"),  # The balancer has mixed it into the others.
         ([np.nan, -np.inf], [0.0, 0.0], "The loss or gradient of 'a', 'b' was"),
     ],
 )

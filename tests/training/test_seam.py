@@ -57,6 +57,13 @@ def test_shuffled_datasets_are_seen():
         assert seam.unrepeatable(anew.batch(2).prefetch(1)) and seam.unrepeatable(tf.data.Dataset.zip(data, anew))
 
 
+def test_what_is_made_of_a_mixtures_dataset_is_shuffled_too():
+    for shuffle in (True, False):
+        dataset = tf.data.Dataset.range(4)
+        dataset.mixture = type("Mixture", (), {"shuffle": shuffle})()
+        assert seam.unrepeatable(dataset.map(lambda each: each).take(2)) is shuffle
+
+
 def test_an_epoch_that_begins_at_a_step():
     seen, batches = [], Passes(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
     data = seam.Placed(batches, 2, 3)

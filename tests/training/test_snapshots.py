@@ -28,6 +28,14 @@ def test_the_last_ones_stay(tmp_path):
     for i in range(4):
         write(tmp_path, f"step-{i}", ARRAYS, {"i": i}, keep=2)
     assert sorted(os.listdir(tmp_path)) == ["step-2", "step-3"]
+
+
+def test_other_folders_are_somebodys_own(tmp_path):
+    (tmp_path / "zoo").mkdir()
+    for i in range(3):
+        write(tmp_path, f"step-{i}", ARRAYS, {"i": i}, keep=1)
+    found, torn = newest(tmp_path)
+    assert found and (found.state, torn, sorted(os.listdir(tmp_path))) == ({"i": 2}, [], ["step-2", "zoo"])
     assert newest(tmp_path / "none") == (None, [])
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from mtl.training.state import read_callbacks, read_variables, write_callbacks, write_variables
+from mtl.training.state import KERAS, read_callbacks, read_variables, write_callbacks, write_variables
 
 
 def test_variables_of_every_kind_come_back():
@@ -67,6 +67,15 @@ def test_callbacks_take_their_state_back():
     assert [each.tolist() for each in after[0].value["weights"]] == [[1.0, 1.0], [[0.0]]]
     assert (after[1].wait, after[1].best, after[1].best_weights[0].tolist()) == (2, 0.5, [1.0, 1.0, 1.0])
     assert after[3].value == "text" and after[4].history == {"loss": [0.25]} and after[4].epoch == [0]
+
+
+@pytest.mark.parametrize("kind", KERAS, ids=lambda kind: kind.__name__)
+def test_keras_callbacks_remember_what_is_named(kind):
+    """A new Keras that renames it must not go unnoticed."""
+    callback = kind(filepath="a.keras") if kind is keras.callbacks.ModelCheckpoint else kind()
+    callback.set_model(keras.Sequential())
+    callback.on_train_begin()
+    assert set(KERAS[kind]) <= vars(callback).keys() | {"history"}
 
 
 def test_other_callbacks_are_refused():
