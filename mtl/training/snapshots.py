@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = ["Snapshot", "newest", "write"]
 
-#: What names of snapshots look like.
-NAMES = "[!.]*step-*"
+#: What is in the name of every snapshot.
+MARK = "step-"
 ARRAYS, STATE, SUM = "arrays.npz", "state.json", "sha256"
 
 
@@ -92,7 +92,7 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
 
 def _names(folder: Path) -> list[str]:
     """Of the snapshots in a folder, the oldest first; what else is there is somebody's own."""
-    return sorted(each.name for each in folder.glob(NAMES) if each.is_dir())
+    return sorted(each.name for each in folder.glob("[!.]*") if MARK in each.name and each.is_dir())
 
 
 def _sum(path: Path) -> str:
