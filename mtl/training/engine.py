@@ -160,6 +160,8 @@ class Engine(Loop):
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
+        if self._gradients is not None or self.balancer.looks_ahead:
+            seam.keep_order()
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         for task, own in variables.items():
             own.extend(self.balancer.own_variables(task))

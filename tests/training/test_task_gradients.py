@@ -250,6 +250,22 @@ def test_scaled_optimizers_of_several_groups_take_batches_without_a_task():
         np.testing.assert_array_equal(old, new)
 
 
+def test_what_a_balancer_learns_is_read_before_it_is_updated():
+    """The same step a few hundred times: threads must not make a difference."""
+    x, y, weight = batch(mood=MOOD, score=SCORE)
+    model = make_model(keras.optimizers.SGD(0.1), mtl.balancing.IMTL())
+    model.make_train_function()
+    start = [v.numpy() for v in model.weights]
+    steps = iter(tf.data.Dataset.from_tensors((x, y, weight)).repeat())
+    ends = set()
+    for _ in range(300):
+        for variable, value in zip(model.weights, start, strict=True):
+            variable.assign(tf.constant(value) + tf.zeros_like(value))  # A copy, which no update can write into.
+        model.train_function(steps)
+        ends.add(model.encoder.get_weights()[0].round(5).tobytes())
+    assert len(ends) == 1
+
+
 def test_one_task_has_nothing_to_balance():
     x, y, weight = batch()
     model = make_model("sgd", PCGrad()).subset(["mood"])
