@@ -25,11 +25,11 @@ def require_tensorflow() -> None:
 
 
 def bfloat16_products(wanted: bool = True) -> bool:
-    """Has the CPU compute matrix products in bfloat16, wherever float32 is asked for: about 1.6 times as fast as float32.
+    """Has the CPU compute matrix products in bfloat16, wherever float32 is asked for.
 
     Sums within a product, weights, and all else stay in float32. It holds for the whole process, for functions that are traced
     after it: call it before `fit`. It wants a CPU with bfloat16 of its own (AVX-512 BF16 or AMX); on a GPU, take Keras's policy
-    `mixed_bfloat16`, which is slower than float32 on a CPU.
+    `mixed_bfloat16`.
 
     Args:
         wanted: whether to.
