@@ -30,6 +30,15 @@ class Diagnosis:
         update: the cosines between the balancer's update and each gradient, `[K]`.
         affinities: by how much of its size the loss of task j falls with a step of task i, `[i, j]`.
         groups: the tasks in the groups that the affinities suggest.
+
+    Example:
+
+    >>> import numpy as np
+    >>> one, two = np.array([1.0]), np.array([[1.0]])
+    >>> print(Diagnosis(("mood",), one, one, two, 0 * two, one, 0.25 * two, (("mood",),)))
+    task  loss  gradient  update  cos mood  helps mood
+    mood     1         1    1.00      1.00     +25.00%
+    groups: mood
     """
 
     tasks: tuple[str, ...]
