@@ -51,9 +51,12 @@ class Health:
             gradients: of the variables, over all replicas; None where there is none.
         """
         count = len(self._tasks)
-        faults = [~tf.math.is_finite(loss) for loss in tf.unstack(losses, count)] + [tf.constant(False)]
-        lost = tf.reduce_any(tf.stack(faults))
-        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):  # It looks for itself, and lowers its scale.
+        # A loss scale looks for itself, leaves out what overflowed, and is lowered; what is no number stays so at any scale.
+        scaled = isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer)
+        faulty_losses = tf.math.is_nan(losses) if scaled else ~tf.math.is_finite(losses)
+        faults = [*tf.unstack(faulty_losses, count), tf.constant(False)]
+        lost = tf.reduce_any(faulty_losses)
+        if not scaled:
             for owner, gradient in zip(self._owners, gradients, strict=True):
                 if gradient is not None:  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
                     faults[owner] |= ~lost & ~tf.reduce_all(tf.math.is_finite(gradient))
