@@ -90,6 +90,15 @@ def test_a_loss_scale_looks_for_itself():
     assert float(model.optimizer.dynamic_scale) < 1e38 and all(np.isfinite(each).all() for each in model.get_weights())
 
 
+def test_no_scale_makes_a_number_of_what_is_none():
+    variable = keras.Variable([0.0])
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
+    optimizer.build([variable])
+    health = Health(optimizer, [variable], {}, ["a", "b"], skip=False, accumulates=False, compiled=False)
+    assert health.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
+    assert not health.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
+
+
 def test_the_setting_is_saved(tmp_path):
     model = make_model("sgd")
     model.compile("sgd", skip_nonfinite=True)
