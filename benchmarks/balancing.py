@@ -248,7 +248,7 @@ def _methods(given: str) -> list[str]:
     """Plain training first, then those asked for."""
     import mtl
 
-    known = [name for name in mtl.balancing.__all__ if name not in ("Balancer", "get")]
+    known = [name for name in mtl.balancing.__all__ if name not in ("Balancer", "Diagnosis", "diagnose", "get")]
     names = given.split(",") if given else known
     for name in names:
         _known(name, known, "balancer")

@@ -62,7 +62,7 @@ ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "Scheduled": lambda steps: {"schedules": {"relatedness": [[0, 0.2], [steps, 1.0]]}},
     "CRMOGM": lambda steps: {"balancer": "MGDA"},
 }
-METHODS = tuple(name for name in mtl.balancing.__all__ if name not in ("Balancer", "get"))
+METHODS = tuple(name for name in mtl.balancing.__all__ if name not in ("Balancer", "Diagnosis", "diagnose", "get"))
 
 
 # Training -------------------------------------------------------------------------------------------------------------

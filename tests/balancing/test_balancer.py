@@ -122,7 +122,8 @@ def test_evaluation_moves_no_state():
     assert result["loss"] == pytest.approx((result["mood_loss"] + result["score_loss"]) / 2, rel=1e-5)
 
 
-def test_two_models_of_the_same_tasks_share_a_balancer():
+def test_a_second_model_takes_a_balancer_of_its_own():
     balancer = UncertaintyWeighting()
     first, second = make_model("sgd", balancer), make_model("sgd", balancer)
-    assert first.balancer_state is second.balancer_state is balancer.state
+    assert first.balancer is balancer and first.balancer_state is balancer.state
+    assert second.balancer is not balancer and second.balancer_state is second.balancer.state is not balancer.state

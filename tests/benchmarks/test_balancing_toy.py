@@ -41,7 +41,7 @@ def test_distances() -> None:
 
 
 def test_all_methods_are_there() -> None:
-    assert set(toy.METHODS) == set(mtl.balancing.__all__) - {"Balancer", "get"}
+    assert set(toy.METHODS) == set(mtl.balancing.__all__) - {"Balancer", "Diagnosis", "diagnose", "get"}
     assert all(type(make(100)).__name__ == name for name, make in toy.METHODS.items())
 
 
