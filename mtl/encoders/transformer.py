@@ -33,8 +33,8 @@ class Transformer(Encoder):
         activation: Keras's name of the feed-forward network's activation.
         max_length: the longest sequence, in tokens.
         packed: whether the texts of a batch are put together into as few rows as may be, each with attention and positions of its
-            own, and taken apart again: the same outputs, and zeros at padding. It pays where a batch's texts differ much in
-            length; those of `mtl.data.mix`, which are of like length, leave it nothing to gain. Not under XLA.
+            own, and taken apart again: the same outputs, and zeros at padding. For batches whose texts differ much in length;
+            those of `mtl.data.mix` are of like length already. Not under XLA.
         segments: number of segments: 2 for pairs of texts; 0 for an encoder without `segment_ids`.
         pooling: `"cls"`, `"mean"`, `"max"` or `"attention"`.
         dtype: the type or policy of the layers; None for Keras's global policy.

@@ -132,6 +132,11 @@ class Engine(Loop):
         return TaskGradients(self)
 
     @property
+    def static_shapes(self) -> bool:
+        """Whether the step's shapes may not depend on the data, as for XLA."""
+        return bool(self.jit_compile) or isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics, which Keras resets at the start of an epoch."""
         if not hasattr(self, "task_metrics"):
@@ -166,8 +171,7 @@ class Engine(Loop):
         for task, own in variables.items():
             own.extend(self.balancer.own_variables(task))
         with strategy.scope():
-            compiled = self.jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
-            self._own = {task: OwnVariables(self.optimizer, own, compiled) for task, own in variables.items() if own}
+            self._own = {task: OwnVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
             self._window = Window(self.optimizer, len(self.task_names))
             self._health = Health(
                 self.optimizer,
@@ -176,7 +180,7 @@ class Engine(Loop):
                 self.task_names,
                 skip=self.skip_nonfinite,
                 accumulates=self._window.length > 1,
-                compiled=compiled,
+                compiled=self.static_shapes,
             )
         steps, health = seam.make_function(self, self.train_step), self._health
 

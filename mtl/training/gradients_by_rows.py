@@ -37,7 +37,7 @@ class GradientsByRows:
             training: whether there is dropout.
         """
         tasks = list(batch.y)
-        if len(tasks) == 1 or self._static():
+        if len(tasks) == 1 or self.model.static_shapes:  # All rows then go through all heads.
             parts = self._together(batch, seeds, training)
         else:
             labelled = batch.labelled()
@@ -55,10 +55,6 @@ class GradientsByRows:
             count = len(self.model.task_metrics[task])
             scores.statistics[task], gradients[task] = rest[:count], rest[count:]
         return scores, gradients
-
-    def _static(self) -> bool:
-        """Whether shapes may not depend on the data, as for XLA; all rows then go through all heads."""
-        return bool(self.model.jit_compile) or isinstance(self.model.distribute_strategy, tf.distribute.TPUStrategy)
 
     def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
         """What rows give that go through the encoders once, and back once for each task."""

@@ -149,8 +149,9 @@ class TaskGradients:
         gradients = {id(v): each for v, each in zip(self.shared, update, strict=True) if each is not None}
         for i, task in enumerate(model.task_names):
             for n, variable in enumerate(self.own[task] if task in batch.y else ()):
-                mine = tf.add_n([share[i] * each.own[task][n] for share, each in zip(shares, found, strict=True)])
-                gradients[id(variable)] = heads[i] * counted[i] * mine
+                factors = [heads[i] * counted[i] * share[i] for share in shares]
+                mine = [factor * each.own[task][n] for factor, each in zip(factors, found, strict=True)]
+                gradients[id(variable)] = tf.add_n(mine)
         gradients |= of_balancer
         for key, each in of_penalty.items():
             gradients[key] = gradients[key] + each if key in gradients else each

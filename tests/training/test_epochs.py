@@ -39,7 +39,7 @@ def test_a_task_without_rows_shows_no_metric():
     assert seen.tolist() == [1.0, 0.0]
 
 
-class ThreeTests(keras.callbacks.Callback):
+class EvaluatesOnce(keras.callbacks.Callback):
     """Evaluates, beside the validation, rows that all tasks have labels for."""
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -64,7 +64,7 @@ def test_the_rows_are_those_of_the_training_in_each_epoch():
             seen.append(next(v for v in self.model.balancer.state.weights if v.name == "seen").numpy().tolist())
 
     rows = {"steps_per_epoch": 1, "epochs": 3, "validation_data": batch(), "validation_batch_size": 8}
-    model.fit(dataset.repeat(), callbacks=[ThreeTests(), Look()], verbose=0, **rows)
+    model.fit(dataset.repeat(), callbacks=[EvaluatesOnce(), Look()], verbose=0, **rows)
     assert seen == [[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
 
 

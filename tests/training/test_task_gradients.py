@@ -71,8 +71,8 @@ def make(method):
     return method(MGDA()) if method is mtl.balancing.CRMOGM else method()
 
 
-def model_with(balancer, at="parameters", optimizer=None):
-    model = make_model(optimizer or keras.optimizers.SGD(0.1), balancer)
+def model_with(balancer, at="parameters"):
+    model = make_model(keras.optimizers.SGD(0.1), balancer)
     return comparing_at(model, at) if at != "parameters" else model
 
 
