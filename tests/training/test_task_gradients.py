@@ -229,6 +229,16 @@ def test_frozen_variables_have_room_in_what_is_tracked():
     assert changed == [v.trainable for v in encoder.weights]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "at"), [(mtl.balancing.NashMTL, "parameters"), (mtl.balancing.CAGrad, "representation")])
+def test_xla_compiles_the_step_and_its_solver(method, at):
+    x, y, weight = batch(mood=MOOD, score=SCORE)
+    plain, compiled = (model_with(method(), at) for _ in range(2))
+    compiled.compile(keras.optimizers.SGD(0.1), jit_compile=True)
+    for one, two in zip(updates(plain, x, y, weight), updates(compiled, x, y, weight), strict=True):
+        keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), one, two)
+
+
 def test_two_models_do_not_share_a_balancers_state():
     balancer = mtl.balancing.MoCo()
     first, second = make_model("sgd", balancer), make_model("sgd", balancer)
