@@ -107,9 +107,24 @@ def test_a_method_of_two_batches_takes_rows_in_turn():
     shares = np.array([half[task].sum() for half in (first, second) for task in ("mood", "score")]).reshape(2, 2) / whole
     mean = shares[0][:, None] * one + shares[1][:, None] * two
     weights = SDMGrad().weights((one @ two.T).astype("float32")).numpy()
-    update, _ = updates(model, x, y, weight)
+    _, _, jacobian, kernels = by_numpy(model, x, y, weight)
+    update, of_heads = updates(model, x, y, weight)
     np.testing.assert_allclose(update, weights @ mean, atol=2e-6)
-    np.testing.assert_allclose(mean, by_numpy(model_with(SDMGrad()), x, y, weight)[2], atol=1e-9)
+    np.testing.assert_allclose(mean, jacobian, atol=1e-9)
+    for mine, expected in zip(of_heads, kernels, strict=True):
+        np.testing.assert_allclose(mine, expected, atol=2e-6)
+
+
+def test_heads_get_their_gradients_as_often_as_their_losses_count():
+    """IMTL multiplies losses by `e^s`."""
+    x, y, weight = batch(mood=MOOD, score=SCORE)
+    model = model_with(mtl.balancing.IMTL())
+    for task, scale in (("mood", 0.5), ("score", -0.25)):
+        model.balancer.own_variables(task)[0].assign(scale)
+    kernels = by_numpy(model, x, y, weight)[3]
+    _, (of_mood, of_score) = updates(model, x, y, weight)
+    np.testing.assert_allclose(of_mood, np.exp(0.5) * kernels[0], atol=2e-6)
+    np.testing.assert_allclose(of_score, np.exp(-0.25) * kernels[1], atol=2e-6)
 
 
 @pytest.mark.parametrize("method", [MGDA, mtl.balancing.NashMTL, PCGrad], ids=lambda method: method.__name__)
