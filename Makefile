@@ -25,7 +25,7 @@ quickstart: .venv/.installed-demo
 	$(BIN)/mtl train recipes/quickstart.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: .venv/.installed-test
 	$(BIN)/python -m pytest -m long

@@ -101,6 +101,8 @@ class Balancer:
 
     def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:
         self.tasks, self.size = tasks, size
+        if self.needs != "losses" or self.looks_ahead:
+            _keep_order()
         with tf.init_scope():
             self.state = State()
             self._shown = self.state.add("shown_weights", [len(tasks)])
@@ -318,3 +320,12 @@ def _float(value: Any, rank: int, what: str) -> Any:
 
 def _nan(like: Any) -> Any:
     return tf.constant(float("nan"), like.dtype)
+
+
+def _keep_order() -> None:
+    """Has TensorFlow keep the order of reading and writing variables, in all of this process's functions.
+
+    Its dependency optimizer takes an order for granted that goes through a condition. It does not hold where the branch that is
+    not taken is the one that waits: a variable was read after the update that was to follow.
+    """
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})

@@ -112,8 +112,9 @@ class Engine(Loop):
         seam.check_scope(self)
         optimizer_seam.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
 
-    def get_compile_config(self) -> dict[str, Any]:
-        return {**(super().get_compile_config() or {}), "skip_nonfinite": self.skip_nonfinite}
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        return {**config, "skip_nonfinite": self.skip_nonfinite} if config else None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
@@ -165,8 +166,6 @@ class Engine(Loop):
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
-        if self._gradients is not None or self.balancer.looks_ahead:
-            seam.keep_order()
         variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         for task, own in variables.items():
             own.extend(self.balancer.own_variables(task))

@@ -31,7 +31,6 @@ __all__ = [
     "check_scope",
     "differ_in_dropout",
     "given_to",
-    "keep_order",
     "layers_in",
     "make_function",
     "make_predict_function",
@@ -239,15 +238,6 @@ def given_to(method: Callable[..., Any], model: keras.Model, args: tuple[Any, ..
 
 
 # Functions ----------------------------------------------------------------------------------------------------------------
-
-
-def keep_order() -> None:
-    """Has TensorFlow keep the order of reading and writing variables, in all of this process's functions.
-
-    Its dependency optimizer takes an order for granted that goes through a condition. It does not hold where the branch that is
-    not taken is the one that waits: a variable was read after the update that was to follow.
-    """
-    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
 
 
 def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[Any], Any]:

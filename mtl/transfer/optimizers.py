@@ -11,6 +11,7 @@ from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.transfer.freezing import encoders_of
 from mtl.transfer.schedules import warmup_schedule
+from mtl.utils import unknown_name
 
 __all__ = ["ScaledAdamW", "adamw"]
 
@@ -97,7 +98,7 @@ def adamw(
     schedule: str = "linear",
     weight_decay: float = 0.01,
     layer_decay: float | None = None,
-    head_learning_rate: float | None = None,
+    head_learning_rate: float | Mapping[str, float] | None = None,
     **options: Any,
 ) -> keras.optimizers.Optimizer:
     """AdamW for fine-tuning: warm-up, decay to 0, no weight decay on biases and norms, lower learning rates for lower layers.
@@ -113,7 +114,8 @@ def adamw(
         schedule: `"linear"`, `"cosine"` or `"constant"`; see `warmup_schedule`.
         weight_decay: of matrices, decoupled: `lr * weight_decay * W` is taken off each step.
         layer_decay: above 0 and at most 1, such as 0.9; None for one learning rate for all blocks.
-        head_learning_rate: of all that is not in an encoder; None for `learning_rate`.
+        head_learning_rate: of all that is not in an encoder, or task -> that of its head; None, and for tasks not named,
+            `learning_rate`.
         **options: of `keras.optimizers.AdamW`, such as `global_clipnorm=1.0`.
 
     Returns:
@@ -137,8 +139,10 @@ def adamw(
         Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018: learning rates by layer, the
         classifier being the top. Clark et al., "ELECTRA", ICLR 2020; its authors' code begins at depth 2 for the highest block.
     """
-    for name, value in (("learning_rate", learning_rate), ("head_learning_rate", head_learning_rate)):
-        if value is not None and value <= 0:
+    by_task = dict(head_learning_rate) if isinstance(head_learning_rate, Mapping) else {}
+    given = by_task.values() if by_task or head_learning_rate is None else [head_learning_rate]
+    for name, value in [("learning_rate", learning_rate), *(("head_learning_rate", value) for value in given)]:
+        if value <= 0:
             raise ValueError(f"adamw expects a {name} above 0; got {value}.")
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ValueError(f"adamw expects a layer_decay above 0 and at most 1; got {layer_decay}.")
@@ -146,7 +150,12 @@ def adamw(
     scales: dict[str, float] = {}
     if layer_decay is not None:
         scales.update(_block_scales(model, layer_decay))
-    if head_learning_rate is not None:
+    for task, rate_of_task in by_task.items():
+        heads = model.heads if isinstance(model, MultiTaskModel) else {}
+        if task not in heads:
+            raise unknown_name("task in head_learning_rate", task, heads)
+        scales[_pattern(_names(heads[task].variables))] = rate_of_task / learning_rate
+    if head_learning_rate is not None and not isinstance(head_learning_rate, Mapping):
         inside = {id(variable) for encoder in encoders_of(model) for variable in encoder.variables}
         outside = _names([variable for variable in model.variables if id(variable) not in inside])
         if outside:
