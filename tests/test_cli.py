@@ -211,6 +211,13 @@ def test_scripts(name: str, monkeypatch, capsys) -> None:
     assert end.value.code == 0 and f"Usage: mtl {name.removesuffix('_data')}" in capsys.readouterr().out
 
 
+def test_module(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["mtl", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("mtl", run_name="__main__")
+    assert end.value.code == 0 and "Usage: mtl" in capsys.readouterr().out
+
+
 def test_scripts_hide_no_standard_module() -> None:
     """A script's folder comes first on the path, so `import inspect` would find a script of that name."""
     assert not {path.stem for path in (ROOT / "scripts").glob("*.py")} & sys.stdlib_module_names

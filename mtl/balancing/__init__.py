@@ -3,6 +3,7 @@
 from mtl.balancing.aligned_mtl import AlignedMTL
 from mtl.balancing.balancer import Balancer
 from mtl.balancing.cagrad import CAGrad
+from mtl.balancing.clipped import Clipped
 from mtl.balancing.con_fig import ConFIG
 from mtl.balancing.cr_mogm import CRMOGM
 from mtl.balancing.db_mtl import DBMTL
@@ -38,6 +39,7 @@ __all__ = [
     "Balancer",
     "CAGrad",
     "CRMOGM",
+    "Clipped",
     "ConFIG",
     "DBMTL",
     "DTP",

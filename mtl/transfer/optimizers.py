@@ -139,10 +139,12 @@ def adamw(
         Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018: learning rates by layer, the
         classifier being the top. Clark et al., "ELECTRA", ICLR 2020; its authors' code begins at depth 2 for the highest block.
     """
-    by_task = dict(head_learning_rate) if isinstance(head_learning_rate, Mapping) else {}
-    given = by_task.values() if by_task or head_learning_rate is None else [head_learning_rate]
-    for name, value in [("learning_rate", learning_rate), *(("head_learning_rate", value) for value in given)]:
-        if value <= 0:
+    by_task, of_all = (head_learning_rate, None) if isinstance(head_learning_rate, Mapping) else ({}, head_learning_rate)
+    for name, value in (
+        ("learning_rate", learning_rate),
+        *(("head_learning_rate", rate) for rate in (of_all, *by_task.values())),
+    ):
+        if value is not None and value <= 0:
             raise ValueError(f"adamw expects a {name} above 0; got {value}.")
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ValueError(f"adamw expects a layer_decay above 0 and at most 1; got {layer_decay}.")
@@ -155,11 +157,11 @@ def adamw(
         if task not in heads:
             raise unknown_name("task in head_learning_rate", task, heads)
         scales[_pattern(_names(heads[task].variables))] = rate_of_task / learning_rate
-    if head_learning_rate is not None and not isinstance(head_learning_rate, Mapping):
+    if of_all is not None:
         inside = {id(variable) for encoder in encoders_of(model) for variable in encoder.variables}
         outside = _names([variable for variable in model.variables if id(variable) not in inside])
         if outside:
-            scales[_pattern(outside)] = head_learning_rate / learning_rate
+            scales[_pattern(outside)] = of_all / learning_rate
     return ScaledAdamW(rate, weight_decay, learning_rate_scales=scales, **options)
 
 

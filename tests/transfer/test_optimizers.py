@@ -125,6 +125,17 @@ def test_the_copies_of_soft_sharing_have_the_scales_of_the_first():
         assert optimizer.scale_of(model.heads[task].trainable_variables[0]) == pytest.approx(10)
 
 
+def test_a_learning_rate_for_each_task():
+    model = make_model(Soft(0.1))
+    optimizer = adamw(model, 1e-3, steps=10, head_learning_rate={"b": 1e-2})
+    scales = {variable.path.split("/")[0]: optimizer.scale_of(variable) for variable in model.trainable_variables}
+    assert {name: scale for name, scale in scales.items() if scale != 1} == pytest.approx({"b_head": 10.0})
+    with pytest.raises(ValueError, match="Unknown task in head_learning_rate 'c'"):
+        adamw(model, 1e-3, steps=10, head_learning_rate={"c": 1e-2})
+    with pytest.raises(ValueError, match="a head_learning_rate above 0; got 0.0"):
+        adamw(model, 1e-3, steps=10, head_learning_rate={"b": 0.0})
+
+
 def test_an_encoder_alone_and_names_that_begin_alike():
     encoder = Transformer(vocabulary_size=12, width=8, layers=11, heads=2, segments=0)
     optimizer = adamw(encoder, steps=10, layer_decay=0.9)
