@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import yaml
 
+from mtl.backend import bfloat16_products
 from mtl.commands import catalogue
 from mtl.commands.recipe_file import Document
 from mtl.training.strategies import STRATEGIES, make_strategy
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
         "baseline",
         "patience",
         "callbacks",
+        "precision",
         "steps_per_execution",
         "jit_compile",
         "skip_nonfinite",
@@ -48,6 +50,8 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
 }
 NEEDED = ("sources", "encoder", "tasks")
 TASK = ("source", "label", "head")
+#: What a model computes in: Keras's policies, or float32 with the CPU's bfloat16 products.
+PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16", "mixed_float16")
 #: Arguments of `compile`, and of `Checkpoint`.
 COMPILE = ("steps_per_execution", "jit_compile", "skip_nonfinite")
 CHECKPOINT = ("every_steps", "every_minutes", "keep")
@@ -181,10 +185,9 @@ class Recipe:
         self._whole_number(("train", "epochs"), 1)
         self._whole_number(("train", "patience"), 1)
         self._whole_number(("report", "limit"), 1)
-        if train.get("mode") not in (None, "min", "max"):
-            raise self._document.error(("train", "mode"), unknown_name("mode", train["mode"], ("min", "max")))
-        if train.get("strategy") not in (None, *STRATEGIES):
-            raise self._document.error(("train", "strategy"), unknown_name("strategy", train["strategy"], STRATEGIES))
+        for key, known in (("mode", ("min", "max")), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
+            if train.get(key) not in (None, *known):
+                raise self._document.error(("train", key), unknown_name(key, train[key], known))
         if not isinstance(saving := train.get("checkpoint") or {}, dict):
             raise self._document.error(("train", "checkpoint"), f"expected 'checkpoint' as settings or false; got {saving!r}.")
         for key in saving:
@@ -298,8 +301,16 @@ class Recipe:
         """
         # Before all else: several processes must know each other before anything runs on TensorFlow.
         strategy = make_strategy(self.training.get("strategy") or "one")
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            return self._build()
+        precision, before = self.training.get("precision"), keras.config.dtype_policy()
+        if precision == "bfloat16_products":
+            bfloat16_products()
+        elif precision is not None:
+            keras.config.set_dtype_policy(precision)
+        try:
+            with strategy.scope() if strategy else contextlib.nullcontext():
+                return self._build()
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def _build(self) -> Run:
         from mtl.data import mix

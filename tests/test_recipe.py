@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import keras
@@ -146,6 +147,7 @@ def test_as_used_is_a_recipe_that_can_lie_elsewhere(folder: Path, tmp_path_facto
         ("{SGD:", "{SDG:", r"line 21: Unknown optimizer 'SDG'; did you mean 'SGD'"),
         ("{CosineDecay:", "{CosinDecay:", r"line 21: Unknown schedule 'CosinDecay'; did you mean 'CosineDecay'"),
         ("monitor: val", "mode: most\n  monitor: val", r"line 22: Unknown mode 'most'"),
+        ("monitor: val", "precision: float8\n  monitor: val", r"line 22: Unknown precision 'float8'; .* 'float32'"),
         ("monitor: val_mood_accuracy", "patience: 3", r"line 22: 'patience' goes with 'monitor'"),
         ("monitor: val_mood_accuracy", "baseline: {val_loss: 1.0}", r"line 22: 'baseline' goes with 'monitor'"),
         ("monitor: val", "strategy: two\n  monitor: val", r"line 22: Unknown strategy 'two'"),
@@ -208,6 +210,23 @@ def test_built_in_the_scope_of_a_strategy(folder: Path) -> None:
     run = Recipe.load(folder / "r.yaml", ["train.strategy=mirrored", "train.skip_nonfinite=true"]).build()
     assert isinstance(run.model.distribute_strategy, tf.distribute.MirroredStrategy) and run.model.skip_nonfinite
     run.model.fit(run.train, verbose=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_precision(folder: Path, precision: str) -> None:
+    run = Recipe.load(folder / "r.yaml", [f"train.precision={precision}"]).build()
+    assert {layer.dtype_policy.name for layer in (run.encoder.token_embedding, run.model.heads["mood"])} == {precision}
+    assert isinstance(run.model.optimizer, keras.optimizers.LossScaleOptimizer) == (precision == "mixed_float16")
+    assert keras.config.dtype_policy().name == "float32"
+    assert math.isfinite(run.model.fit(run.train, verbose=0).history["loss"][0])
+
+
+def test_products_in_bfloat16(folder: Path) -> None:
+    try:
+        Recipe.load(folder / "r.yaml", ["train.precision=bfloat16_products"]).build()
+        assert mtl.bfloat16_products(False)
+    finally:
+        mtl.bfloat16_products(False)
 
 
 def test_monitored_losses_are_to_fall(folder: Path) -> None:
