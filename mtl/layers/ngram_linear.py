@@ -11,14 +11,14 @@ _PRIME, _FACTOR = 2**31 - 1, 1_103_515_245
 
 #: Adam's steps have the learning rate's size. This makes the rates of recurrent layers, about 0.003, large enough for weights
 #: that are seldom met, each one of hundreds.
-_SCALE = 10.0
+_SCALE = 5.0
 
 
 @keras.saving.register_keras_serializable("mtl")
 class NGramLinear(keras.layers.Layer):
     """A linear model of all n-grams of 1 to `order` tokens: what single phrases say, beside what a network makes of the text.
 
-    `y = 10 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` begins at zero, so that n-grams that
+    `y = 5 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` begins at zero, so that n-grams that
     training never met say nothing. Dropout leaves out n-grams, so that no phrase is learned only beside another.
 
     Args:
