@@ -1,6 +1,8 @@
 """What happens in the tasks and between them, in TensorBoard."""
 
+import errno
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ class TaskBoard(keras.callbacks.Callback):
     Raises:
         ValueError: a number out of its range, or texts to predict and an encoder without a tokenizer.
         TypeError: the model is no `MultiTaskModel`.
+        OSError: (in training) the disk is full.
 
     Example:
 
@@ -162,8 +165,7 @@ class TaskBoard(keras.callbacks.Callback):
             if self._due():
                 self._predictions()
                 self._tag_confusions()
-            for writer in self._writers.values():
-                writer.flush()
+            self._flush()
         self._epoch = None
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -175,8 +177,7 @@ class TaskBoard(keras.callbacks.Callback):
 
     def state(self) -> dict[str, Any]:
         """Where the training and the event files are, for `Checkpoint`."""
-        for writer in self._writers.values():
-            writer.flush()
+        self._flush()
         sizes = {path.relative_to(self.log_dir).as_posix(): path.stat().st_size for path in self._event_files()}
         return {"epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
 
@@ -316,6 +317,14 @@ class TaskBoard(keras.callbacks.Callback):
         if run not in self._writers:
             self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run))
         return self._writers[run].as_default(self._step() if step is None else step)
+
+    def _flush(self) -> None:
+        """Writes what waits, and looks whether it could be: TensorFlow does not say that it could not."""
+        for writer in self._writers.values():
+            writer.flush()
+        if self._writers and shutil.disk_usage(self.log_dir).free == 0:
+            said = "The disk is full, and points for TensorBoard are lost; free some space and start again"
+            raise OSError(errno.ENOSPC, said, str(self.log_dir))
 
     def _close(self) -> None:
         for writer in self._writers.values():

@@ -1,5 +1,6 @@
 import html
 import re
+import shutil
 from types import SimpleNamespace
 
 import keras
@@ -186,6 +187,14 @@ def test_learning_rates_of_several_optimizers(tmp_path, tensorboard):
     get = tensorboard(tmp_path)
     assert series(get, "train", "learning_rate/fast") == {1: 0.5}
     assert series(get, "train", "learning_rate/slow") == {1: 0.25}
+
+
+def test_a_full_disk_ends_the_training(tmp_path, monkeypatch):
+    x, y, weight = batch(8)
+    model = make_model(keras.optimizers.Adam(0.1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="The disk is full, and points for TensorBoard are lost; free some space.*logs"):
+        model.fit(x, y, sample_weight=weight, verbose=0, callbacks=[TaskBoard(tmp_path / "logs", examples=0, sample=0)])
 
 
 def test_only_the_chief_writes(tmp_path, monkeypatch):

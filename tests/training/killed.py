@@ -59,7 +59,7 @@ def mixture() -> dict[str, Any]:
 
 def arrays() -> dict[str, Any]:
     """Arrays, shuffled, two steps at a time, and averaged weights."""
-    x, y, weight = batch(41)
+    x, y, weight = batch(131)
     tasks = [Task("mood", Classification(3, dropout=0.3)), Task("score", Regression(mean=0.0, scale=1.0, dropout=0.3))]
     model = MultiTaskModel(Bag(), tasks, balancer="uncertainty_weighting")
     model.compile(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9), steps_per_execution=2)
