@@ -212,12 +212,20 @@ class MultiTaskModel(Engine):
 
         Returns:
             Task -> metric -> value, with the number of examples as `examples`.
+
+        Raises:
+            ValueError: an unknown task, or a split that none of the sources has.
         """
         result = {}
-        for name in self._chosen(tasks):
-            task = next(task for task in self.tasks if task.name == name)
-            if sources and name in sources:
-                task = Task(name, task.head, sources[name], task.label)
+        named = {task.name: task for task in self.tasks}
+        for name, source in (sources or {}).items():
+            (name,) = self._chosen([name])
+            named[name] = Task(name, named[name].head, source, named[name].label)
+        chosen = {name: named[name] for name in self._chosen(tasks)}
+        splits = {each for task in chosen.values() for source in task.sources for each in source.splits}
+        if splits and split not in splits:
+            raise unknown_name("split", split, splits)
+        for name, task in chosen.items():
             labelled = sample(task.labelled(split), limit, seed)
             if labelled:
                 examples = [example for example, _ in labelled]

@@ -180,7 +180,9 @@ class Recipe:
         train = self._section("train")
         if train.get("optimizer") is not None:
             catalogue.check(self._document, ("train", "optimizer"), "optimizer")
-        for i in range(len(train.get("callbacks") or ())):
+        if not isinstance(callbacks := train.get("callbacks") or [], list):
+            raise self._document.error(("train", "callbacks"), f"expected 'callbacks' as a list; got {callbacks!r}.")
+        for i in range(len(callbacks)):
             catalogue.check(self._document, ("train", "callbacks", str(i)), "callback")
         self._whole_number(("train", "epochs"), 1)
         self._whole_number(("train", "patience"), 1)
@@ -302,10 +304,9 @@ class Recipe:
         # Before all else: several processes must know each other before anything runs on TensorFlow.
         strategy = make_strategy(self.training.get("strategy") or "one")
         precision, before = self.training.get("precision"), keras.config.dtype_policy()
-        if precision == "bfloat16_products":
-            bfloat16_products()
-        elif precision is not None:
-            keras.config.set_dtype_policy(precision)
+        if precision is not None:
+            bfloat16_products(products := precision == "bfloat16_products")
+            keras.config.set_dtype_policy("float32" if products else precision)
         try:
             with strategy.scope() if strategy else contextlib.nullcontext():
                 return self._build()
@@ -320,6 +321,9 @@ class Recipe:
         sources = self.build_sources()
         tasks = self.build_tasks(sources)
         used = {name: sources[name] for value in self.data["tasks"].values() for name in _listed(value["source"])}
+        split, splits = self.reporting["split"], {split for source in used.values() for split in source.splits}
+        if split not in splits and "split" in self._section("report"):
+            raise self._document.error(("report", "split"), unknown_name("split", split, splits))
         encoder = self.build_encoder(used)
         parts = {
             kind: catalogue.construct(self._document, (kind,), kind)

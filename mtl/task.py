@@ -51,6 +51,10 @@ class Task:
             raise ValueError(f"A task's name is a letter followed by letters, digits or '_'; got '{name}'. Choose another name.")
         if name == "loss":
             raise ValueError("A task cannot be named 'loss': logs use that name for the model's loss. Choose another name.")
+        if name == "val" or name.startswith("val_"):
+            raise ValueError(
+                f"A task cannot be named '{name}': logs begin validation's figures with 'val_'. Choose another name."
+            )
         if not isinstance(head, Head):
             raise TypeError(
                 f"Task '{name}' expects a head such as mtl.heads.Classification(); got {type(head).__name__}."

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mtl.cli import app
+from mtl.model import MultiTaskModel
 
 # Keras reads variables as NumPy arrays in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -68,8 +69,20 @@ def test_train_writes_everything(trained: tuple[Path, str], work: Path) -> None:
         for figure, won in figures.items():
             others = [each["metrics"][figure] for each in results["baselines"][task].values()]
             assert won == (results["scores"][task][figure] > max(others))
-    for part in ("Epoch 12", "majority", "not yet", "better", "tensorboard --logdir", "mtl predict", "mtl export", "padding"):
+    for part in ("Epoch 12", "majority", "not", "better", "tensorboard --logdir", "mtl predict", "mtl export", "padding"):
         assert part in shown, part
+
+
+def test_train_goes_on_where_only_the_report_is_left(work: Path, tmp_path: Path, monkeypatch) -> None:
+    arguments = ["train", work / "r.yaml", "--output", tmp_path / "out", "--set", "train.epochs=1"]
+    with monkeypatch.context() as broken:
+        broken.setattr(MultiTaskModel, "report", lambda *_, **__: 1 // 0)
+        assert mtl(*arguments).exit_code != 0
+    other = tmp_path / "out" / "checkpoints" / "other"
+    other.mkdir()
+    result = mtl(*arguments)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "results.json").exists() and list(other.parent.iterdir()) == [other]
 
 
 def test_evaluate_uses_the_recipe_beside_the_model(trained: tuple[Path, str], tmp_path: Path) -> None:
@@ -178,7 +191,7 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["evaluate", "{work}/out", "--recipe", "none.yaml"], "No recipe 'none.yaml', which would say where the data is."),
         (["evaluate", "{work}/out", "-r", "{work}/other.yaml"], "Unknown task of the model 'plaaces'; did you mean 'places'?"),
         (["evaluate", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
-        (["evaluate", "{work}/out", "--split", "tset"], "No example of the split 'tset' is labelled"),
+        (["evaluate", "{work}/out", "--split", "tset"], "Unknown split 'tset'; did you mean 'test'?"),
         (["evaluate", "{work}/out", "--data", "x.csv"], "Say which with --data TASK=x.csv"),
         (["evaluate", "{work}/out", "--data", "mod=x.csv"], "Unknown task 'mod'; did you mean 'mood'?"),
         (["evaluate", "{work}/out", "--data", "mood=x.xls"], "Unknown kind of file '.xls'"),

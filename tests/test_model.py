@@ -83,7 +83,8 @@ def test_a_report_on_a_sample_takes_the_examples_of_the_baselines():
     for seed, share in shares.items():
         scores = model.report(limit=7, seed=seed)["mood"]
         assert scores["examples"] == 7 and scores["accuracy"] == pytest.approx(share)
-    assert model.report("validation") == {}
+    with pytest.raises(ValueError, match="Unknown split 'validation'.*Known: test, train"):
+        model.report("validation")
 
 
 def test_predictions_on_texts(trained):

@@ -154,6 +154,7 @@ def test_as_used_is_a_recipe_that_can_lie_elsewhere(folder: Path, tmp_path_facto
         ("monitor: val", "checkpoint: true\n  monitor: val", r"line 22: expected 'checkpoint' as settings or false; got True"),
         ("monitor: val", "checkpoint: {every_step: 1}\n  monitor: val", r"line 22: .*did you mean 'every_steps'"),
         ("monitor: val_mood_accuracy", "callbacks: [Stop]", r"line 22: Unknown callback 'Stop'"),
+        ("monitor: val_mood_accuracy", "callbacks: TerminateOnNaN", r"line 22: expected 'callbacks' as a list; got 'Termin"),
         ("{mood: [majority,", "{mod: [majority,", r"line 23: Unknown task 'mod'; did you mean 'mood'"),
         ("[majority, word_ngrams]", "[mayority]", r"line 23: Unknown baseline 'mayority'; did you mean 'majority'"),
         ("{split: test}", "{splits: test}", r"line 24: Unknown key of 'report' 'splits'; did you mean 'split'"),
@@ -227,6 +228,11 @@ def test_products_in_bfloat16(folder: Path) -> None:
         assert mtl.bfloat16_products(False)
     finally:
         mtl.bfloat16_products(False)
+
+
+def test_a_split_that_no_source_has(folder: Path) -> None:
+    with pytest.raises(ValueError, match="Unknown split 'tset'; did you mean 'test'"):
+        Recipe.load(folder / "r.yaml", ["report.split=tset"]).build()
 
 
 def test_monitored_losses_are_to_fall(folder: Path) -> None:

@@ -45,6 +45,8 @@ def test_bad_arguments():
             Task(name, Classification(2))
     with pytest.raises(ValueError, match="cannot be named 'loss'"):
         Task("loss", Classification(2))
+    with pytest.raises(ValueError, match="cannot be named 'val_mood': logs use|begin"):
+        Task("val_mood", Classification(2))
     with pytest.raises(TypeError, match=r"got type\. Call it: Classification\(\)"):
         Task("mood", Classification)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expects a source such as"):

@@ -46,6 +46,10 @@ class CRMOGM(Balancer):
         for name in ("needs", "uses_losses", "tracks_gradients", "looks_ahead", "counts_epochs", "uses_metrics", "batches"):
             setattr(self, name, getattr(balancer, name))
 
+    @property
+    def connected(self) -> bool:
+        return super().connected or self.balancer.connected
+
     def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:
         self.balancer.connect(tasks, size)
         super()._connect(tasks, size)

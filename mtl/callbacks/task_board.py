@@ -21,6 +21,7 @@ from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
+from mtl.training.optimizer_seam import iterations_of, unscaled
 from mtl.utils.matrix_image import drawable, matrix_image
 from mtl.utils.one_line import one_line
 
@@ -212,7 +213,7 @@ class TaskBoard(keras.callbacks.Callback):
         return result
 
     def _settings(self) -> dict[str, float]:
-        optimizer = _inner(self.model.optimizer)
+        optimizer = unscaled(self.model.optimizer)
         several = [each for each in getattr(optimizer, "optimizers", ()) if each.built]
         names = [each.name for each in several]
         numbered = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
@@ -311,7 +312,7 @@ class TaskBoard(keras.callbacks.Callback):
     # Files --------------------------------------------------------------------------------------------------------
 
     def _step(self) -> int:
-        return int(_inner(self.model.optimizer).iterations.numpy())
+        return int(iterations_of(self.model.optimizer).numpy())
 
     def _writer(self, run: str, step: int | None = None) -> Any:
         if run not in self._writers:
@@ -330,11 +331,6 @@ class TaskBoard(keras.callbacks.Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
-
-
-def _inner(optimizer: Any) -> Any:
-    """The optimizer that counts steps and has a learning rate."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _labels(example: Example, tasks: Sequence[Task]) -> dict[str, Any]:

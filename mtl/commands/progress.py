@@ -27,10 +27,11 @@ class EpochProgress(keras.callbacks.Callback):
         self.console = console
         self.tasks = tuple(tasks)
         self.validated = frozenset(validated)
+        self._bar: Progress | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._start = self._shown = time.perf_counter()
-        self._bar = Progress(
+        self._bar = bar = Progress(
             TextColumn(f"Epoch {epoch + 1}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -40,17 +41,17 @@ class EpochProgress(keras.callbacks.Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._row = self._bar.add_task("", total=self.params.get("steps"), loss="")
-        self._bar.start()
+        self._row = bar.add_task("", total=self.params.get("steps"), loss="")
+        bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         now = time.perf_counter()
-        if now - self._shown > 0.5:  # Reading the loss waits for the step.
+        if self._bar is not None and now - self._shown > 0.5:  # Reading the loss waits for the step.
             self._shown = now
             self._bar.update(self._row, completed=batch + 1, loss=f"loss {float((logs or {})['loss']):.4f}")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._bar.stop()
+        self.stop()
         logs = logs or {}
         seconds = time.perf_counter() - self._start
         self.console.print(
@@ -62,8 +63,10 @@ class EpochProgress(keras.callbacks.Callback):
             line = ", ".join(_pair(name, mine[name], logs, task in self.validated) for name in figures if name in mine)
             self.console.print(f"  {task}: {line}", highlight=False, soft_wrap=True)
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self._bar.stop()
+    def stop(self) -> None:
+        """Takes the bar away, where there is one."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _pair(name: str, key: str, logs: Mapping[str, Any], validated: bool) -> str:

@@ -1,5 +1,6 @@
 """One run of a recipe: train, compare with the baselines, write the results."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -68,15 +69,20 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
         write(folder / "recipe.yaml", recipe.as_yaml())
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
     start, validation = time.perf_counter(), run.validation
+    progress = EpochProgress(
+        console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
+    )
+    saving = checkpoints(recipe, folder)
     callbacks = [
         *recipe.build_callbacks(run.model, validation is not None),
-        *checkpoints(recipe, folder),
+        *saving,
         TaskBoard(folder / "logs"),
-        EpochProgress(
-            console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
-        ),
+        progress,
     ]
-    fitted = run.model.fit(run.train, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    try:
+        fitted = run.model.fit(run.train, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    finally:
+        progress.stop()
     seconds["training"] = time.perf_counter() - start
     if not chief:
         return {}
@@ -84,7 +90,9 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
-        scores = run.model.report(split, batch_size=recipe.reporting["batch_size"], limit=limit, seed=recipe.seed)
+        found = any(split in source.splits for task in run.tasks.values() for source in task.sources)
+        settings = {"batch_size": recipe.reporting["batch_size"], "limit": limit, "seed": recipe.seed}
+        scores = run.model.report(split, **settings) if found else {}
     seconds["report"] = time.perf_counter() - start
     results = {
         "recipe": recipe.name,
@@ -101,7 +109,10 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
         "seconds": seconds,
     }
     write_json(folder / "results.json", results)
-    remove(folder / CHECKPOINTS)
+    for each in saving:
+        remove(each.folder)
+    with contextlib.suppress(OSError):  # It holds those of another recipe.
+        (folder / CHECKPOINTS).rmdir()
     show_results(results, console)
     show_next(folder, console)
     return results
@@ -114,7 +125,8 @@ def checkpoints(recipe: Any, folder: Path) -> list[Any]:
     if (settings := recipe.training.get("checkpoint")) is False:
         return []
     name = hashlib.sha256(recipe.as_yaml().encode()).hexdigest()[:12]
-    return [Checkpoint(folder / CHECKPOINTS / name, **(settings or {"every_minutes": 10}))]
+    when = {} if settings and {"every_steps", "every_minutes"} & settings.keys() else {"every_minutes": 10}
+    return [Checkpoint(folder / CHECKPOINTS / name, **when, **(settings or {}))]
 
 
 def remove(folder: Path) -> None:
@@ -220,7 +232,7 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
             best = name
     rest = ", ".join(f"{name} {shown(other)}" for name, other in others.items() if name != best)
     won = better(figure, value, others[best])
-    verdict = "[green]better[/green]" if won else "[yellow]not yet better[/yellow]"
+    verdict = "[green]better[/green]" if won else "[yellow]not better[/yellow]"
     return [f"{best} {shown(others[best])}", rest, verdict]
 
 

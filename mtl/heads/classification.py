@@ -220,7 +220,10 @@ class Classification(Head):
         weight = ops.cast(weight, "float32")
         loss_sum = ops.sum(rows * weight)
         if self._weights is not None:
-            weight *= ops.sum(target * ops.convert_to_tensor(self._weights, "float32"), axis=-1)
+            # What a row's smoothed target weighs.
+            weights = np.asarray(self._weights, "float32")
+            weights = (1.0 - self.label_smoothing) * weights + self.label_smoothing * weights.mean()
+            weight *= ops.sum(target * weights, axis=-1)
         return loss_sum, ops.sum(weight)
 
     def make_metrics(self) -> dict[str, Any]:

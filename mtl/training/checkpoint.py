@@ -41,6 +41,9 @@ class Checkpoint(keras.callbacks.Callback):
     by default after each epoch. A checkpoint that is torn is left out, and the one before it used. Under `tf.distribute` the
     chief writes, and all processes read: the folder is one that all of them see.
 
+    A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
+    `restore(state)`; any other begins anew.
+
     Args:
         folder: where the checkpoints are, nothing else in it.
         every_steps: steps from one to the next.
@@ -49,7 +52,8 @@ class Checkpoint(keras.callbacks.Callback):
         seed: of the order of arrays.
 
     Raises:
-        ValueError: a number out of its range; in `fit`, data that cannot begin at a step, or checkpoints of another training.
+        ValueError: a number out of its range; in `fit`, data that cannot begin at a step, checkpoints of another training, or a
+            callback that freezes or unfreezes weights.
 
     Example:
 
@@ -116,8 +120,10 @@ class Checkpoint(keras.callbacks.Callback):
         before = signal.signal(signal.SIGTERM, self._tell) if listens else None
         try:
             yield given
+            if self._told is not None:  # After the last step; all of it is saved.
+                raise SystemExit(TERMINATED)
         except tf.errors.OpError:
-            if self._told is None:
+            if self._told is None or not seam.several_processes(seam.strategy_of(model)):
                 raise
             raise SystemExit(TERMINATED) from None  # The chief, which was told as well, has left.
         finally:
@@ -156,7 +162,7 @@ class Checkpoint(keras.callbacks.Callback):
             warnings.warn(
                 f"The checkpoint {self._torn[0]} in '{self.folder}' is not whole; going on from {self._last}.", stacklevel=2
             )
-        self._since, self._saved = 0, time.monotonic()
+        self._since, self._saved, self._trained = 0, time.monotonic(), len(self.model.trainable_variables)
         if self._found is None:
             self._save(self._first, 0)
         else:
@@ -172,8 +178,9 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._since += batch + 1 - self._done
         self._done = batch + 1
-        # Where training is to stop, the end of this epoch is still to come, and saved.
-        if (self._told is not None or self._due()) and not self.model.stop_training:
+        if self.model.stop_training:  # The end of this epoch is still to come, and saved.
+            return
+        if self._told is not None or self._due():
             self._save(self._epoch, batch + 1)
         self._end_if_told()
 
@@ -199,6 +206,11 @@ class Checkpoint(keras.callbacks.Callback):
         self._since, self._saved = 0, time.monotonic()
         if name == self._last or not self._writes:
             return
+        if len(self.model.trainable_variables) != self._trained:
+            raise ValueError(
+                "What is trained has changed since fit began, and a training started again could not go on from there. "
+                "Freeze or unfreeze between two calls of fit, each with a folder of its own, or leave the Checkpoint out."
+            )
         remembered, arrays = read_callbacks(self._others)
         place = {"epoch": epoch, "step": step, "steps": self._steps, "stopped": bool(self.model.stop_training)}
         state = {**place, "callbacks": remembered}

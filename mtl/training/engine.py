@@ -84,8 +84,8 @@ class Engine(Loop):
             optimizer: a Keras optimizer, or its name.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With `skip_nonfinite=True`
-                a step whose losses or gradients are not finite changes nothing but the count of steps, and is told of by a
-                warning; else it ends the training.
+                a step whose losses or gradients are not finite changes no trained weight, and nothing of the optimizer but its
+                count of steps, and is told of by a warning; else it ends the training.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -255,8 +255,8 @@ class Engine(Loop):
         parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
         kept = [(own, before, finite) for own, before in self._health.keep(finite)]
         kept += [(own, own.read(moved), moved) for own, moved in parts]
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if isinstance(inner, keras.optimizers.MultiOptimizer):  # It takes no fewer gradients than it has variables.
+        several = isinstance(optimizer_seam.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
+        if several:  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]

@@ -12,7 +12,9 @@ from mtl.training.seam import several_processes
 __all__ = ["explained"]
 
 #: What the others see when a process is gone.
-GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+CONNECTION = re.compile("connect|socket|peer|rpc|heartbeat|collective", re.IGNORECASE)
+NO_FILE = re.compile("No such file|FileNotFoundError|file .*does not exist", re.IGNORECASE)
 
 #: Names of operations in TensorFlow's messages.
 NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at node .*|Error in user-defined .*?: (?=\w+Error)")
@@ -40,15 +42,15 @@ def explained(strategy: Any) -> Iterator[None]:
     """
     try:
         yield
-    except GONE as error:
-        if not several_processes(strategy):
+    except (*GONE, tf.errors.InternalError) as error:
+        if not several_processes(strategy) or not (isinstance(error, GONE) or CONNECTION.search(error.message)):
             raise
         raise ConnectionError(
             "Another worker of this training has ended, or cannot be reached. End all workers and start them again with the same "
             f"command; with a Checkpoint they go on from the last one. TensorFlow says: {_first_line(error)}"
         ) from error
     except (tf.errors.NotFoundError, tf.errors.UnknownError) as error:
-        if isinstance(error, tf.errors.UnknownError) and "FileNotFoundError" not in error.message:
+        if not NO_FILE.search(error.message):
             raise
         raise FileNotFoundError(
             f"A file of the training's data cannot be found: {_first_line(error)}. Put it back and start again."

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtl.training.optimizer_seam import iterations_of
 from mtl.training.own import OwnVariables
 
 __all__ = ["Health"]
@@ -62,7 +63,7 @@ class Health:
                     faults[owner] |= ~lost & ~tf.reduce_all(tf.math.is_finite(gradient))
         faulty = tf.stack(faults)
         bad = tf.reduce_any(faulty)
-        step = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), "int64") + 1
+        step = tf.cast(tf.convert_to_tensor(iterations_of(self._optimizer)), "int64") + 1
         first = bad if self.skip else bad & tf.equal(self._step.value, 0)
         self._faults.assign(tf.where(first, tf.cast(faulty, tf.float32), self._faults.value))
         self._step.assign(tf.where(first, step, self._step.value))

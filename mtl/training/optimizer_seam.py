@@ -18,15 +18,20 @@ __all__ = [
     "state_of",
     "step_by",
     "trained_by",
+    "unscaled",
     "update_each_replica",
 ]
 
 
 def optimizers_in(optimizer: Any) -> list[Any]:
     """The optimizers that update variables: those inside a wrapper, or the optimizer itself."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizers_in(optimizer.inner_optimizer)
+    optimizer = unscaled(optimizer)
     return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
+
+
+def unscaled(optimizer: Any) -> Any:
+    """The optimizer that a loss scale wraps, or the optimizer itself."""
+    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
 
 
 def trained_by(optimizer: Any) -> list[keras.Variable]:
@@ -44,8 +49,8 @@ def state_of(optimizer: Any) -> list[Any]:
 
 
 def iterations_of(optimizer: Any) -> keras.Variable:
-    """The number of batches that an optimizer has seen, those that it only accumulated included."""
-    return optimizer._iterations
+    """The number of batches that an optimizer, or the first of several, has seen, those that it only accumulated included."""
+    return optimizers_in(optimizer)[0]._iterations
 
 
 def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:

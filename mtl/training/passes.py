@@ -56,7 +56,8 @@ def passes_of(
         if unrepeatable(x):
             raise ValueError(
                 "The dataset is shuffled in an order that no other process repeats, so that training cannot go on exactly. "
-                "Give mtl.data.mix(...) as it comes, or arrays, or shuffle with a seed and reshuffle_each_iteration=False."
+                "Give mtl.data.mix(...) as it comes, or arrays, or shuffle with a seed and reshuffle_each_iteration=False; "
+                "of mtl.transfer.extract, give what it makes with shuffle=False."
             )
         steps = int(x.cardinality())
         if steps == tf.data.INFINITE_CARDINALITY:

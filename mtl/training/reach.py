@@ -22,7 +22,7 @@ def reach(model: Any) -> dict[str, list[keras.Variable]]:
     Args:
         model: the engine.
     """
-    inputs = {tensor.name: tf.TensorSpec((None, None), tensor.dtype) for tensor in model.inputs}
+    inputs = {tensor.name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for tensor in model.inputs}
 
     def forward(x: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         features = model.features_of(model.complete(x), model.task_names, training=True)

@@ -1,4 +1,5 @@
-"""The seam between the engine and Keras: every private name of Keras and TensorFlow that the engine touches stands here.
+"""The seam between the engine and Keras: every private name of Keras and TensorFlow that the engine touches stands
+here, those of optimizers in `optimizer_seam`, and what Keras's callbacks remember in `state`.
 
 Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Each replica gets the whole batch and takes its rows
 of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
@@ -222,6 +223,7 @@ def unrepeatable(dataset: tf.data.Dataset) -> bool:
     """Whether a dataset is shuffled in an order that another pass, or another process, does not repeat."""
     mixture = getattr(dataset, "mixture", None)  # What is made of a mixture's dataset begins with the mixture's next epoch.
     anew = getattr(dataset, "_reshuffle_each_iteration", False) is not False or getattr(mixture, "shuffle", False)
+    anew |= getattr(dataset, "shuffled_anew", False)  # By `mtl.transfer.extract`.
     seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
     return anew or (bool(seeds) and not any(seeds)) or any(map(unrepeatable, dataset._inputs()))
 

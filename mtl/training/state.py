@@ -92,7 +92,7 @@ def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays:
         )
     for name, callback in named.items():
         state = whole(states[name])
-        if hasattr(callback, "restore"):
+        if _own(callback):
             callback.restore(state)
         else:
             vars(callback).update(state)
@@ -102,14 +102,19 @@ def _remembering(callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """The callbacks that remember something, by class and number."""
     counts: dict[str, int] = {}
     for callback in callbacks:
-        if hasattr(callback, "restore") or isinstance(callback, tuple(KERAS)):
+        if _own(callback) or isinstance(callback, tuple(KERAS)):
             name = type(callback).__name__
             counts[name] = counts.get(name, -1) + 1
             yield f"{name}-{counts[name]}", callback
 
 
 def _state(callback: Any) -> dict[str, Any]:
-    if hasattr(callback, "restore"):
+    if _own(callback):
         return callback.state()
     names = next(names for kind, names in KERAS.items() if isinstance(callback, kind))
     return {name: getattr(callback, name) for name in names}
+
+
+def _own(callback: Any) -> bool:
+    """Whether a callback says itself what it remembers."""
+    return hasattr(callback, "state") and hasattr(callback, "restore")

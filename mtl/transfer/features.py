@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtl.balancing import Static
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.sharing import Hard
@@ -79,7 +80,9 @@ def head_model(model: MultiTaskModel) -> MultiTaskModel:
     """
     encoder = _encoder(model)
     features = Features(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
-    return MultiTaskModel(features, model.tasks, balancer=model.balancer)
+    # Heads alone share nothing to balance: methods on gradients train heads by the sum of their losses.
+    balancer = model.balancer if model.balancer.needs == "losses" else Static()
+    return MultiTaskModel(features, model.tasks, balancer=balancer)
 
 
 def extract(
@@ -162,7 +165,9 @@ def extract(
     result = result.apply(tf.data.experimental.assert_cardinality(len(stored))).prefetch(2)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return result.with_options(options)
+    result = result.with_options(options)
+    result.shuffled_anew = shuffle
+    return result
 
 
 def _encoder(model: MultiTaskModel) -> Encoder:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mtl.balancing import CRMOGM, DWA, MGDA, GradDrop, Static, UncertaintyWeighting
+from tests.two_tasks import make_model
 
 
 def test_of_weights():
@@ -10,6 +11,12 @@ def test_of_weights():
     found = [balancer.weights(np.diag([1.0, x])).numpy() for x in (1.0, 4.0, 0.25)]
     second = 0.8 * 0.5 + 0.2 * 0.8
     np.testing.assert_allclose([w[0] for w in found], [0.5, second, 0.8 * second + 0.2 * 0.2], rtol=1e-6)
+
+
+def test_models_do_not_share_what_it_wraps():
+    inner = DWA()
+    first, second = (make_model("sgd", CRMOGM(inner)) for _ in range(2))
+    assert first.balancer.balancer is inner and second.balancer.balancer is not inner
 
 
 def test_of_a_method_for_losses():

@@ -189,6 +189,13 @@ def test_learning_rates_of_several_optimizers(tmp_path, tensorboard):
     assert series(get, "train", "learning_rate/slow") == {1: 0.25}
 
 
+def test_steps_are_batches_where_gradients_are_accumulated(tmp_path, tensorboard):
+    model = plain(keras.optimizers.Adam(0.1, gradient_accumulation_steps=2))
+    model.fit(X, Y, batch_size=1, epochs=2, verbose=0, callbacks=[TaskBoard(tmp_path / "one", update_freq=1)])
+    steps = list(range(1, 2 * len(X) + 1))
+    assert list(series(tensorboard(tmp_path), "train", "mood/loss")) == steps
+
+
 def test_a_full_disk_ends_the_training(tmp_path, monkeypatch):
     x, y, weight = batch(8)
     model = make_model(keras.optimizers.Adam(0.1))

@@ -28,7 +28,7 @@ def test_table_names_the_best_baseline() -> None:
     show_results(results, Console(file=out, width=200))
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.getvalue().splitlines() if line.startswith("│")]
     assert rows == [
-        ["mood (4)", "accuracy", "0.7000", "word_ngrams 0.7500", "majority 0.5000", "not yet better"],
+        ["mood (4)", "accuracy", "0.7000", "word_ngrams 0.7500", "majority 0.5000", "not better"],
         ["", "macro_f1", "0.3000", "majority 0.2500", "word_ngrams 0.2000", "better"],
         ["price (2)", "mae", "1.5000", "", "", ""],
     ]
@@ -59,6 +59,8 @@ def test_a_recipe_goes_on_from_its_own_checkpoints(tmp_path) -> None:
     assert (one.every_steps, one.every_minutes, one.keep) == (None, 10, 3)
     assert (other.every_steps, other.every_minutes, other.keep) == (5, None, 1)
     assert made("a", checkpoint=False) == []
+    (few,) = made("a", checkpoint={"keep": 2})
+    assert (few.every_steps, few.every_minutes, few.keep) == (None, 10, 2)
 
 
 def test_a_folder_is_removed_whole(tmp_path) -> None:

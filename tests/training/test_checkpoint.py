@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from mtl.callbacks import Checkpoint
+from mtl.transfer import extract, freeze, head_model, unfreeze
 from tests.training.killed import EPOCHS
 from tests.training.test_snapshots import last
 from tests.two_tasks import batch, make_model
@@ -198,6 +199,60 @@ def test_sigterm_saves_and_ends(tmp_path, whole):
     assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
     assert last(tmp_path).name == "epoch-000001-step-00000002"
     assert fit(tmp_path) == whole
+
+
+class EndOfTraining(keras.callbacks.Callback):
+    """Does something once all is trained."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def on_train_end(self, logs=None):
+        self.act()
+
+
+def test_sigterm_after_the_last_step_ends_too(tmp_path, whole):
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, EndOfTraining(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert end.value.code == 143
+    assert fit(tmp_path) == whole
+
+
+def test_sigterm_where_training_is_to_stop_waits_for_the_end_of_the_epoch(tmp_path):
+    expected = fit(tmp_path / "whole", StopAt())
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "ended", StopAt(), End(1, 1, lambda: os.kill(os.getpid(), signal.SIGTERM)), every_steps=1000)
+    assert last(tmp_path / "ended").name == "epoch-000002-step-00000000"
+    assert fit(tmp_path / "ended", StopAt()) == expected
+
+
+def test_an_error_after_sigterm_is_still_an_error(tmp_path):
+    def fail():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="no memory"):
+        fit(tmp_path, End(1, 1, fail))
+
+
+def test_what_is_trained_stays_the_same(tmp_path):
+    model = make_model(keras.optimizers.Adam(1e-2))
+    freeze(model)
+    with pytest.raises(ValueError, match="What is trained has changed since fit began"):
+        fit(tmp_path, End(0, 2, lambda: unfreeze(model)), model=model)
+    freeze(model)
+    fit(tmp_path / "frozen", model=model)
+
+
+def test_features_come_in_an_order_that_can_be_repeated(tmp_path):
+    model = make_model("sgd")
+    x, y, _ = batch(8)
+    rows, heads = tf.data.Dataset.from_tensor_slices((x, y)).batch(4), head_model(model)
+    heads.compile("sgd")
+    with pytest.raises(ValueError, match="of mtl.transfer.extract, give what it makes with shuffle=False"):
+        heads.fit(extract(model, rows), callbacks=[Checkpoint(tmp_path)])
+    heads.fit(extract(model, rows, shuffle=False), callbacks=[Checkpoint(tmp_path)], verbose=0)
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of data whose length it does not know.

@@ -25,6 +25,21 @@ def test_a_worker_that_is_gone():
             raise tf.errors.UnavailableError(None, None, MESSAGE)
 
 
+def test_an_error_of_its_own_is_no_other_worker():
+    with pytest.raises(tf.errors.InternalError, match="cuBLAS"):
+        with explained(WORKERS):
+            raise tf.errors.InternalError(None, None, "cuBLAS failed")
+    with pytest.raises(ConnectionError):
+        with explained(WORKERS):
+            raise tf.errors.InternalError(None, None, "Broken connection")
+
+
+def test_what_else_is_not_found_is_no_file():
+    with pytest.raises(tf.errors.NotFoundError, match="No registered kernel"):
+        with explained(None):
+            raise tf.errors.NotFoundError(None, None, "No registered kernel")
+
+
 def test_one_process_has_no_other():
     with pytest.raises(tf.errors.UnavailableError):
         with explained(None):

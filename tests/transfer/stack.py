@@ -39,9 +39,9 @@ class Stack(Encoder):
         return cls(**{key: value for key, value in config.items() if key != "dtype"})
 
 
-def make_model(sharing: Any = None, **options: Any) -> MultiTaskModel:
+def make_model(sharing: Any = None, balancer: Any = None, **options: Any) -> MultiTaskModel:
     tasks = [Task("a", Classification(2, dropout=0.0)), Task("b", Classification(3, dropout=0.0))]
-    return MultiTaskModel(Stack(**options), tasks, sharing)
+    return MultiTaskModel(Stack(**options), tasks, sharing, balancer)
 
 
 def values(encoder: Encoder) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from mtl import MultiTaskModel, Task
+from mtl.balancing import PCGrad, Static
 from mtl.data import Tokenizer, mix, records
 from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, MaskedLM, Tagging
@@ -110,6 +111,14 @@ def test_the_head_model_is_saved_and_loaded(tmp_path):
     for task in "ab":
         np.testing.assert_allclose(copy(x)[task].numpy(), heads(x)[task].numpy(), atol=1e-6)
         np.testing.assert_allclose(heads(x)[task].numpy(), model(next(iter(arrays()))[0])[task].numpy(), atol=1e-6)
+
+
+def test_heads_alone_have_no_gradients_to_balance():
+    model = make_model(balancer=PCGrad())
+    heads = head_model(model)
+    assert isinstance(heads.balancer, Static) and isinstance(model.balancer, PCGrad)
+    heads.compile("sgd")
+    heads.fit(extract(model, arrays()), verbose=0)
 
 
 def test_what_cannot_be_kept(tmp_path):
