@@ -92,7 +92,10 @@ def evaluate(
     data: Annotated[
         list[str] | None, typer.Option("--data", metavar="[TASK=]FILE", help="A CSV, TSV, JSONL, CoNLL or CoNLL-U file.")
     ] = None,
-    text: Annotated[str, typer.Option(metavar="FIELD[,FIELD]", help="The text's field, or two, in --data files.")] = "text",
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD[,FIELD]", help="The text's field, or two, in --data files, if not as trained."),
+    ] = None,
     split: Annotated[str, typer.Option(help="The split of the recipe's data.")] = "test",
     tasks: TaskNames = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many examples a task.")] = None,
@@ -104,7 +107,7 @@ def evaluate(
 
     loaded, folder = _load(model)
     if data:
-        found, split = _tasks_of_files(loaded, data, text.split(",")), "test"
+        found, split = _tasks_of_files(loaded, data, text, recipe or folder / "recipe.yaml"), "test"
     else:
         found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or ())
     names = _names(tasks, [task.name for task in found])
@@ -220,8 +223,9 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
     return [task for task in tasks if task.head.predicts]
 
 
-def _tasks_of_files(model: Any, files: list[str], text: list[str]) -> list[Any]:
+def _tasks_of_files(model: Any, files: list[str], text: str | None, recipe: Path) -> list[Any]:
     import mtl
+    from mtl.recipe import Recipe
     from mtl.utils import unknown_name
 
     kinds = ("csv", "tsv", "jsonl", "conll", "conllu")
@@ -238,9 +242,12 @@ def _tasks_of_files(model: Any, files: list[str], text: list[str]) -> list[Any]:
         if (suffix := Path(path.removesuffix(".gz")).suffix) not in readers:
             raise unknown_name("kind of file", suffix, readers)
         task = next(task for task in model.tasks if task.name == name)
-        fields = {"text": text, "label": task.label or name} if suffix in (".csv", ".tsv", ".jsonl") else {}
+        # Read as the training data was, where that is of the same kind.
+        known = Recipe.load(recipe).settings_of(name, suffix[1:]) if recipe.exists() else None
+        fields = {"text": "text", "label": task.label or name} if suffix in (".csv", ".tsv", ".jsonl") else {}
+        fields = {**fields, **(known or {}), **({"text": text.split(",")} if text else {})}
         source = readers[suffix]({"test": path}, **fields)
-        by_task[name] = mtl.Task(name, task.head, source, None if suffix == ".conll" else task.label)
+        by_task[name] = mtl.Task(name, task.head, source, task.label if suffix != ".conll" or known else None)
     return list(by_task.values())
 
 

@@ -104,6 +104,28 @@ def test_evaluate_files(trained: tuple[Path, str], work: Path, tmp_path: Path) -
     assert list(json.loads(out.read_text())) == ["places"]
 
 
+def test_evaluate_reads_files_as_the_training_data_was(work: Path, tmp_path: Path) -> None:
+    """Tags in the column before the last, rows with other signs between them."""
+    (tmp_path / "columns.conll").write_text(PLACES.replace("\n", " x\n").replace("\n x", "\n"))
+    (tmp_path / "moods.csv").write_text(MOODS.replace(",", ";"))
+    recipe = RECIPE.replace("{conll: {path: {train: places.conll, test: places.conll}}}", "{conll: {path: columns.conll, columns: {ner: 1}}}")
+    recipe = recipe.replace("{csv: {path: {train: mood.csv, validation: mood.csv, test: mood.csv}, label: mood}}", "{csv: {path: moods.csv, delimiter: ;, label: mood}}")
+    (tmp_path / "r.yaml").write_text(recipe.partition("train:")[0] + "train: {epochs: 1}\n")
+    assert mtl("train", tmp_path / "r.yaml", "--output", tmp_path / "out").exit_code == 0
+    out = tmp_path / "scores.json"
+    data = ["--data", f"places={tmp_path / 'columns.conll'}", "--data", f"mood={tmp_path / 'moods.csv'}", "--json", out]
+    result = mtl("evaluate", tmp_path / "out", *data)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(out.read_text())
+    assert scores["places"]["accuracy"] >= 0.5 and scores["mood"]["examples"] == 8  # "O" is half of the tags; no tag is "x".
+
+
+def test_training_anew_draws_new_curves(work: Path, tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        assert mtl("train", work / "r.yaml", "--set", f"train.epochs={epochs}", "--output", tmp_path / "out").exit_code == 0
+        assert len(list((tmp_path / "out" / "logs" / "train").glob("events*"))) == 1
+
+
 def test_evaluate_some_tasks_and_examples(trained: tuple[Path, str], tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     result = mtl("evaluate", trained[0], "--tasks", "mood", "--limit", 3, "--split", "train", "--json", out)

@@ -13,7 +13,17 @@ import numpy as np
 from mtl.data.encoding import encode_examples
 from mtl.data.example import Example
 
-__all__ = ["SplitFacts", "TaskFacts", "contradictions", "histogram", "label_names", "overlaps", "read_split", "read_task"]
+__all__ = [
+    "SplitFacts",
+    "TaskFacts",
+    "contradictions",
+    "histogram",
+    "label_names",
+    "overlaps",
+    "read_split",
+    "read_task",
+    "read_texts",
+]
 
 CHUNK = 1000
 #: More different labels than this are not told apart: they are numbers or texts.
@@ -139,6 +149,13 @@ def read_task(task: Any, split: str) -> TaskFacts:
                 facts.labels = None
     if facts.examples and only_numbers:
         facts.numbers = [smallest, greatest, total]
+    return facts
+
+
+def read_texts(task: Any, split: str) -> SplitFacts:
+    """The texts that a task's sources hold in a split, and nothing else."""
+    facts = SplitFacts()
+    facts.texts.extend(digest(example.text, example.pair) for example, _ in task.labelled(split))
     return facts
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mtl.commands.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task
+from mtl.commands.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task, read_texts
 from mtl.commands.training_run import show_mixture
 from mtl.data.source import SPLITS
 
@@ -58,6 +58,9 @@ def _show_task(task: Any, console: Console, most: int) -> None:
         if len(ranked) > most:
             table.add_row(f"and {len(ranked) - most} more labels", *("" for _ in facts))
     console.print(table)
+    if len(task.sources) > 1:  # Within one source they are shown beside it.
+        for (first, second), number in overlaps({split: read_texts(task, split) for split in splits}).items():
+            console.print(f"[yellow]{number:,} texts of '{task.name}' stand in both '{first}' and '{second}'.[/yellow]")
     if count := contradictions(task, splits):
         console.print(f"[yellow]{count:,} texts carry different labels of '{task.name}' in different places.[/yellow]")
 

@@ -23,6 +23,8 @@ __all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "wr
 
 #: The folder of the checkpoints of a training that has not ended yet.
 CHECKPOINTS = "checkpoints"
+#: The folder of TensorBoard's event files.
+LOGS = "logs"
 
 
 def train(recipe: Any, output: Any = None, *, console: Console | None = None) -> dict[str, Any]:
@@ -68,15 +70,17 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / "recipe.yaml", recipe.as_yaml())
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
+    saving = checkpoints(recipe, folder)
+    if chief and not any(each.folder.exists() for each in saving):
+        remove(folder / LOGS)  # Of another training.
     start, validation = time.perf_counter(), run.validation
     progress = EpochProgress(
         console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
     )
-    saving = checkpoints(recipe, folder)
     callbacks = [
         *recipe.build_callbacks(run.model, validation is not None),
         *saving,
-        TaskBoard(folder / "logs"),
+        TaskBoard(folder / LOGS),
         progress,
     ]
     try:
@@ -239,9 +243,9 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
 def show_next(folder: Path, console: Console) -> None:
     """Where the results lie, and what to do with them."""
     model = folder / "model.keras"
-    console.print(f"\nModel: {model}\nResults: {folder / 'results.json'}\nLogs: {folder / 'logs'}\n\nNext:", highlight=False)
+    console.print(f"\nModel: {model}\nResults: {folder / 'results.json'}\nLogs: {folder / LOGS}\n\nNext:", highlight=False)
     for command in (
-        f"tensorboard --logdir {folder / 'logs'}",
+        f"tensorboard --logdir {folder / LOGS}",
         f"echo 'a text' | mtl predict {folder} -",
         f"mtl evaluate {folder}",
         f"mtl export {folder} {folder / 'export'}",

@@ -48,7 +48,8 @@ def csv(
         header: whether the first record holds the columns' names.
         delimiter: what stands between two values.
         quoting: one of the `QUOTE_` constants of Python's `csv`.
-        convert: label name -> function from the string to the label's value, such as `{"score": float}`.
+        convert: label name -> function from the string to the label's value, such as `{"score": float}`; or a text at which it is
+            split into a list, such as `{"topics": ";"}`, of which an empty value is an empty list.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
         encoding: of files without a byte order mark.
         fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".

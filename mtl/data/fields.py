@@ -15,7 +15,7 @@ __all__ = ["Convert", "Field", "Fields", "Label", "Text", "class_names", "plain"
 Field = str | int
 Text = Field | tuple[Field, Field]
 Label = Field | Sequence[Field] | Mapping[str, Field] | None
-Convert = Mapping[str, Callable[[Any], Any]]
+Convert = Mapping[str, str | Callable[[Any], Any]]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -27,7 +27,8 @@ class Fields:
         text: the text's field, or the fields of text and pair. A value is a text or a list of words.
         label: a field, several, or label name -> field; None for records without labels. A field without a name of its own
             gives the label its name.
-        convert: label name -> function that is called with each value that is not missing.
+        convert: label name -> function that is called with each value that is not missing; or a text at which values are split
+            into lists, such as ",": an empty value is then an empty list.
         decode: called with a field and its value before anything else, such as to decode bytes.
 
     Example:
@@ -102,10 +103,13 @@ class Fields:
 
     def _label(self, record: Mapping, name: str) -> Any:
         value = self._value(record, self.label[name])
-        if name not in self.convert or _missing(value):
+        convert = self.convert.get(name)
+        if isinstance(convert, str) and isinstance(value, str):
+            return [part for each in value.split(convert) if (part := each.strip())]
+        if convert is None or isinstance(convert, str) or _missing(value):
             return value
         try:
-            return self.convert[name](value)
+            return convert(value)
         except (ValueError, TypeError, LookupError) as error:
             raise Malformed(f"expected a value that convert['{name}'] takes, got {shown(value)} ({error})") from error
 

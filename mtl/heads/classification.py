@@ -18,7 +18,7 @@ from mtl.losses.cross_entropy import class_distribution, cross_entropy
 from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.utils import unknown_name
 from mtl.utils.labels import Labels, label_text
-from mtl.utils.rows import labelled
+from mtl.utils.rows import known_ids, labelled
 
 __all__ = ["Classification"]
 
@@ -215,7 +215,15 @@ class Classification(Head):
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         outputs = labelled(weight, outputs)
-        target = class_distribution(labelled(weight, target), outputs)
+        target, classes = labelled(weight, target), outputs.shape[-1]
+        if ops.ndim(target) < ops.ndim(outputs) or target.shape[-1] == 1:
+            target = known_ids(ops.cast(target, "int32"), classes, f"head '{self.name}'")
+        elif target.shape[-1] != classes:
+            raise ValueError(
+                f"Head '{self.name}' has {classes} classes; got targets of shape {tuple(target.shape)}. "
+                f"Give class ids, [B], or one-hot targets, [B, {classes}]."
+            )
+        target = class_distribution(target, outputs)
         rows = cross_entropy(target, outputs, label_smoothing=self.label_smoothing, class_weights=self._weights, focal=self.focal)
         weight = ops.cast(weight, "float32")
         loss_sum = ops.sum(rows * weight)

@@ -16,7 +16,7 @@ from mtl.losses.binary import binary_cross_entropy
 from mtl.metrics.label_counts import LabelCounts
 from mtl.metrics.subset_accuracy import SubsetAccuracy
 from mtl.utils import unknown_name
-from mtl.utils.labels import Labels
+from mtl.utils.labels import Labels, label_text
 from mtl.utils.rows import labelled
 
 __all__ = ["MultiLabel"]
@@ -161,15 +161,21 @@ class MultiLabel(Head):
         """
         from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-        truth = np.stack([self._multi_hot(value) for value in gold])
-        guess = np.stack([self._multi_hot(value["labels"]) for value in predicted])
+        labels = self._known()
+        names = [[label_text(name) for name in self._names(value)] for value in gold]
+        # A label that training never held can only be missed.
+        unseen = sorted({name for each in names for name in each} - {*labels.texts}) if self.unknown == "raise" else []
+        classes = [*labels.texts, *unseen]
+        truth = np.array([[each in held for each in classes] for held in names])
+        guess = np.zeros_like(truth)
+        guess[:, : len(labels)] = np.stack([self._multi_hot(value["labels"]) for value in predicted])
         scores = {"subset_accuracy": accuracy_score(truth, guess)}
         for kind in ("macro", "micro"):
             precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0)
             scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
         if per_class:
             f1s = f1_score(truth, guess, average=None, zero_division=0)
-            scores |= {f"f1:{name}": f1 for name, f1 in zip(self._known().texts, f1s, strict=True)}
+            scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
         return {name: float(score) for name, score in scores.items()}
 
     def build(self, features_shape: Mapping[str, tuple]) -> None:

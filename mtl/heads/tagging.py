@@ -21,7 +21,7 @@ from mtl.metrics.span_f1 import SpanF1, span_scores
 from mtl.metrics.token_accuracy import TokenAccuracy
 from mtl.utils import unknown_name
 from mtl.utils.labels import Labels
-from mtl.utils.rows import labelled
+from mtl.utils.rows import known_ids, labelled
 
 __all__ = ["Tagging"]
 
@@ -313,6 +313,7 @@ class Tagging(Head):
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
         weight = ops.cast(weight, "float32")
         outputs, target = labelled(weight, outputs), labelled(weight, target)
+        target = known_ids(ops.cast(target, "int32"), len(self._known()), f"head '{self.name}'")
         if self.crf:
             rows = _labelled_rows(weight)
             target, outputs, own = (ops.take(x, rows, axis=0) for x in (target, outputs, weight))

@@ -14,6 +14,7 @@ __all__ = ["explained"]
 #: What the others see when a process is gone.
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 CONNECTION = re.compile("connect|socket|peer|rpc|heartbeat|collective", re.IGNORECASE)
+ASSERTED = re.compile(r"assertion failed: \[(Expected class ids .*?)\] \[(-?\d+)\]")
 NO_FILE = re.compile("No such file|FileNotFoundError|file .*does not exist", re.IGNORECASE)
 
 #: Names of operations in TensorFlow's messages.
@@ -22,7 +23,7 @@ NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at
 
 @contextmanager
 def explained(strategy: Any) -> Iterator[None]:
-    """Runs a training; says what happened where another worker, or a file of the data, is gone.
+    """Runs a training; says what happened where another worker, or a file of the data, is gone, or a target wrong.
 
     Args:
         strategy: the model's strategy, or None.
@@ -30,6 +31,7 @@ def explained(strategy: Any) -> Iterator[None]:
     Raises:
         ConnectionError: another worker ended.
         FileNotFoundError: a file of the data cannot be found any more.
+        ValueError: a class id that the head does not have.
 
     Example:
 
@@ -49,6 +51,10 @@ def explained(strategy: Any) -> Iterator[None]:
             "Another worker of this training has ended, or cannot be reached. End all workers and start them again with the same "
             f"command; with a Checkpoint they go on from the last one. TensorFlow says: {_first_line(error)}"
         ) from error
+    except tf.errors.InvalidArgumentError as error:
+        if (found := ASSERTED.search(error.message)) is None:
+            raise
+        raise ValueError(f"{found[1]} {found[2]}. Look at the targets; a row without a label has the sample weight 0.") from None
     except (tf.errors.NotFoundError, tf.errors.UnknownError) as error:
         if not NO_FILE.search(error.message):
             raise

@@ -42,6 +42,21 @@ def test_recipe(console: Console) -> None:
     assert "Row 1:" in text and "Row 2:" not in text
 
 
+def test_texts_of_one_task_in_the_splits_of_two_sources(console: Console) -> None:
+    rows = [{"text": t, "mood": m} for t, _, m in ROWS[1:]]
+    recipe = {
+        "sources": {
+            "a": {"records": {"data": {"train": rows}, "label": "mood"}},
+            "b": {"records": {"data": {"test": rows[1:]}, "label": "mood"}},
+        },
+        "encoder": {"Recurrent": {"tokenizer": {"learn": "word"}, "embedding": 2, "units": 2}},
+        "tasks": {"mood": {"source": ["a", "b"], "head": "Classification"}},
+        "data": {"cache_dir": None, "batch_size": 2},
+    }
+    inspect_recipe(Recipe(Document(recipe, {}, "r.yaml")), console, labels=2, rows=1)
+    assert "2 texts of 'mood' stand in both 'train' and 'test'" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_model(console: Console) -> None:
     encoder = mtl.encoders.Recurrent(vocabulary_size=10, embedding=2, units=3)
     model = mtl.MultiTaskModel(encoder, [mtl.Task("many", mtl.heads.Classification(20))])

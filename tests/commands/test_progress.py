@@ -22,7 +22,7 @@ def test_a_line_a_task() -> None:
     }
     logs |= {"mood_macro_recall": 0.1, "places_loss": 0.125, "val_places_loss": 0.0}
     progress.on_epoch_end(0, logs)
-    progress.on_train_end()
+    progress.stop()
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("Epoch 1: loss 1.0000 (validation 3.0000), ")
     assert lines[1:] == [

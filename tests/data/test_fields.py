@@ -102,3 +102,9 @@ def test_class_names():
     assert class_names(Classes(), None) is None
     assert class_names(Several(), [0, 2]) == ["a", "c"]
     assert class_names(object(), 2) == 2
+
+
+def test_a_value_is_split_into_a_list():
+    fields = Fields("text", "tags", {"tags": "|"})
+    rows = [{"text": "t", "tags": value} for value in ("a| b", "", ["c"], None)]
+    assert [fields.row(row, "here").labels for row in rows] == [{"tags": ["a", "b"]}, {"tags": []}, {"tags": ["c"]}, {}]

@@ -95,8 +95,15 @@ def test_rows_without_label_may_hold_nan():
     assert np.isfinite(gradient).all()
 
 
-def test_a_labelled_row_of_no_class_is_nan_rather_than_nothing():
-    assert np.isnan(sums(Classification(3), [0, 3])[0])
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_labelled_row_of_no_class_is_an_error(wrong):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"Expected class ids from 0 to 2 for head '.*came is.*{wrong}"):
+        sums(Classification(3), [0, wrong])
+
+
+def test_one_hot_targets_of_other_classes_are_an_error():
+    with pytest.raises(ValueError, match=r"has 3 classes; got targets of shape \(2, 2\)"):
+        Classification(3).loss(np.eye(2, dtype="float32"), tf.zeros([2, 3]), np.ones(2, "float32"), {})
 
 
 def test_decodes():

@@ -148,3 +148,11 @@ def test_a_label_that_training_never_saw():
     head = MultiLabel(["rain", "snow"], unknown="ignore")
     assert head.encode(["rain", "fog"], *ABOUT)[0].tolist() == [1.0, 0.0]
     assert MultiLabel.from_config(head.get_config()).unknown == "ignore"
+
+
+def test_labels_that_training_never_held_can_only_be_missed():
+    gold, predicted = [["a"], ["a", "rare"]], [{"labels": ["a"]}, {"labels": ["a"]}]
+    scores = MultiLabel(["a", "b"]).report(gold, predicted, [])
+    # Two right labels, none wrong, one missed.
+    assert scores["subset_accuracy"] == 0.5 and scores["micro_recall"] == pytest.approx(2 / 3)
+    assert MultiLabel(["a", "b"], unknown="ignore").report(gold, predicted, [])["micro_recall"] == 1

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from mtl.training.failures import explained
+from tests.two_tasks import batch, make_model
 
 #: As TensorFlow words it.
 MESSAGE = """Graph execution error:
@@ -56,6 +57,19 @@ def test_a_file_that_is_gone(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"A file of the training's data cannot be found: FileNotFoundError: .*b\.txt"):
         with explained(None):
             list(generated)
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_class_that_there_is_not_leaves_the_model_as_it_was(wrong):
+    x, y, weight = batch(8)
+    model = make_model("sgd")
+    before = model.get_weights()
+    y["mood"][5] = wrong
+    with pytest.raises(ValueError, match=f"Expected class ids from 0 to 2 for head 'mood_head'; among those that came is {wrong}"):
+        model.fit(x, y, sample_weight=weight, verbose=0)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+    weight["mood"][5] = 0.0
+    model.fit(x, y, sample_weight=weight, verbose=0)
 
 
 def test_other_errors_stay_as_they_are():
