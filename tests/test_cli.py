@@ -108,8 +108,13 @@ def test_evaluate_reads_files_as_the_training_data_was(work: Path, tmp_path: Pat
     """Tags in the column before the last, rows with other signs between them."""
     (tmp_path / "columns.conll").write_text(PLACES.replace("\n", " x\n").replace("\n x", "\n"))
     (tmp_path / "moods.csv").write_text(MOODS.replace(",", ";"))
-    recipe = RECIPE.replace("{conll: {path: {train: places.conll, test: places.conll}}}", "{conll: {path: columns.conll, columns: {ner: 1}}}")
-    recipe = recipe.replace("{csv: {path: {train: mood.csv, validation: mood.csv, test: mood.csv}, label: mood}}", "{csv: {path: moods.csv, delimiter: ;, label: mood}}")
+    recipe = RECIPE.replace(
+        "{conll: {path: {train: places.conll, test: places.conll}}}", "{conll: {path: columns.conll, columns: {ner: 1}}}"
+    )
+    recipe = recipe.replace(
+        "{csv: {path: {train: mood.csv, validation: mood.csv, test: mood.csv}, label: mood}}",
+        "{csv: {path: moods.csv, delimiter: ;, label: mood}}",
+    )
     (tmp_path / "r.yaml").write_text(recipe.partition("train:")[0] + "train: {epochs: 1}\n")
     assert mtl("train", tmp_path / "r.yaml", "--output", tmp_path / "out").exit_code == 0
     out = tmp_path / "scores.json"

@@ -4,9 +4,11 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
+import yaml
 
 import mtl
-from mtl.recipe import Recipe
+from mtl.commands.recipe_file import Document
+from mtl.recipe import CHECKPOINT, PRECISIONS, SECTIONS, Recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 
@@ -228,6 +230,18 @@ def test_products_in_bfloat16(folder: Path) -> None:
         assert mtl.bfloat16_products(False)
     finally:
         mtl.bfloat16_products(False)
+
+
+def test_the_page_tells_of_every_key() -> None:
+    page = (RECIPES[0].parent.parent / "docs" / "recipes.md").read_text()
+    keys = {*SECTIONS, *(key for each in SECTIONS.values() for key in each or ()), *PRECISIONS, *CHECKPOINT}
+    assert not {key for key in keys if f"`{key}`" not in page}
+    example = yaml.safe_load(page.partition("```yaml")[2].partition("```")[0])
+    example["sources"] = {
+        "news": {"records": {"data": [{"text": "t", "topic": "x", "tags": ["a"]}], "label": ["topic", "tags"]}},
+        "places": {"records": {"data": [{"text": ["t"], "ner": ["O"]}], "label": "ner"}},
+    }
+    Recipe(Document(example, {}, "news.yaml"))
 
 
 def test_a_split_that_no_source_has(folder: Path) -> None:

@@ -65,7 +65,9 @@ def test_a_class_that_there_is_not_leaves_the_model_as_it_was(wrong):
     model = make_model("sgd")
     before = model.get_weights()
     y["mood"][5] = wrong
-    with pytest.raises(ValueError, match=f"Expected class ids from 0 to 2 for head 'mood_head'; among those that came is {wrong}"):
+    with pytest.raises(
+        ValueError, match=f"Expected class ids from 0 to 2 for head 'mood_head'; among those that came is {wrong}"
+    ):
         model.fit(x, y, sample_weight=weight, verbose=0)
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
     weight["mood"][5] = 0.0
