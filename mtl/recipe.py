@@ -190,15 +190,13 @@ class Recipe:
         for key, known in (("mode", ("min", "max")), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             if train.get(key) not in (None, *known):
                 raise self._document.error(("train", key), unknown_name(key, train[key], known))
+        route = ("train", "checkpoint")
         if not isinstance(saving := train.get("checkpoint") or {}, dict):
-            raise self._document.error(("train", "checkpoint"), f"expected 'checkpoint' as settings or false; got {saving!r}.")
-        for key in saving:
-            if key not in CHECKPOINT:
-                raise self._document.error(
-                    ("train", "checkpoint", str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT)
-                )
-        for key in ("mode", "baseline", "patience"):
-            if train.get(key) is not None and not train.get("monitor"):
+            raise self._document.error(route, f"expected 'checkpoint' as settings or false; got {saving!r}.")
+        for key in saving.keys() - set(CHECKPOINT):
+            raise self._document.error((*route, str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT))
+        for key in ("mode", "baseline", "patience") if not train.get("monitor") else ():
+            if train.get(key) is not None:
                 raise self._document.error(("train", key), f"'{key}' goes with 'monitor'. Add 'monitor: val_loss'.")
 
     def _check_baselines(self) -> None:
@@ -261,9 +259,8 @@ class Recipe:
     def settings_of(self, task: str, kind: str) -> dict[str, Any] | None:
         """How the recipe reads a task's files of a kind, such as `csv`, but for which they are; None where it reads none."""
         for source in _listed(self.data["tasks"].get(task, {}).get("source")):
-            settings = self.data["sources"][source]
-            if isinstance(settings, dict) and isinstance(settings.get(kind), dict):
-                return {name: each for name, each in settings[kind].items() if name not in ("path", "fractions", "seed")}
+            if isinstance(found := self.data["sources"][source], dict) and isinstance(found.get(kind), dict):
+                return {name: each for name, each in found[kind].items() if name not in ("path", "fractions", "seed")}
         return None
 
     def as_yaml(self) -> str:
@@ -313,8 +310,8 @@ class Recipe:
         strategy = make_strategy(self.training.get("strategy") or "one")
         precision, before = self.training.get("precision"), keras.config.dtype_policy()
         if precision is not None:
-            bfloat16_products(products := precision == "bfloat16_products")
-            keras.config.set_dtype_policy("float32" if products else precision)
+            bfloat16_products(on := precision == "bfloat16_products")
+            keras.config.set_dtype_policy("float32" if on else precision)
         try:
             with strategy.scope() if strategy else contextlib.nullcontext():
                 return self._build()

@@ -204,7 +204,8 @@ class Engine(Loop):
             totals = totals.where(finite)
         if compared is not None:
             self.conflicts.accumulate(compared.gramian, compared.slopes, compared.length, totals.active)
-        self._apply(gradients, totals.active, finite)
+        with tf.control_dependencies([totals.means]):  # A target that is found wrong comes before any update.
+            self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
             *_, after = self._forward(data, training=True)
             self.balancer.after_step(after.means, after.active)

@@ -54,7 +54,8 @@ def explained(strategy: Any) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         if (found := ASSERTED.search(error.message)) is None:
             raise
-        raise ValueError(f"{found[1]} {found[2]}. Look at the targets; a row without a label has the sample weight 0.") from None
+        said = found[1].replace("\\'", "'")  # TensorFlow escapes it.
+        raise ValueError(f"{said} {found[2]}. Look at the targets; a row without a label has the sample weight 0.") from None
     except (tf.errors.NotFoundError, tf.errors.UnknownError) as error:
         if not NO_FILE.search(error.message):
             raise

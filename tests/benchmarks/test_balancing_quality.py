@@ -70,7 +70,7 @@ def test_table_has_the_best_first() -> None:
 
 
 def test_every_method_can_be_made() -> None:
-    assert len(quality.METHODS) == 29
+    assert len(quality.METHODS) == 30
     for name in quality.METHODS:
         made = mtl.balancing.get({name: quality.ARGUMENTS[name](10) if name in quality.ARGUMENTS else {}})
         assert type(made).__name__ == name
