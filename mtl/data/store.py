@@ -8,6 +8,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -26,14 +27,18 @@ FORMAT = 1
 
 
 class _Column:
-    """Values of one kind, appended to a file."""
+    """Values of one kind, appended to a file, many at a time."""
 
     def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str, width: int):
         self.dtype, self.width = np.dtype(dtype), width
+        self.waiting: list[Any] = []
+        self.append = self.waiting.append
         self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
 
-    def append(self, values: Any) -> None:
-        self.file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+    def write(self) -> None:
+        if self.waiting:
+            self.file.write(np.concatenate(self.waiting, axis=None).astype(self.dtype, copy=False).tobytes())
+            self.waiting.clear()
 
 
 class Store:
@@ -177,8 +182,7 @@ def _fill(
 ) -> int:
     """Writes the examples; returns how many were truncated."""
     position, truncated, row = 0, 0, 0
-    for chunk in _chunks(source.examples(split), CHUNK):
-        encodings = encode_examples(chunk, encoder.tokenizer, max_length)
+    for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length):
         for example, encoding in zip(chunk, encodings, strict=True):
             length = len(encoding)
             columns["starts"].append(position)
@@ -203,11 +207,31 @@ def _fill(
                         raise ValueError(f"{place}: task '{task.name}': {error}") from error
                 columns[f"y.{task.name}"].append(target)
                 columns[f"w.{task.name}"].append(weight)
-                columns[f"has.{task.name}"].append(np.any(np.asarray(weight) > 0))
+                columns[f"has.{task.name}"].append(weight.max(initial=0) > 0 if isinstance(weight, np.ndarray) else weight > 0)
             position += length
             truncated += encoding.truncated
             row += 1
+        for column in columns.values():
+            column.write()
     return truncated
+
+
+Encoded = tuple[list[Example], list[Encoding]]
+
+
+def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None) -> Iterator[Encoded]:
+    """Chunks of examples with their tokens; while one is used, the next is read and tokenized."""
+    chunks = _chunks(examples, CHUNK)
+
+    def following() -> Encoded | None:
+        chunk = next(chunks, None)
+        return None if chunk is None else (chunk, encode_examples(chunk, tokenizer, max_length))
+
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(following)
+        while (found := waiting.result()) is not None:
+            waiting = ahead.submit(following)
+            yield found
 
 
 def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
