@@ -111,7 +111,7 @@ def check(results: Results, case: str) -> None:
         several = results[name]
         assert several[f"{case}/drift"] == 0, name
         for key, value in one.items():
-            relative, absolute = (1e-5, 1e-5) if "/log_" in key else (0.0, 1e-6)
+            relative, absolute = (1e-5, 5e-5) if "/log_" in key else (0.0, 1e-6)  # Correlations are ill-conditioned.
             np.testing.assert_allclose(several[key], value, relative, absolute, err_msg=f"{name}: {key}")
 
 
