@@ -246,9 +246,9 @@ def _finish(settings: Sequence[Setting], records: Path | None, timeout: float, j
 
 def _methods(given: str) -> list[str]:
     """Plain training first, then those asked for."""
-    import mtl
+    from mtl.commands.catalogue import names_of
 
-    known = [name for name in mtl.balancing.__all__ if name not in ("Balancer", "Diagnosis", "diagnose", "get")]
+    known = list(names_of("balancer"))
     names = given.split(",") if given else known
     for name in names:
         _known(name, known, "balancer")

@@ -22,6 +22,7 @@ from rich.table import Table
 
 import mtl
 from benchmarks.records import Records, machine
+from mtl.commands.catalogue import names_of
 
 __all__ = ["FIGURES", "SCALES", "Scale", "app", "gain", "single_task", "sources", "table", "train"]
 
@@ -62,7 +63,7 @@ ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "Scheduled": lambda steps: {"schedules": {"relatedness": [[0, 0.2], [steps, 1.0]]}},
     "CRMOGM": lambda steps: {"balancer": "MGDA"},
 }
-METHODS = tuple(name for name in mtl.balancing.__all__ if name not in ("Balancer", "Diagnosis", "diagnose", "get"))
+METHODS = tuple(names_of("balancer"))
 
 
 # Training -------------------------------------------------------------------------------------------------------------

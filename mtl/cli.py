@@ -107,7 +107,7 @@ def evaluate(
 
     loaded, folder = _load(model)
     if data:
-        found, split = _tasks_of_files(loaded, data, text, recipe or folder / "recipe.yaml"), "test"
+        found, split = _tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder)), "test"
     else:
         found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or ())
     names = _names(tasks, [task.name for task in found])
@@ -223,9 +223,16 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
     return [task for task in tasks if task.head.predicts]
 
 
-def _tasks_of_files(model: Any, files: list[str], text: str | None, recipe: Path) -> list[Any]:
-    import mtl
+def _recipe_of_files(given: Path | None, folder: Path) -> Any:
+    """The recipe that says how files are read: the one given, or the one beside the model where there is one."""
     from mtl.recipe import Recipe
+
+    beside = folder / "recipe.yaml"
+    return Recipe.load(given or beside) if given or beside.exists() else None
+
+
+def _tasks_of_files(model: Any, files: list[str], text: str | None, recipe: Any) -> list[Any]:
+    import mtl
     from mtl.utils import unknown_name
 
     kinds = ("csv", "tsv", "jsonl", "conll", "conllu")
@@ -243,7 +250,7 @@ def _tasks_of_files(model: Any, files: list[str], text: str | None, recipe: Path
             raise unknown_name("kind of file", suffix, readers)
         task = next(task for task in model.tasks if task.name == name)
         # Read as the training data was, where that is of the same kind.
-        known = Recipe.load(recipe).settings_of(name, suffix[1:]) if recipe.exists() else None
+        known = recipe.settings_of(name, suffix[1:]) if recipe else None
         fields = {"text": "text", "label": task.label or name} if suffix in (".csv", ".tsv", ".jsonl") else {}
         fields = {**fields, **(known or {}), **({"text": text.split(",")} if text else {})}
         source = readers[suffix]({"test": path}, **fields)

@@ -218,9 +218,9 @@ class MultiTaskModel(Engine):
         """
         result = {}
         named = {task.name: task for task in self.tasks}
-        for name, source in (sources or {}).items():
-            (name,) = self._chosen([name])
-            named[name] = Task(name, named[name].head, source, named[name].label)
+        given = dict(sources or {})
+        for name in self._chosen(given) if given else ():
+            named[name] = Task(name, named[name].head, given[name], named[name].label)
         chosen = {name: named[name] for name in self._chosen(tasks)}
         splits = {each for task in chosen.values() for source in task.sources for each in source.splits}
         if splits and split not in splits:

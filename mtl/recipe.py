@@ -193,7 +193,7 @@ class Recipe:
         route = ("train", "checkpoint")
         if not isinstance(saving := train.get("checkpoint") or {}, dict):
             raise self._document.error(route, f"expected 'checkpoint' as settings or false; got {saving!r}.")
-        for key in saving.keys() - set(CHECKPOINT):
+        for key in [key for key in saving if key not in CHECKPOINT]:
             raise self._document.error((*route, str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT))
         for key in ("mode", "baseline", "patience") if not train.get("monitor") else ():
             if train.get(key) is not None:

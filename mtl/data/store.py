@@ -25,6 +25,8 @@ __all__ = ["Store", "prepare"]
 CHUNK = 1000
 FORMAT = 1
 
+Encoded = tuple[list[Example], list[Encoding]]
+
 
 class _Column:
     """Values of one kind, appended to a file, many at a time."""
@@ -214,9 +216,6 @@ def _fill(
         for column in columns.values():
             column.write()
     return truncated
-
-
-Encoded = tuple[list[Example], list[Encoding]]
 
 
 def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None) -> Iterator[Encoded]:

@@ -14,7 +14,7 @@ from mtl.data.example import Example
 from mtl.heads.head import Head, Target
 from mtl.layers.ngram_linear import NGramLinear
 from mtl.layers.readout import Readout
-from mtl.losses.cross_entropy import class_distribution, cross_entropy
+from mtl.losses.cross_entropy import class_distribution, cross_entropy, smoothed_weights
 from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.utils import unknown_name
 from mtl.utils.labels import Labels, label_text
@@ -228,10 +228,7 @@ class Classification(Head):
         weight = ops.cast(weight, "float32")
         loss_sum = ops.sum(rows * weight)
         if self._weights is not None:
-            # What a row's smoothed target weighs.
-            weights = np.asarray(self._weights, "float32")
-            weights = (1.0 - self.label_smoothing) * weights + self.label_smoothing * weights.mean()
-            weight *= ops.sum(target * weights, axis=-1)
+            weight *= ops.sum(target * smoothed_weights(self._weights, self.label_smoothing), axis=-1)
         return loss_sum, ops.sum(weight)
 
     def make_metrics(self) -> dict[str, Any]:

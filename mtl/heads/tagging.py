@@ -16,7 +16,7 @@ from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, s
 from mtl.heads.head import Head, Target
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.readout import Readout
-from mtl.losses.cross_entropy import cross_entropy
+from mtl.losses.cross_entropy import cross_entropy, smoothed_weights
 from mtl.metrics.span_f1 import SpanF1, span_scores
 from mtl.metrics.token_accuracy import TokenAccuracy
 from mtl.utils import unknown_name
@@ -323,10 +323,7 @@ class Tagging(Head):
         options: dict[str, Any] = {"label_smoothing": self.label_smoothing, "class_weights": self._weights, "focal": self.focal}
         loss_sum = ops.sum(cross_entropy(target, outputs, **options) * weight)
         if self._weights is not None:
-            # What a token's smoothed target weighs.
-            weights = np.asarray(self._weights, "float32")
-            weights = (1.0 - self.label_smoothing) * weights + self.label_smoothing * weights.mean()
-            weight = weight * ops.take(weights, ops.cast(target, "int32"))
+            weight = weight * ops.take(smoothed_weights(self._weights, self.label_smoothing), target)
         return loss_sum, ops.sum(weight)
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-__all__ = ["class_distribution", "cross_entropy"]
+__all__ = ["class_distribution", "cross_entropy", "smoothed_weights"]
 
 
 def cross_entropy(
@@ -82,3 +83,15 @@ def class_distribution(target: Any, logits: Any) -> Any:
     ids = ops.expand_dims(ops.cast(target, "int32"), -1)
     one_hot = ops.cast(ops.equal(ids, ops.arange(classes, dtype="int32")), "float32")
     return ops.where((ids >= 0) & (ids < classes), one_hot, float("nan"))
+
+
+def smoothed_weights(class_weights: Sequence[float], label_smoothing: float) -> np.ndarray:
+    """What a smoothed target of each class weighs, `sum_c w_c t_c`: float32 `[C]`.
+
+    Example:
+
+    >>> smoothed_weights([1.0, 4.0], 0.2).round(5).tolist()
+    [1.3, 3.7]
+    """
+    weights = np.asarray(class_weights, "float32")
+    return (1.0 - label_smoothing) * weights + label_smoothing * weights.mean()

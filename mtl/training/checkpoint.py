@@ -162,7 +162,7 @@ class Checkpoint(keras.callbacks.Callback):
             warnings.warn(
                 f"The checkpoint {self._torn[0]} in '{self.folder}' is not whole; going on from {self._last}.", stacklevel=2
             )
-        self._since, self._saved, self._trained = 0, time.monotonic(), len(self.model.trainable_variables)
+        self._since, self._saved, self._trained = 0, time.monotonic(), list(map(id, self.model.trainable_variables))
         if self._found is None:
             self._save(self._first, 0)
         else:
@@ -206,7 +206,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._since, self._saved = 0, time.monotonic()
         if name == self._last or not self._writes:
             return
-        if len(self.model.trainable_variables) != self._trained:
+        if list(map(id, self.model.trainable_variables)) != self._trained:
             raise ValueError(
                 "What is trained has changed since fit began, and a training started again could not go on from there. "
                 "Freeze or unfreeze between two calls of fit, each with a folder of its own, or leave the Checkpoint out."

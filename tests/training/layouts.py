@@ -237,7 +237,7 @@ def gradients_with_inf() -> dict[str, Any]:
 def gradients_of_recurrent_layers() -> dict[str, Any]:
     x, y, w = data()
     encoder = Recurrent(vocabulary_size=20, embedding=4, units=4, dropout=0.0)
-    return trained(keras.optimizers.Adam(3e-3), (x, y, w), two_tasks(encoder, balancer=balancing.UPGrad()))
+    return trained(keras.optimizers.Adam(1e-2), (x, y, w), two_tasks(encoder, balancer=balancing.UPGrad()))
 
 
 # Data and loops -----------------------------------------------------------------------------------------------------------

@@ -119,6 +119,8 @@ def test_heads_alone_have_no_gradients_to_balance():
     assert isinstance(heads.balancer, Static) and isinstance(model.balancer, PCGrad)
     heads.compile("sgd")
     heads.fit(extract(model, arrays()), verbose=0)
+    with pytest.raises(ValueError, match="share no trained variable"):
+        head_model(tagged_model(False)).task_gradients()
 
 
 def test_what_cannot_be_kept(tmp_path):
