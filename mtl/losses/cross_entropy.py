@@ -90,7 +90,7 @@ def smoothed_weights(class_weights: Sequence[float], label_smoothing: float) -> 
 
     Example:
 
-    >>> smoothed_weights([1.0, 4.0], 0.2).round(5).tolist()
+    >>> [round(weight, 3) for weight in smoothed_weights([1.0, 4.0], 0.2).tolist()]
     [1.3, 3.7]
     """
     weights = np.asarray(class_weights, "float32")
