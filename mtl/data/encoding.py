@@ -19,7 +19,7 @@ class Encoding:
         token_ids: int32 `[S]`.
         segment_ids: int32 `[S]`, 0 for the first text (and its special tokens), 1 for the second.
         offsets: int32 `[S, 2]`, each token's `(start, end)` in characters (Python `str` indices) of the text it comes from;
-            `(-1, -1)` for special tokens.
+            `(-1, -1)` for special tokens, and for all where the tokenizer was not asked for them.
         text: the first text.
         pair: the second text, or None.
         truncated: whether tokens were cut off to keep within the length allowed.
@@ -63,13 +63,14 @@ class Encoding:
         return result
 
 
-def encode_examples(examples: Sequence[Example], tokenizer: Any, max_length: int | None) -> list[Encoding]:
+def encode_examples(examples: Sequence[Example], tokenizer: Any, max_length: int | None, offsets: bool = True) -> list[Encoding]:
     """Encodings of examples, with or without pairs."""
     result: list[Any] = [None] * len(examples)
     for paired in (False, True):
         rows = [i for i, example in enumerate(examples) if (example.pair is not None) == paired]
         if rows:
             pairs = [examples[i].pair for i in rows] if paired else None
-            for i, encoding in zip(rows, tokenizer.encode([examples[i].text for i in rows], pairs, max_length), strict=True):
+            found = tokenizer.encode([examples[i].text for i in rows], pairs, max_length, offsets=offsets)
+            for i, encoding in zip(rows, found, strict=True):
                 result[i] = encoding
     return result

@@ -133,6 +133,8 @@ def plain(value: Any) -> Any:
     >>> plain(np.array([b"a", "\u00e9".encode()], object))
     ['a', '\u00e9']
     """
+    if type(value) in (str, int, float):  # As nearly all are.
+        return value
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")

@@ -7,8 +7,9 @@ import shutil
 import tempfile
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -33,14 +34,12 @@ class _Column:
 
     def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str, width: int):
         self.dtype, self.width = np.dtype(dtype), width
-        self.waiting: list[Any] = []
-        self.append = self.waiting.append
         self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
 
-    def write(self) -> None:
-        if self.waiting:
-            self.file.write(np.concatenate(self.waiting, axis=None).astype(self.dtype, copy=False).tobytes())
-            self.waiting.clear()
+    def write(self, values: Sequence[Any] | np.ndarray) -> None:
+        """Appends numbers, or arrays one after the other."""
+        joined = np.array(values) if np.isscalar(values[0]) else np.concatenate(values, axis=None)
+        self.file.write(joined.astype(self.dtype, copy=False).tobytes())
 
 
 class Store:
@@ -183,54 +182,66 @@ def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
 ) -> int:
     """Writes the examples; returns how many were truncated."""
-    position, truncated, row = 0, 0, 0
-    for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length):
-        for example, encoding in zip(chunk, encodings, strict=True):
-            length = len(encoding)
-            columns["starts"].append(position)
-            columns["lengths"].append(length)
-            columns["token_ids"].append(encoding.token_ids)
-            columns["segment_ids"].append(encoding.segment_ids)
-            if "word_mask" in columns:
-                columns["word_mask"].append(word_mask(example, encoding))
-            for task in tasks:
-                head, value = task.head, task.value(example, source)
-                weight: Any
-                if value is None:
-                    shape = (length,) if head.target.per_token else head.target.shape
-                    target, weight = np.zeros(shape, head.target.dtype), 0.0
-                    if head.target.per_token:
-                        weight = np.zeros(length, np.float32)
-                else:
-                    try:
-                        target, weight = head.encode(value, example, encoding)
-                    except (ValueError, TypeError) as error:
-                        place = example.place or f"source '{source.name}', split '{split}', example {row + 1}"
-                        raise ValueError(f"{place}: task '{task.name}': {error}") from error
-                columns[f"y.{task.name}"].append(target)
-                columns[f"w.{task.name}"].append(weight)
-                columns[f"has.{task.name}"].append(weight.max(initial=0) > 0 if isinstance(weight, np.ndarray) else weight > 0)
-            position += length
-            truncated += encoding.truncated
-            row += 1
-        for column in columns.values():
-            column.write()
+    words = "word_mask" in columns
+    offsets = words or any(task.head.needs_offsets for task in tasks)
+    tokens = rows = truncated = 0
+    for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
+        lengths = np.array([len(encoding) for encoding in encodings])
+        columns["starts"].write(tokens + np.cumsum(lengths) - lengths)
+        columns["lengths"].write(lengths)
+        columns["token_ids"].write([encoding.token_ids for encoding in encodings])
+        columns["segment_ids"].write([encoding.segment_ids for encoding in encodings])
+        if words:
+            columns["word_mask"].write([word_mask(*each) for each in zip(chunk, encodings, strict=True)])
+        for task in tasks:
+            targets, weights = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
+            columns[f"y.{task.name}"].write(targets)
+            columns[f"w.{task.name}"].write(weights)
+            columns[f"has.{task.name}"].write([np.any(each) if isinstance(each, np.ndarray) else each > 0 for each in weights])
+        tokens += int(lengths.sum())
+        rows += len(chunk)
+        truncated += sum(encoding.truncated for encoding in encodings)
     return truncated
 
 
-def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None) -> Iterator[Encoded]:
-    """Chunks of examples with their tokens; while one is used, the next is read and tokenized."""
-    chunks = _chunks(examples, CHUNK)
+def _targets(
+    task: Any, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
+) -> tuple[list[Any], list[Any]]:
+    """A task's targets of some examples, and their weights: 0 where an example is not labelled.
 
-    def following() -> Encoded | None:
-        chunk = next(chunks, None)
-        return None if chunk is None else (chunk, encode_examples(chunk, tokenizer, max_length))
+    Args:
+        place: what an example without a place of its own is said to be in, `before` others being before the first.
+    """
+    head, targets, weights = task.head, [], []
+    for number, (example, encoding) in enumerate(zip(examples, encodings, strict=True), before + 1):
+        value = task.value(example, source)
+        target: Any
+        weight: Any
+        if value is None:
+            shape = (len(encoding),) if head.target.per_token else head.target.shape
+            target, weight = np.zeros(shape), np.zeros(shape) if head.target.per_token else 0.0
+        else:
+            try:
+                target, weight = head.encode(value, example, encoding)
+            except (ValueError, TypeError) as error:
+                where = example.place or f"{place}, example {number}"
+                raise ValueError(f"{where}: task '{task.name}': {error}") from error
+        targets.append(target)
+        weights.append(weight)
+    return targets, weights
 
-    with ThreadPoolExecutor(1) as ahead:
-        waiting = ahead.submit(following)
-        while (found := waiting.result()) is not None:
-            waiting = ahead.submit(following)
-            yield found
+
+def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None, offsets: bool) -> Iterator[Encoded]:
+    """Chunks of examples with their tokens; while one is used and another read, one is tokenized."""
+    waiting: deque[tuple[list[Example], Future[list[Encoding]]]] = deque()
+    with ThreadPoolExecutor(1) as beside:
+        for chunk in _chunks(examples, CHUNK):
+            waiting.append((chunk, beside.submit(encode_examples, chunk, tokenizer, max_length, offsets)))
+            if len(waiting) == 2:
+                chunk, found = waiting.popleft()
+                yield chunk, found.result()
+        for chunk, found in waiting:
+            yield chunk, found.result()
 
 
 def word_mask(example: Example, encoding: Encoding) -> np.ndarray:

@@ -130,13 +130,16 @@ class Tokenizer:
         definition, roles = read_keras_hub(tokenizer)
         return cls(definition, **roles)
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None) -> list[Encoding]:
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None, *, offsets: bool = True
+    ) -> list[Encoding]:
         """Tokens of many texts, or pairs of texts.
 
         Args:
             texts: the texts.
             pairs: each text's second text, or None.
             max_length: the most tokens, special ones included: the longer of two texts is cut first. None: no limit.
+            offsets: whether to say where each token stands in its text; all are `(-1, -1)` without, which is faster.
 
         Raises:
             ValueError: `pairs` is not as long as `texts`, or `max_length` leaves no room for the special tokens.
@@ -145,11 +148,11 @@ class Tokenizer:
         sides = [texts] if pairs is None else [texts, list(pairs)]
         if len(sides[-1]) != len(texts):
             raise ValueError(f"Expected as many second texts as texts, {len(texts)}; got {len(sides[-1])}.")
-        ids, offsets, counts = zip(*map(self._pieces, sides), strict=True)
+        ids, places, counts = zip(*(self._pieces(side, offsets) for side in sides), strict=True)
         lengths = np.stack(counts)
         template = self.template(pair=pairs is not None)
         kept = template.kept(lengths, max_length)
-        token_ids, segments, spans, ends = template.assemble(ids, offsets, lengths, kept)
+        token_ids, segments, spans, ends = template.assemble(ids, places, lengths, kept)
         seconds: list[Any] = [None] * len(texts) if pairs is None else sides[1]
         cut: list[bool] = np.any(kept < lengths, axis=0).tolist()
         bounds = [0, *ends.tolist()]
@@ -158,17 +161,19 @@ class Tokenizer:
             for i, (a, b) in enumerate(pairwise(bounds))
         ]
 
-    def _pieces(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pieces(self, texts: list[str], with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Ids `[N]`, offsets `[N, 2]` of the tokens of all texts in a row, and how many tokens each text has."""
+        encode = self._hf.encode_batch if with_offsets else self._hf.encode_batch_fast
         try:
-            encodings = self._hf.encode_batch(texts, add_special_tokens=False)
+            encodings = encode(texts, add_special_tokens=False)
         except TypeError as error:
             bad = next((t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)), None)
             raise ValueError(f"Expected texts of valid Unicode characters; got {bad!r:.80}.") from error
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
-        ids = np.array([i for e in encodings for i in e.ids], np.int32)
+        ids = self.ids_of_text[np.array([i for e in encodings for i in e.ids], np.int32)]
+        if not with_offsets:
+            return ids, None, lengths
         offsets = np.array([o for e in encodings for span in e.offsets for o in span], np.int32).reshape(-1, 2)
-        ids = self.ids_of_text[ids]
         if self.spaced is not None:
             offsets[:, 0] = np.where(self.spaced[ids], _after_spaces(offsets, texts, lengths), offsets[:, 0])
         return ids, offsets, lengths

@@ -1,5 +1,6 @@
 """Special tokens around a text or a pair of texts, and the cutting of both to a length."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,13 +63,13 @@ class Template:
         return np.stack([first, np.minimum(lengths[1], room - first)])
 
     def assemble(
-        self, ids: list[np.ndarray], offsets: list[np.ndarray], lengths: np.ndarray, kept: np.ndarray
+        self, ids: Sequence[np.ndarray], offsets: Sequence[np.ndarray | None], lengths: np.ndarray, kept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Lays the tokens of a batch out in one array, row after row.
 
         Args:
             ids: for each text of the template, int32 `[N]`, the tokens of all rows in a row.
-            offsets: for each text, int32 `[N, 2]`.
+            offsets: for each text, int32 `[N, 2]`, or None where they are not known.
             lengths: int `[texts, B]`, how many of them each row has.
             kept: int `[texts, B]`, how many of them stay.
 
@@ -90,5 +91,7 @@ class Template:
             within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
             source = np.repeat(np.cumsum(lengths[text]) - lengths[text], count) + within
             target = np.repeat(starts[part], count) + within
-            token_ids[target], spans[target], segments[target] = ids[text][source], offsets[text][source], self.segments[part]
+            token_ids[target], segments[target] = ids[text][source], self.segments[part]
+            if (known := offsets[text]) is not None:
+                spans[target] = known[source]
         return token_ids, segments, spans, ends

@@ -64,6 +64,7 @@ class Classification(Head):
     ((3, 2), 2.0)
     """
 
+    needs_offsets = False
     encoded_by = ("labels", "unknown")
 
     def __init__(

@@ -50,6 +50,8 @@ class Head(keras.layers.Layer):
     own_rows = False
     #: The arguments that `learn` finds, as errors show them.
     learned = "labels=[...]"
+    #: Whether `encode` reads where tokens stand in the text. Tokenizing is faster where no head does.
+    needs_offsets = True
     #: Whether a head without a target a token takes the features' `sequence` all the same.
     needs_sequence = False
     #: The metric in logs that says how far the task has come, between 0 and 1.

@@ -58,6 +58,7 @@ class MultiLabel(Head):
     """
 
     progress = "micro_f1"
+    needs_offsets = False
     encoded_by = ("labels", "unknown", "separator")
 
     def __init__(

@@ -55,6 +55,7 @@ class Regression(Head):
     """
 
     learned = "mean=0.0, scale=1.0"
+    needs_offsets = False
     encoded_by = ("range",)
 
     progress = "pearson"

@@ -239,6 +239,9 @@ def test_encodes_and_decodes(case):
     target, weight = head.encode(case.label, example, encoding)
     assert np.shape(target) == tuple(len(encoding) if n == "tokens" else n for n in head.target.shape)
     assert np.shape(weight) == ((len(encoding),) if head.target.per_token else ())
+    if not head.needs_offsets:
+        blind = Encoding(encoding.token_ids, encoding.segment_ids, np.full_like(offsets, -1), example.text)
+        assert keras.tree.map_structure(np.array_equal, (target, weight), head.encode(case.label, example, blind)) == (True, True)
     if not head.predicts:
         return
     prediction = keras.tree.map_structure(lambda x: x[0].numpy(), head.activate(head(features), features))

@@ -131,6 +131,19 @@ def test_pairs_and_segments(minilm: Tokenizer) -> None:
     assert (encoding.text, encoding.pair, encoding.truncated) == ("the cat", "a dog ran", False)
 
 
+@pytest.mark.parametrize("kind", ["word", "character", "wordpiece", "bpe"])
+def test_tokens_are_the_same_without_offsets(kind: str) -> None:
+    texts = ["ab  abc [SEP] \u00e9x", "", "\u5317\u4eac ab \U0001f600"]
+    tokenizer = Tokenizer.learn(kind, texts, cls=True)
+    for with_them, without in zip(
+        tokenizer.encode(texts, texts[::-1], 9), tokenizer.encode(texts, texts[::-1], 9, offsets=False), strict=True
+    ):
+        assert without.token_ids.tolist() == with_them.token_ids.tolist()
+        assert without.segment_ids.tolist() == with_them.segment_ids.tolist()
+        assert without.truncated == with_them.truncated
+        assert without.offsets.shape == with_them.offsets.shape and (without.offsets == -1).all()
+
+
 def test_pairs_are_cut_by_the_longer() -> None:
     tokenizer = Tokenizer.learn("word", ["a b c d e f g"], cls=True)
     short, long = tokenizer.encode(["a b c", "a"], ["d e f g", "b c d e f g"], max_length=8)
