@@ -178,9 +178,12 @@ class MultiTaskModel(Engine):
 
         Raises:
             ValueError: an unknown task, or an encoder without a tokenizer.
+            TypeError: what came is no text.
         """
         if isinstance(texts, (str, tuple)):  # One text, or one pair.
             texts = [texts]
+        if not isinstance(texts, Iterable):
+            raise TypeError(f"Expected a text, or a list of texts; got {type(texts).__name__}.")
         return self.predict_examples([to_example(text, i) for i, text in enumerate(texts)], tasks, batch_size)
 
     def predict_examples(

@@ -1,7 +1,6 @@
 """A whole training as a YAML file: what is read, what is built, how it is trained and what it is compared with."""
 
 import contextlib
-import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -171,10 +170,7 @@ class Recipe:
     def _check_data(self) -> None:
         from mtl.data import mix
 
-        options = [name for name in inspect.signature(mix).parameters if name not in MIX_GIVEN]
-        for key in self._section("data"):
-            if key not in options:
-                raise self._document.error(("data", str(key)), unknown_name("key of 'data'", key, options))
+        catalogue.check_arguments(self._document, ("data",), mix, self._section("data"), MIX_GIVEN)
 
     def _check_train(self) -> None:
         train = self._section("train")

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from mtl.commands.recipe_file import Document
 from mtl.utils import find_name, nearest, unknown_name
@@ -50,6 +51,8 @@ PARTS = {"learning_rate": "schedule", "inner_optimizer": "optimizer", **{kind: k
 PATHS = ("path", "folder", "data_dir", "embedding_matrix")
 #: An argument that may be the name of something else, and counts as a path where there is such a file or folder.
 MAYBE_PATHS = ("preset",)
+#: What errors call the plain types of arguments.
+PLAIN: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
 
 
 def names_of(kind: str) -> dict[str, Callable[..., Any]]:
@@ -76,8 +79,8 @@ def check(document: Document, route: Route, kind: str) -> None:
         kind: a key of `KINDS`.
 
     Raises:
-        ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument. Neither capitals nor
-            `_` and `-` matter in names.
+        ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument, or a value that is
+            not of the argument's plain type. Neither capitals nor `_` and `-` matter in names.
     """
     name, arguments = _split(document, route, kind)
     options = names_of(kind)
@@ -109,6 +112,8 @@ def check_arguments(
     folder = Path(document.name).parent
     for argument, value in arguments.items():
         here = (*route, argument)
+        if expected := next((_misfit(p.annotation, value) for p in named if p.name == argument), ""):
+            raise document.error(here, f"'{argument}' of {route[-1]} is {expected}; got {value!r}.")
         if argument in PATHS:
             arguments[argument] = _absolute(value, folder)
         elif argument in MAYBE_PATHS and isinstance(value, str) and (folder / value).exists():
@@ -189,6 +194,14 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
         if known and other:
             got += f" (did you mean '{'.'.join((*route, known[0], other))}'?)"
     raise document.error(route, f"expected one {kind} as NAME or {{NAME: {{argument: value}}}}; got {got}.")
+
+
+def _misfit(annotation: Any, value: Any) -> str:
+    """What an argument of plain types expects, where a value is of none of them; else nothing."""
+    options = get_args(annotation) or (annotation,)
+    if not all(option in PLAIN for option in options) or type(value) in options or (type(value) is int and float in options):
+        return ""
+    return " or ".join(PLAIN[option] for option in options)
 
 
 def _is_part(argument: str, value: Any) -> bool:

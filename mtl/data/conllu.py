@@ -25,7 +25,8 @@ def conllu(
     seed: int = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Sentences of CoNLL-U files. Comments, multiword tokens and empty nodes are left out.
+    r"""Sentences of CoNLL-U files. Comments, multiword tokens and empty nodes are left out; whatever `SpaceAfter` says, words are
+    joined as `join_words` does, so that each keeps tokens of its own.
 
     Args:
         path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named

@@ -74,6 +74,8 @@ def csv(
     [('Rates rise, again', {'section': 'economy'})]
     """
     fields = Fields(text, label, convert)
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise ValueError(f"Expected a delimiter of one character, got {delimiter!r}; read other files with records().")
 
     def parse(file: Path) -> Iterator[Row]:
         lines = _Lines(read_lines(file, encoding, newline=""))

@@ -54,9 +54,11 @@ class Fields:
         self.label: dict[str, Field] = dict(label) if isinstance(label, Mapping) else {str(field): field for field in label}
         self.convert = dict(convert or {})
         self._decode = decode
-        for name in self.convert:
+        for name, each in self.convert.items():
             if name not in self.label:
                 raise unknown_name("label in convert", name, self.label)
+            if not callable(each) and not (isinstance(each, str) and each):
+                raise ValueError(f"Expected convert['{name}'] as a function, or a text to split values at, got {each!r}.")
 
     @property
     def names(self) -> tuple[Field, ...]:

@@ -44,6 +44,25 @@ def test_what_the_training_gives_is_not_for_the_file(argument: str) -> None:
         check(document({"adamw": {argument: 3}}), ("part",), "optimizer")
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "expected"),
+    [
+        ("units", "many", "a whole number"),
+        ("units", True, "a whole number"),
+        ("units", 8.0, "a whole number"),
+        ("dropout", "0,1", "a number"),
+        ("skip", 1, "true or false"),
+        ("pooling", 3, "a text"),
+        ("max_length", "long", "a whole number or null"),
+    ],
+)
+def test_values_of_plain_types(argument: str, value: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"line 1: '{argument}' of Recurrent is {expected}; got {value!r}.")):
+        check(document({"Recurrent": {argument: value}}), ("part",), "encoder")
+    fine = {"units": 8, "dropout": 1, "skip": True, "max_length": None, "embedding_matrix": 3, "pooling": "max"}
+    check(document({"Recurrent": fine}), ("part",), "encoder")
+
+
 def test_objects_within_objects() -> None:
     value = {
         "AdamW": {"learning_rate": {"ExponentialDecay": {"initial_learning_rate": 1.0, "decay_steps": 2, "decay_rate": 0.5}}}

@@ -47,6 +47,7 @@ def test_without_header(tmp_path):
         ("a,b\n", {"text": -1}, "line 1: expected a column -1, got 2 columns; columns count from 0"),
         ("a,b\n", {"header": False}, "line 1: expected column numbers where header=False, got 'text'; count columns from 0"),
         ("", {}, "data.csv: expected a header, got an empty file"),
+        ("text||mood\n", {"delimiter": "||"}, "Expected a delimiter of one character, got '||'; read other files with records"),
     ],
 )
 def test_columns_that_do_not_exist(tmp_path, content, options, message):

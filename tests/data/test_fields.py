@@ -66,6 +66,8 @@ def test_convert():
     assert Fields("a", "n", {"n": {3: ""}.__getitem__}).row(RECORD, "here") == Example("one")
     with pytest.raises(ValueError, match="Unknown label in convert 'scor'; did you mean 'score'"):
         Fields("a", {"score": "b"}, {"scor": float})
+    with pytest.raises(ValueError, match=r"Expected convert\['score'\] as a function, or a text to split values at, got ''"):
+        Fields("a", {"score": "b"}, {"score": ""})
 
 
 def test_check():
