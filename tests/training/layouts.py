@@ -119,7 +119,8 @@ def transformer() -> dict[str, Any]:
 
 
 def with_optimizer(name: str) -> dict[str, Any]:
-    return trained(make_optimizer(name, rate=0.005))
+    """Ftrl begins anew from zero: at small rates all its predictions are alike, and their correlation is one of roundings."""
+    return trained(make_optimizer(name, rate=0.5 if name == "Ftrl" else 0.005))
 
 
 def with_clipping(name: str, at: float) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def gradients_with_inf() -> dict[str, Any]:
 def gradients_of_recurrent_layers() -> dict[str, Any]:
     x, y, w = data()
     encoder = Recurrent(vocabulary_size=20, embedding=4, units=4, dropout=0.0)
-    return trained(keras.optimizers.Adam(1e-2), (x, y, w), two_tasks(encoder, balancer=balancing.UPGrad()))
+    return trained(keras.optimizers.Adam(3e-3), (x, y, w), two_tasks(encoder, balancer=balancing.UPGrad()))
 
 
 # Data and loops -----------------------------------------------------------------------------------------------------------
