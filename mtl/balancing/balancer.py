@@ -42,7 +42,8 @@ class Balancer:
 
     A method has one of two faces, and `needs` says which: `combine` makes one loss of the losses; `aggregate` makes one
     direction of the tasks' gradients, `d = J^T w`, for which `weights` is enough where `w` follows from `G = J J^T`. For the
-    methods of the second face `combine` gives the loss that is shown, and that the heads are trained by: the plain sum.
+    methods of the second face `combine` gives the loss that is shown, and that the heads are trained by: the plain sum, but
+    that of the scaled losses in `IMTL`.
 
     `active` marks the tasks that have a labelled row in the step. The others are left out of the balance; their weight is 0.
     Small problems are solved in float64, inside the graph; what is not finite comes out as NaN and leaves the state alone.

@@ -24,7 +24,7 @@ class CAGrad(Balancer):
     it is `c ||g_0||`. A gradient of 0 is left out of the minimum.
 
     Args:
-        c: from 0, the mean gradient, up to 1, which would be MGDA.
+        c: how far from the mean gradient, from 0 to below 1, where the mean loss is still brought to a minimum.
         rescale: divides the direction by 1 (`0`), by `1 + c^2` (`1`), or by `1 + c` (`2`).
 
     Example:

@@ -29,7 +29,7 @@ class ExcessMTL(Balancer):
     [2.0, 1.0]
 
     Reference:
-        He, Zhou, Zhang, Yang, Zhao, "Robust Multi-Task Learning with Excess Risks", ICML 2024.
+        He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi and Zhao, "Robust Multi-Task Learning with Excess Risks", ICML 2024.
     """
 
     needs = "jacobian"

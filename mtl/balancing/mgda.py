@@ -19,7 +19,7 @@ NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 class MGDA(Balancer):
     """Multiple gradient descent: the weights of the shortest convex combination, `argmin_w w^T G w`, `w >= 0`, `sum_t w_t = 1`.
 
-    The direction lowers every loss, or is 0 where none can fall without another one rising.
+    Without normalisation the direction lowers every loss, or is 0 where none can fall without another one rising.
 
     Args:
         normalization: what gradients are divided by before the weights are found, which then count for the gradients as they

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args
 
 from mtl.commands.recipe_file import Document
@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
 #: Arguments that take an object of a kind, written as NAME or {NAME: {argument: value}}.
 PARTS = {"learning_rate": "schedule", "inner_optimizer": "optimizer", **{kind: kind for kind in KINDS}}
 #: Arguments that name a file or folder; a relative one is beside the recipe.
-PATHS = ("path", "folder", "data_dir", "embedding_matrix")
+PATHS = ("path", "folder", "data_dir", "cache_dir", "log_dir", "embedding_matrix")
 #: An argument that may be the name of something else, and counts as a path where there is such a file or folder.
 MAYBE_PATHS = ("preset",)
 #: What errors call the plain types of arguments.
@@ -198,7 +198,7 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
 
 def _misfit(annotation: Any, value: Any) -> str:
     """What an argument of plain types expects, where a value is of none of them; else nothing."""
-    options = get_args(annotation) or (annotation,)
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     if not all(option in PLAIN for option in options) or type(value) in options or (type(value) is int and float in options):
         return ""
     return " or ".join(PLAIN[option] for option in options)

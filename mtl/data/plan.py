@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,9 +110,9 @@ class Plan:
         self._lock = threading.Lock()
         self._made: dict[int, list[Batch]] = {}
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Batches in an epoch, the same in all."""
         return len(self.of(0))
 
     def of(self, epoch: int) -> list[Batch]:

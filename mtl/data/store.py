@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -24,7 +25,9 @@ from mtl.data.source import Source
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 1
+FORMAT = 2
+
+logger = logging.getLogger(__name__)
 
 Encoded = tuple[list[Example], list[Encoding]]
 
@@ -47,6 +50,9 @@ class Store:
 
     Args:
         folder: where `prepare` wrote them.
+
+    Raises:
+        OSError, ValueError: a file is missing, or is not as it was written.
     """
 
     def __init__(self, folder: Path):
@@ -55,7 +61,9 @@ class Store:
         self._columns = {}
         for name, column in meta["columns"].items():
             path, dtype = folder / f"{name}.bin", np.dtype(column["dtype"])
-            if os.path.getsize(path) == 0:
+            if (size := os.path.getsize(path)) != column["bytes"]:
+                raise ValueError(f"{path}: expected {column['bytes']} bytes, got {size}; remove the folder {folder}.")
+            if size == 0:
                 flat = np.zeros(0, dtype)
             else:
                 flat = np.memmap(path, dtype, "r")
@@ -119,8 +127,8 @@ def prepare(
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key
-        if (folder / "store.json").exists():
-            return Store(folder)
+        if found := _found(folder):
+            return found
     parent = folder.parent if folder else Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     working = parent / f".writing-{uuid.uuid4().hex}"
@@ -141,6 +149,18 @@ def prepare(
     store = Store(working)
     weakref.finalize(store, shutil.rmtree, working, ignore_errors=True)
     return store
+
+
+def _found(folder: Path) -> Store | None:
+    """What an earlier call wrote; it is removed where a machine that went down left a part of it."""
+    if not folder.exists():
+        return None
+    try:
+        return Store(folder)
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("%s is damaged (%s), and is made anew.", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
 
 
 def _settings(head: Any) -> dict[str, Any]:
@@ -174,8 +194,12 @@ def _write(
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, *kind) for name, kind in kinds.items()}
         truncated = _fill(columns, source, split, tasks, encoder, max_length)
-    meta = {"columns": {n: {"dtype": c.dtype.str, "width": c.width} for n, c in columns.items()}, "truncated": truncated}
-    (folder / "store.json").write_text(json.dumps(meta), "utf-8")
+        described = {name: {"dtype": c.dtype.str, "width": c.width, "bytes": c.file.tell()} for name, c in columns.items()}
+        meta = files.enter_context(open(folder / "store.json", "wb"))
+        meta.write(json.dumps({"columns": described, "truncated": truncated}).encode())
+        for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _fill(

@@ -28,7 +28,7 @@ class Engine(Loop):
     """A Keras model whose training step takes batches with rows of any task.
 
     A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
-    a labelled row leaves its own variables and their optimizer state as they were, and its metrics too.
+    a labelled row leaves its own layers and their optimizer state as they were, and its metrics too.
 
     A subclass gives `task_names`, `complete`, `features_of`, `head_of`, `own_layers`, `balancer`, `gradients_at` and `penalty`,
     and calls `start_engine` when its heads are built.
@@ -56,7 +56,7 @@ class Engine(Loop):
         raise NotImplementedError
 
     def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        """The layers that only one task uses."""
+        """The layers that belong to one task: its head, and what sharing gives it alone."""
         raise NotImplementedError
 
     def penalty(self) -> Any:
@@ -85,7 +85,8 @@ class Engine(Loop):
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With `skip_nonfinite=True`
                 a step whose losses or gradients are not finite changes no trained weight, and nothing of the optimizer but its
-                count of steps, and is told of by a warning; else it ends the training.
+                count of steps, and is told of by a warning; else it ends the training. Where gradients are accumulated, such a
+                batch counts as one whose gradients are 0.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -172,6 +173,11 @@ class Engine(Loop):
         with strategy.scope():
             self._own = {task: OwnVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
             self._window = Window(self.optimizer, len(self.task_names))
+            if self.balancer.looks_ahead and self._window.length > 1:
+                raise ValueError(
+                    f"{type(self.balancer).__name__} looks at what each batch's update does to the losses; got an optimizer that "
+                    f"updates once in {self._window.length} batches. Leave gradient_accumulation_steps out."
+                )
             self._health = Health(
                 self.optimizer,
                 self.trainable_variables,

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtl.training import seam
 from mtl.training.scoring import Batch, Scores, score
 
 __all__ = ["GradientsByRows", "dense_gradients"]
@@ -36,18 +37,11 @@ class GradientsByRows:
             seeds: task -> what its summed losses count.
             training: whether there is dropout.
         """
-        tasks = list(batch.y)
-        if len(tasks) == 1 or self.model.static_shapes:  # All rows then go through all heads.
+        if len(batch.y) == 1 or self.model.static_shapes:  # All rows then go through all heads.
             parts = self._together(batch, seeds, training)
         else:
-            labelled = batch.labelled()
-            count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
-            parts, had = {}, {}
-            for task in tasks:
-                alone = labelled[task] & (count == 1)
-                had[task] = tf.reduce_any(alone)
-                parts |= self._of_rows(alone, batch, [task], seeds, training, {}, {})
-            parts = self._of_rows(count > 1, batch, tasks, seeds, training, parts, had)
+            with seam.equal_draws(self.model):
+                parts = self._apart(batch, seeds, training)
         scores = Scores({}, {}, {})
         gradients = {}
         for task, part in parts.items():
@@ -55,6 +49,18 @@ class GradientsByRows:
             count = len(self.model.task_metrics[task])
             scores.statistics[task], gradients[task] = rest[:count], rest[count:]
         return scores, gradients
+
+    def _apart(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
+        """What the rows of each task alone give, and those of several tasks."""
+        labelled = batch.labelled()
+        count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
+        parts: Parts = {}
+        had: dict[str, tf.Tensor] = {}
+        for task in batch.y:
+            alone = labelled[task] & (count == 1)
+            had[task] = tf.reduce_any(alone)
+            parts |= self._of_rows(alone, batch, [task], seeds, training, {}, {})
+        return self._of_rows(count > 1, batch, list(batch.y), seeds, training, parts, had)
 
     def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
         """What rows give that go through the encoders once, and back once for each task."""

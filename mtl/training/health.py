@@ -39,7 +39,8 @@ class Health:
         self._optimizer, self._tasks, self.skip = optimizer, tuple(tasks), skip
         owners = {id(variable): list(tasks).index(task) for task, each in own.items() for variable in each}
         self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
-        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")
+        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first; how many:
+        self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")
         self._faults = keras.Variable(tf.zeros(len(self._tasks) + 1), trainable=False, name="faults")
         # A batch that is left out of an accumulated gradient is zeros in it; alone, it must not even move the momentum.
         self._all = OwnVariables(optimizer, variables, compiled) if skip and not accumulates else None
@@ -64,9 +65,11 @@ class Health:
         faulty = tf.stack(faults)
         bad = tf.reduce_any(faulty)
         step = tf.cast(tf.convert_to_tensor(iterations_of(self._optimizer)), "int64") + 1
-        first = bad if self.skip else bad & tf.equal(self._step.value, 0)
-        self._faults.assign(tf.where(first, tf.cast(faulty, tf.float32), self._faults.value))
+        first = bad & tf.equal(self._count.value, 0)
+        told = first | (bad & self.skip)  # What ends the training is told of its first step.
+        self._faults.assign(tf.where(told, tf.maximum(tf.cast(faulty, tf.float32), self._faults.value), self._faults.value))
         self._step.assign(tf.where(first, step, self._step.value))
+        self._count.assign_add(tf.cast(bad, tf.int64))
         return ~bad
 
     def keep(self, finite: tf.Tensor) -> list[tuple[OwnVariables, list[tf.Tensor]]]:
@@ -79,15 +82,17 @@ class Health:
         Raises:
             FloatingPointError: one was not, and such steps are not left out.
         """
-        step = int(tf.convert_to_tensor(self._step.value).numpy())
-        if not step:
+        count = int(tf.convert_to_tensor(self._count.value))
+        if not count:
             return
-        faults = tf.convert_to_tensor(self._faults.value).numpy()
-        self._step.assign(0)
+        step, faults = int(tf.convert_to_tensor(self._step.value)), tf.convert_to_tensor(self._faults.value).numpy()
+        self._count.assign(0)
+        self._faults.assign(tf.zeros_like(self._faults.value))
         tasks = ", ".join(f"'{task}'" for task, fault in zip(self._tasks, faults[:-1], strict=True) if fault)
         what = f"The loss or gradient of {tasks} was" if tasks else "The gradient of what the tasks share was"
         if self.skip:
-            warnings.warn(f"{what} not finite at step {step}, which was left out.", stacklevel=2)
+            left = "which was left out" if count == 1 else f"and at {count - 1} of those after it, which were left out"
+            warnings.warn(f"{what} not finite at step {step}, {left}.", stacklevel=2)
             return
         raise FloatingPointError(
             f"{what} not finite at step {step}. Lower the learning rate, clip the gradients, look at the data, "

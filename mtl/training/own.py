@@ -84,6 +84,8 @@ class OwnVariables:
 class Window:
     """Which tasks took part since the optimizer's last update: in this batch, or in those whose gradients it accumulates.
 
+    All count as having done so in a window that was begun by others, such as that of a model loaded in the midst of one.
+
     Args:
         optimizer: a built optimizer.
         tasks: how many tasks there are.
@@ -101,7 +103,9 @@ class Window:
             )
         self.length = lengths.pop()
         self._iterations = iterations_of(built[0])
-        self._seen = keras.Variable(tf.zeros(tasks), trainable=False, name="seen") if self.length > 1 else None
+        begun = self.length > 1 and int(tf.convert_to_tensor(self._iterations.value)) % self.length > 0
+        seen = tf.fill([tasks], float(begun))
+        self._seen = keras.Variable(seen, trainable=False, name="seen") if self.length > 1 else None
 
     @property
     def variables(self) -> list[keras.Variable]:

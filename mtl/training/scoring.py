@@ -142,10 +142,10 @@ def _by_task(model: Any, value: Any, what: str) -> dict[str, Any]:
 
 
 def _weight(head: Any, weight: Any, mask: tf.Tensor) -> tf.Tensor:
-    """The rows' weights, or their tokens' where the head's targets are per token; `mask` is float32 `[B, S]`."""
+    """The rows' weights, or their tokens' where the head's targets are per token: 0 for padding. `mask` is float32 `[B, S]`."""
     if weight is None:
         return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
     weight = tf.cast(weight, tf.float32)
-    if head.target.per_token and weight.shape.rank == 1:
-        return weight[:, None] * mask
-    return tf.reshape(weight, tf.shape(mask)[:1]) if not head.target.per_token else weight
+    if not head.target.per_token:
+        return tf.reshape(weight, tf.shape(mask)[:1])
+    return (weight[:, None] if weight.shape.rank == 1 else weight) * mask

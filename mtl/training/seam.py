@@ -8,6 +8,7 @@ of it, gradients are summed once, and from then on every replica does the same a
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from operator import attrgetter
@@ -31,8 +32,10 @@ __all__ = [
     "agree_on_shuffling",
     "check_scope",
     "differ_in_dropout",
+    "equal_draws",
     "given_to",
     "layers_in",
+    "layers_with_losses",
     "make_function",
     "make_predict_function",
     "prepare_saving",
@@ -72,6 +75,11 @@ def strategy_of(model: keras.Model) -> Any:
 def layers_in(model: keras.Model) -> list[keras.layers.Layer]:
     """The model, and all layers inside it."""
     return list(model._flatten_layers())
+
+
+def layers_with_losses(model: keras.Model) -> list[str]:
+    """The names of the layers that added a loss of their own when they were last called."""
+    return [layer.name for layer in layers_in(model) if layer._losses]
 
 
 def several_processes(strategy: Any) -> bool:
@@ -125,6 +133,35 @@ def _next_here(generator: Any, ordered: bool = True) -> Any:
     if context is None or context.num_replicas_in_sync == 1:
         return seed
     return seed + tf.cast(context.replica_id_in_sync_group, seed.dtype) * tf.constant([_SEED_STEP, 0], seed.dtype)
+
+
+@contextmanager
+def equal_draws(model: keras.Model) -> Iterator[None]:
+    """Random numbers are drawn within, some inside conditions that not all replicas meet: behind it the generators' states are
+    what they would be had every branch been run, so that they stay equal."""
+    generators = list({id(each): each for layer in layers_in(model) for each in layer._seed_generators}.values())
+    before, own = [tf.identity(each.state.value) for each in generators], [vars(each).get("next") for each in generators]
+    drawn = [0] * len(generators)
+
+    def counted(place: int, draw: Callable[..., Any]) -> Callable[..., Any]:
+        def following(*args: Any, **kwargs: Any) -> Any:
+            drawn[place] += 1
+            return draw(*args, **kwargs)
+
+        return following
+
+    for place, each in enumerate(generators):
+        each.next = counted(place, each.next)
+    try:
+        yield
+    finally:
+        for each, mine in zip(generators, own, strict=True):
+            if mine is None:
+                del each.next
+            else:
+                each.next = mine
+    for each, state, count in zip(generators, before, drawn, strict=True):
+        each.state.assign(state + tf.constant([0, count], state.dtype))
 
 
 def agree_on_shuffling(strategy: Any) -> None:

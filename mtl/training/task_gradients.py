@@ -73,6 +73,11 @@ class TaskGradients:
     def __init__(self, model: Any, at: str | Sequence[str] = "parameters"):
         self.model, self.at = model, at
         reached = reach(model)
+        if adding := seam.layers_with_losses(model):
+            raise ValueError(
+                f"Gradients are those of the tasks' losses; the layers {adding} add losses of their own (add_loss, an activity "
+                "regularizer), which are no task's. Leave them out, or balance losses, as UncertaintyWeighting does."
+            )
         trained = {id(v) for v in model.trainable_variables}
         common = common_to_tasks(reached)
         self.shared = [v for v in common if id(v) in trained]
@@ -85,8 +90,8 @@ class TaskGradients:
         ]
         if not self.shared and len(model.task_names) > 1:
             raise ValueError(
-                f"{type(model.balancer).__name__} balances gradients of what tasks share; {list(model.task_names)} share no "
-                "trained variable. Train a shared encoder, or take a balancer of losses, such as UncertaintyWeighting."
+                f"Gradients are compared where tasks share variables; {list(model.task_names)} share none that is trained. "
+                "Train a shared encoder, or balance losses, as UncertaintyWeighting does."
             )
         if at != "parameters" and (model.balancer.needs == "jacobian" or model.balancer.batches > 1):
             raise ValueError(
@@ -133,7 +138,11 @@ class TaskGradients:
             rows = [tf.add_n([share[:, None] * row for share, row in zip(shares, pair, strict=True)]) for pair in pairs]
         gramian = self._gramian(rows, rows) * unit[:, None] * unit
         if balancer.needs == "gramian":
-            shown = self._gramian(found[0].rows, found[1].rows) * unit[:, None] * unit if len(parts) > 1 else gramian
+            shown = gramian
+            if len(parts) > 1:  # What a task has rows of in one half only is known from the whole batch.
+                both = tf.reduce_all(tf.stack(sizes) > 0, axis=0)
+                crossed = self._gramian(found[0].rows, found[1].rows) * unit[:, None] * unit
+                shown = tf.where(both[:, None] & both, crossed, gramian)
             weights = balancer.weights(shown, active, losses)
             slopes = tf.linalg.matvec(gramian, weights)
             length = tf.tensordot(weights, slopes, 1)

@@ -63,6 +63,10 @@ def test_values_of_plain_types(argument: str, value: object, expected: str) -> N
     check(document({"Recurrent": fine}), ("part",), "encoder")
 
 
+def test_lists_of_plain_types_are_no_plain_types() -> None:
+    check(document({"ScaledAdamW": {"no_decay": ["bias$"]}}), ("part",), "optimizer")
+
+
 def test_objects_within_objects() -> None:
     value = {
         "AdamW": {"learning_rate": {"ExponentialDecay": {"initial_learning_rate": 1.0, "decay_steps": 2, "decay_rate": 0.5}}}
@@ -100,6 +104,9 @@ def test_paths_are_beside_the_recipe(path: object, absolute: object) -> None:
     described = document({"csv": {"path": path}})
     check(described, ("part",), "source")
     assert described.data["part"]["csv"]["path"] == absolute
+    board = document({"TaskBoard": {"log_dir": "logs"}})
+    check(board, ("part",), "callback")
+    assert board.data["part"]["TaskBoard"]["log_dir"] == "/recipes/logs"
 
 
 def test_a_preset_is_a_path_only_where_there_is_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import mtl
 from mtl import Task
-from mtl.data import Encoding, Example, Tokenizer, records
+from mtl.data import Encoding, Example, Tokenizer, csv, records
 from mtl.data.store import prepare, word_mask
 from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 from tests.tiny import Bag
@@ -103,6 +103,24 @@ def test_settings_that_change_no_row_change_no_key(encoder, tmp_path):
 @pytest.mark.parametrize("head", [Classification, MultiLabel, Regression, Tagging, MaskedLM])
 def test_heads_name_settings_that_they_have(head):
     assert set(head.encoded_by) <= set(inspect.signature(head).parameters)
+
+
+@pytest.mark.parametrize("name", ["token_ids.bin", "store.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+def test_what_was_torn_is_made_anew(encoder, tmp_path, caplog, name, damage):
+    (tmp_path / "moods.csv").write_text("text,mood\nab,up\ncd,down\n")
+    source = csv(tmp_path / "moods.csv", label="mood", fractions=None)
+    tasks = [Task("mood", Classification(["up", "down"]), source)]
+
+    def ids_of_all():
+        return prepare(source, "train", tasks, encoder, None, tmp_path / "cache").tokens("token_ids", np.arange(2), 2).tolist()
+
+    whole = ids_of_all()
+    (folder,) = (tmp_path / "cache").iterdir()
+    damage(folder / name)
+    assert ids_of_all() == whole and "is damaged" in caplog.text
+    caplog.clear()
+    assert ids_of_all() == whole and not caplog.text
 
 
 def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):

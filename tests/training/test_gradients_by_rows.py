@@ -1,11 +1,17 @@
 """Gradients by rows against those of all rows at once."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl import MultiTaskModel, Task
+from mtl.balancing import PCGrad
+from mtl.heads import Classification, Regression
 from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.scoring import Batch, score
+from mtl.training.seam import layers_in
+from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 
 ROWS = {
@@ -64,3 +70,19 @@ def test_what_is_not_reached_has_gradients_of_zero():
         loss = tf.reduce_sum(tf.gather(one, [1, 1]))
     found = dense_gradients(tape, loss, [one, other], tf.constant(2.0))
     assert [each.numpy().tolist() for each in found] == [[0.0, 4.0], [0.0]]
+
+
+def test_random_numbers_do_not_depend_on_which_tasks_have_rows():
+    """Replicas have other rows, and draw as often."""
+    states = []
+    for score_ in ([0] * 6, [0, 0, 1, 2, 0, 0.5]):
+        keras.utils.set_random_seed(1)
+        tasks = [Task("mood", Classification(3, dropout=0.5)), Task("score", Regression(mean=0.0, scale=1.0, dropout=0.5))]
+        model = MultiTaskModel(Bag(), tasks, balancer=PCGrad())
+        model.compile("sgd")
+        x, y, weight = batch(6, mood=[1, 1, 0, 0, 1, 0], score=score_)
+        model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
+        states.append([g.state.numpy().tolist() for layer in layers_in(model) for g in layer._seed_generators])
+    assert states[0] == states[1]
+    # The head of one task is traced for rows of its own and for those of both, and so draws twice a step.
+    assert [count for _, count in states[0]] == [4, 4]

@@ -66,6 +66,16 @@ def test_a_step_that_is_left_out_changes_nothing():
     assert history == expected
 
 
+def test_steps_of_one_execution_are_counted():
+    model = make_model("sgd")
+    model.compile("sgd", skip_nonfinite=True, steps_per_execution=4)
+    x, y, weight = batch(8)
+    y["score"][[2, 6]] = np.nan
+    with pytest.warns(UserWarning, match="not finite at step 2, and at 1 of those after it, which were left out") as told:
+        model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
+    assert len(told) == 1
+
+
 def test_a_batch_is_left_out_of_an_accumulated_gradient():
     def trained(skip, bad):
         model = make_model("sgd")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl.balancing import FAMO
 from mtl.training.own import OwnVariables, Window, slots_of
 from tests.two_tasks import batch, make_model
 
@@ -105,6 +106,26 @@ def test_a_window_has_the_tasks_of_all_its_batches():
     optimizer.build([variable])
     active = tf.constant([True, False])
     assert Window(optimizer, 2).add(active) is active
+
+
+def test_a_model_saved_within_a_window_loses_nothing(tmp_path):
+    """The second task's rows were in the batch before saving."""
+    x, y, weight = batch()
+    without = {**weight, "score": np.zeros(8, "float32")}
+    model = make_model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))
+    model.train_on_batch(x, y, weight)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        each.train_on_batch(x, y, without)
+    for mine, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_a_look_ahead_expects_an_update_a_batch():
+    model = make_model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2), FAMO())
+    with pytest.raises(ValueError, match="FAMO looks at what each batch's update does .* once in 2 batches"):
+        model.fit(*batch()[:2], verbose=0)
 
 
 def test_a_task_in_any_accumulated_batch_is_updated():

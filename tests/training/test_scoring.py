@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from mtl import MultiTaskModel, Task
+from mtl.heads import Tagging
 from mtl.training.scoring import Batch, penalty, score, total
+from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 
 
@@ -15,6 +18,14 @@ def test_a_batch_is_what_the_model_takes_in_its_order():
         "mood": [True, False, True],
         "score": [True, True, True],
     }
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0], [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]], ids=["none", "rows", "tokens"])
+def test_padding_weighs_nothing(weights):
+    model = MultiTaskModel(Bag(), [Task("tags", Tagging(3))])
+    x, y = {"token_ids": np.array([[3, 4, 0], [5, 0, 0]])}, {"tags": np.zeros((2, 3), "int32")}
+    found = Batch.of(model, (x, y, {"tags": None if weights is None else np.array(weights)}))
+    assert found.weights["tags"].numpy().tolist() == [[1, 1, 0], [1, 0, 0]]
 
 
 def test_rows_are_taken_with_their_targets():

@@ -115,6 +115,18 @@ def test_a_method_of_two_batches_takes_rows_in_turn():
         np.testing.assert_allclose(mine, expected, atol=2e-6)
 
 
+def test_a_task_with_rows_in_one_half_alone_is_known_from_the_whole_batch():
+    x, y, weight = batch(mood=MOOD, score=[0, 0, 1, 0, 0, 0, 0, 0])
+    model = model_with(SDMGrad())
+    halves = [np.array([1, 0, 0, 0, 0, 0, 1, 0.0]), np.array([0, 0, 0, 1, 0, 0, 0, 2.0])]
+    one, two = (by_numpy(model, x, y, {"mood": half, "score": weight["score"]})[2] for half in halves)
+    _, _, jacobian, _ = by_numpy(model, x, y, weight)
+    shown = jacobian @ jacobian.T
+    shown[0, 0] = one[0] @ two[0]
+    weights = SDMGrad().weights(shown.astype("float32")).numpy()
+    np.testing.assert_allclose(updates(model, x, y, weight)[0], weights @ jacobian, atol=2e-6)
+
+
 def test_heads_get_their_gradients_as_often_as_their_losses_count():
     """IMTL multiplies losses by `e^s`."""
     x, y, weight = batch(mood=MOOD, score=SCORE)
@@ -329,7 +341,7 @@ def test_what_a_balancer_learns_does_not_decay_and_stays_where_a_task_is_missing
             PCGrad(),
             "parameters",
             Soft(0.0),
-            r"PCGrad balances gradients of what tasks share; \['mood', 'score'\] share no trained",
+            r"where tasks share variables; \['mood', 'score'\] share none that is trained",
         ),
         (
             mtl.balancing.GradDrop(),
@@ -354,7 +366,7 @@ def test_representations_of_separate_encoders_are_not_compared():
     model = make_model("sgd", PCGrad(), Soft(0.1))
     model.gradients_at = "representation"
     x, y, weight = batch()
-    with pytest.raises(ValueError, match="share no trained variable"):
+    with pytest.raises(ValueError, match="share none that is trained"):
         model.fit(x, y, sample_weight=weight, verbose=0)
 
 
@@ -369,3 +381,10 @@ def test_an_unknown_place_is_named():
         MultiTaskModel(
             Recurrent(vocabulary_size=5, embedding=2, units=2), Task("a", Classification(2)), gradients_at="representations"
         )
+
+
+def test_losses_of_layers_belong_to_no_task():
+    model = make_model("sgd", PCGrad())
+    model.encoder.embedding.activity_regularizer = keras.regularizers.L2(0.1)
+    with pytest.raises(ValueError, match=r"the layers \['embedding'\] add losses of their own .*, or balance losses"):
+        model.fit(*batch()[:2], verbose=0)

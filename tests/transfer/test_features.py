@@ -119,7 +119,7 @@ def test_heads_alone_have_no_gradients_to_balance():
     assert isinstance(heads.balancer, Static) and isinstance(model.balancer, PCGrad)
     heads.compile("sgd")
     heads.fit(extract(model, arrays()), verbose=0)
-    with pytest.raises(ValueError, match="share no trained variable"):
+    with pytest.raises(ValueError, match="share none that is trained"):
         head_model(tagged_model(False)).task_gradients()
 
 
