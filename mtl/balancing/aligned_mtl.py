@@ -20,7 +20,8 @@ SCALES = ("min", "median", "rmse")
 class AlignedMTL(Balancer):
     """Alignment of the gradients' principal components: `w = sqrt(l) V L^{-1/2} V^T p`, from `G = V L V^T`.
 
-    Eigenvalues of 0 are left out.
+    Eigenvalues of 0 are left out, and those that cannot be told from 0: of float32 gradients at right angles, such as are 1,700
+    times shorter than the longest.
 
     Args:
         scale: `l`, the smallest eigenvalue (`"min"`), the median (`"median"`, the lower one of two), or the mean (`"rmse"`, as

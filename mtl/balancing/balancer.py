@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtl.balancing.gramian import Gramian, gramian_of
@@ -92,15 +93,15 @@ class Balancer:
         """
         if self._named and self.tasks == tuple(tasks) and size in (None, self.size):
             return
+        self._connect(tuple(tasks), size)
+        self._named = True
+
+    def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:
         config = self.get_config() if self.by_task else {}
         for argument in self.by_task:
             for task in config[argument] or {}:
                 if task not in tasks:
                     raise unknown_name(f"task in the balancer's {argument}", task, tasks)
-        self._connect(tuple(tasks), size)
-        self._named = True
-
-    def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:
         self.tasks, self.size = tasks, size
         if self.needs != "losses" or self.looks_ahead:
             _keep_order()
@@ -163,6 +164,8 @@ class Balancer:
             face = "combine(losses)" if self.needs == "losses" else "aggregate(jacobian)"
             raise ValueError(f"{type(self).__name__} finds no weights from a Gramian; call {face}.")
         gramian = _float(gramian, 2, "a Gramian")
+        if gramian.shape[0] != gramian.shape[1]:
+            raise ValueError(f"A balancer expects a Gramian of shape [K, K]; got {gramian.shape}.")
         active = self._begin(gramian, active)
         problem, finite = Gramian.of(gramian, active)
         losses = self._losses(losses, active)
@@ -201,7 +204,7 @@ class Balancer:
             weights = self.weights(gramian_of(jacobian), active, losses)
             return tf.linalg.matvec(jacobian, weights, transpose_a=True)
         losses = self._losses(losses, active)
-        self._valid = tf.reduce_all(tf.math.is_finite(jacobian))
+        self._valid = tf.reduce_all(tf.math.is_finite(tf.reduce_sum(jacobian**2, axis=1)))  # Their products are, too.
         if losses is not None:
             self._valid &= tf.reduce_all(tf.math.is_finite(losses))
         weights, rows = self._mix(jacobian, active, losses)
@@ -270,8 +273,10 @@ class Balancer:
     def _begin(self, value: Any, active: Any) -> Any:
         """Connects a balancer that stands alone; gives `active` as a tensor."""
         count = value.shape[0] if value.shape[0] is not None else len(self.tasks) or None
-        if count is None:
-            raise ValueError(f"{type(self).__name__} must know the number of tasks when it is traced; got shape {value.shape}.")
+        if not count:
+            raise ValueError(
+                f"{type(self).__name__} must know the number of tasks, 1 or more, when traced; got shape {value.shape}."
+            )
         tracked = value.shape[1] if self.tracks_gradients and self.needs == "jacobian" and value.shape.rank == 2 else None
         if self._named:
             if count != len(self.tasks):
@@ -282,19 +287,27 @@ class Balancer:
             self._connect(tuple(str(i) for i in range(count)), tracked)
         if tracked and tracked != self.size:
             raise ValueError(f"{type(self).__name__} tracks gradients of length {self.size}; got {tracked}. Connect it anew.")
-        return tf.fill([count], True) if active is None else tf.reshape(tf.cast(active, tf.bool), [count])
+        return tf.fill([count], True) if active is None else self._one_each(tf.cast(active, tf.bool), "active")
+
+    def _one_each(self, value: Any, what: str) -> Any:
+        """A tensor with a value a task."""
+        if not value.shape.is_compatible_with([len(self.tasks)]):
+            raise ValueError(f"{type(self).__name__} expects {what} of shape [{len(self.tasks)}], one a task; got {value.shape}.")
+        return tf.ensure_shape(value, [len(self.tasks)])
 
     def _losses(self, losses: Any, active: Any) -> Any:
         if not self.uses_losses:
             return None
         if losses is None:
             raise ValueError(f"{type(self).__name__} weighs gradients by the tasks' losses as well; give losses=.")
-        losses = tf.cast(tf.stop_gradient(_float(losses, 1, "losses")), tf.float64)
+        losses = tf.cast(tf.stop_gradient(self._one_each(_float(losses, 1, "losses"), "losses")), tf.float64)
         return tf.where(active, losses, tf.zeros_like(losses))
 
 
 def check_range(balancer: Balancer, name: str, value: float, low: float, high: float = float("inf"), open: str = "") -> float:
-    """A float between `low` and `high`, or an error; `open` holds `(` where `low` itself is left out, and `)` for `high`."""
+    """A finite float from `low` to `high`, or an error; `open` holds `(` where `low` itself is left out, and `)` for `high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"{type(balancer).__name__} expects `{name}` as a number; got {value!r}.")
     value = float(value)
     above = value > low if "(" in open else value >= low
     below = value < high if ")" in open or high == float("inf") else value <= high
@@ -302,6 +315,14 @@ def check_range(balancer: Balancer, name: str, value: float, low: float, high: f
         left, right = "(" if "(" in open else "[", ")" if ")" in open or high == float("inf") else "]"
         raise ValueError(f"{type(balancer).__name__} expects `{name}` in {left}{low:g}, {high:g}{right}; got {value:g}.")
     return value
+
+
+def check_whole(balancer: Balancer, name: str, value: int, low: int = 0) -> int:
+    """A whole number from `low` to what 32 bits hold, or an error."""
+    number = check_range(balancer, name, value, low, 2**31 - 1)
+    if number != int(number):
+        raise ValueError(f"{type(balancer).__name__} expects `{name}` as a whole number; got {value!r}.")
+    return int(number)
 
 
 def values_by_task(tasks: Iterable[str], given: Any, default: float, dtype: Any) -> Any:

@@ -34,7 +34,9 @@ def get(balancer: Any = None) -> Balancer:
     if balancer is None:
         balancer = "static"
     if isinstance(balancer, Mapping) and "class_name" in balancer:
-        return keras.saving.deserialize_keras_object(dict(balancer))
+        balancer = keras.saving.deserialize_keras_object(dict(balancer))
+        if isinstance(balancer, Balancer):
+            return balancer
     if isinstance(balancer, str):
         balancer = {balancer: {}}
     if not isinstance(balancer, Mapping) or len(balancer) != 1:
@@ -51,7 +53,7 @@ def get(balancer: Any = None) -> Balancer:
         arguments["balancer"] = get(arguments["balancer"])
     try:
         return classes[chosen](**arguments)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{chosen} does not take the arguments {arguments!r}: {error}.") from error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer, check_range
+from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.draws import Draws
 
 __all__ = ["GradDrop"]
@@ -37,7 +37,7 @@ class GradDrop(Balancer):
 
     def __init__(self, leak: float = 0.0, seed: int = 0):
         self.leak = check_range(self, "leak", leak, 0.0, 1.0)
-        self.seed = int(seed)
+        self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
         self._draws = Draws(self.state, self.seed)

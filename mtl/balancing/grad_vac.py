@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer, check_range
+from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.draws import Draws
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.surgery import operate
@@ -40,7 +40,7 @@ class GradVac(Balancer):
 
     def __init__(self, beta: float = 0.01, seed: int = 0):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0)
-        self.seed = int(seed)
+        self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
         self._draws = Draws(self.state, self.seed)

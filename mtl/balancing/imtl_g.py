@@ -34,9 +34,17 @@ class IMTLG(Balancer):
 
 
 def impartial(gramian: Gramian) -> Any:
-    """The weights of IMTL-G, float64 `[K]`."""
-    lengths = gramian.norms / tf.sqrt(gramian.size)
-    weights = tf.linalg.matvec(pseudo_inverse(gramian.matrix / gramian.size, gramian.tolerance), lengths)
+    """The weights of IMTL-G, float64 `[K]`.
+
+    With unit gradients, of Gramian C, `v_t = (C^-1 1)_t / ||g_t||` whatever the lengths; `G^+` is for gradients that are linearly
+    dependent.
+    """
+    cosines, size = gramian.cosines, tf.sqrt(gramian.size)
+    independent = tf.reduce_min(tf.linalg.eigvalsh(cosines)) > gramian.tolerance * float(gramian.mask.shape[0])
+    there = tf.cast(gramian.nonzero, tf.float64)
+    of_units = tf.linalg.matvec(pseudo_inverse(cosines, gramian.tolerance), there) * gramian.inverse_norms * size
+    of_all = tf.linalg.matvec(pseudo_inverse(gramian.matrix / gramian.size, gramian.tolerance), gramian.norms / size)
+    weights = tf.where(independent, of_units, of_all)
     total = tf.reduce_sum(weights)
     significant = tf.abs(total) > gramian.tolerance * tf.reduce_sum(tf.abs(weights))
     return tf.where(significant, tf.math.divide_no_nan(weights, total), tf.zeros_like(weights))

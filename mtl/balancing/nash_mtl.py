@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer, check_range
+from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.bargaining import bargain
 from mtl.balancing.gramian import Gramian
 
@@ -38,7 +38,7 @@ class NashMTL(Balancer):
 
     def __init__(self, max_norm: float | None = 1.0, update_every: int = 1):
         self.max_norm = None if max_norm is None else check_range(self, "max_norm", max_norm, 0.0, open="(")
-        self.update_every = int(check_range(self, "update_every", update_every, 1))
+        self.update_every = check_whole(self, "update_every", update_every, 1)
 
     def _make_state(self, count: int) -> None:
         self._step = self.state.add("step", dtype="int64")

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer
+from mtl.balancing.balancer import Balancer, check_whole
 from mtl.balancing.draws import Draws
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.surgery import operate
@@ -35,7 +35,7 @@ class PCGrad(Balancer):
     needs = "gramian"
 
     def __init__(self, seed: int = 0):
-        self.seed = int(seed)
+        self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
         self._draws = Draws(self.state, self.seed)

@@ -53,8 +53,8 @@ def _points(task: str, schedule: float | Sequence[Sequence[float]]) -> list[list
     steps = [each[0] for each in points if len(each) == 2]
     if not points or len(steps) < len(points) or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
         raise ValueError(f"Scheduled expects points [step, weight] with rising steps; got {schedule!r} for task '{task}'.")
-    if any(not weight >= 0 for _, weight in points):
-        raise ValueError(f"Scheduled expects weights of at least 0; got {schedule!r} for task '{task}'.")
+    if any(not 0 <= weight < float("inf") for _, weight in points):
+        raise ValueError(f"Scheduled expects finite weights of at least 0; got {schedule!r} for task '{task}'.")
     return points
 
 

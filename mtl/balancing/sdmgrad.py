@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer, check_range
+from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.simplex import portion, project
 
@@ -43,7 +43,7 @@ class SDMGrad(Balancer):
     def __init__(self, pull: float = 0.3, learning_rate: float = 0.1, steps: int = 20):
         self.pull = check_range(self, "pull", pull, 0.0)
         self.learning_rate = check_range(self, "learning_rate", learning_rate, 0.0)
-        self.steps = int(check_range(self, "steps", steps, 1))
+        self.steps = check_whole(self, "steps", steps, 1)
 
     def _make_state(self, count: int) -> None:
         self._learned = self.state.add("learned_weights", [count], 1.0 / count)

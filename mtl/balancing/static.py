@@ -43,8 +43,8 @@ class Static(Balancer):
             raise unknown_name("reduction", reduction, REDUCTIONS)
         self._given = {task: float(weight) for task, weight in (weights or {}).items()}
         for task, weight in self._given.items():
-            if not weight >= 0:
-                raise ValueError(f"Static expects weights of at least 0; got {weight} for task '{task}'.")
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"Static expects finite weights of at least 0; got {weight} for task '{task}'.")
         self.reduction = reduction
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer, check_range, values_by_task
+from mtl.balancing.balancer import Balancer, check_range, check_whole, values_by_task
 from mtl.balancing.simplex import portion, softmax
 
 __all__ = ["STCH"]
@@ -49,7 +49,9 @@ class STCH(Balancer):
         self.preferences, self.ideals = dict(preferences or {}), dict(ideals or {})
         for task, value in self.preferences.items():
             check_range(self, f"preferences['{task}']", value, 0.0, open="(")
-        self.warmup_steps = int(check_range(self, "warmup_steps", warmup_steps, 0))
+        for task, value in self.ideals.items():
+            check_range(self, f"ideals['{task}']", value, float("-inf"))
+        self.warmup_steps = check_whole(self, "warmup_steps", warmup_steps)
 
     def _make_state(self, count: int) -> None:
         self._step = self.state.add("step", dtype="int64")

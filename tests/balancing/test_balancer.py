@@ -3,7 +3,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.balancing import CRMOGM, DWA, FAMO, RLW, Balancer, MoCo, PCGrad, UncertaintyWeighting
+from mtl.balancing import (
+    CRMOGM,
+    DBMTL,
+    DWA,
+    FAMO,
+    RLW,
+    AlignedMTL,
+    Balancer,
+    ExcessMTL,
+    GradNorm,
+    MoCo,
+    PCGrad,
+    Static,
+    UncertaintyWeighting,
+)
 from tests.two_tasks import batch, make_model
 
 
@@ -46,12 +60,42 @@ def test_wrong_shapes():
         balancer.aggregate(np.ones((3, 3)))
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: PCGrad().weights(np.ones((2, 3))), r"expects a Gramian of shape \[K, K\]; got \(2, 3\)"),
+        (lambda: PCGrad().weights(np.eye(2), [True]), r"PCGrad expects active of shape \[2\], one a task; got \(1,\)"),
+        (lambda: GradNorm().weights(np.eye(2), losses=[1.0, 2.0, 3.0]), r"GradNorm expects losses of shape \[2\], one a task"),
+        (lambda: PCGrad().aggregate(np.zeros((0, 3))), "must know the number of tasks, 1 or more"),
+        (lambda: AlignedMTL(preferences={"a": 9.0}).weights(np.eye(2)), "Unknown task in the balancer's preferences 'a'.*0, 1"),
+        (lambda: PCGrad(seed=1.5), "PCGrad expects `seed` as a whole number; got 1.5"),
+        (lambda: PCGrad(seed=2**70), r"PCGrad expects `seed` in \[0, "),
+        (lambda: GradNorm(alpha="x"), "GradNorm expects `alpha` as a number; got 'x'"),
+        (lambda: GradNorm(alpha=float("inf")), r"GradNorm expects `alpha` in \[0, inf\); got inf"),
+        (lambda: Static({"a": float("inf")}), "finite weights of at least 0; got inf for task 'a'"),
+    ],
+)
+def test_each_says_what_it_expects(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("method", [MoCo, ExcessMTL, DBMTL])
+def test_gradients_whose_products_overflow_leave_the_state_alone(method):
+    rows, losses = np.array([[1.0, 2.0], [3.0, -1.0]], "float32"), np.ones(2, "float32")
+    balancer, other = method(), method()
+    for each in (balancer, other):
+        each.aggregate(rows, losses=losses)
+    assert np.isnan(balancer.aggregate(rows * 1e20, losses=losses)).all()
+    np.testing.assert_array_equal(balancer.aggregate(rows, losses=losses), other.aggregate(rows, losses=losses))
+
+
 def test_the_number_of_tasks_must_be_known_when_tracing():
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
     def weights(gramian):
         return PCGrad().weights(gramian)
 
-    with pytest.raises(ValueError, match="PCGrad must know the number of tasks when it is traced"):
+    with pytest.raises(ValueError, match="PCGrad must know the number of tasks, 1 or more, when traced"):
         weights(tf.eye(2))
 
 

@@ -13,6 +13,13 @@ def test_of_weights():
     np.testing.assert_allclose([w[0] for w in found], [0.5, second, 0.8 * second + 0.2 * 0.2], rtol=1e-6)
 
 
+def test_a_task_that_misses_a_step_keeps_its_average():
+    balancer = CRMOGM(MGDA(), momentum=0.5)
+    balancer.weights(np.diag([1.0, 4.0]))  # 0.8, 0.2
+    balancer.weights(np.diag([1.0, 4.0]), [True, False])
+    np.testing.assert_allclose(balancer.weights(np.diag([1.0, 1.0])), [(0.9 + 0.5) / 2, (0.2 + 0.5) / 2], rtol=1e-6)
+
+
 def test_models_do_not_share_what_it_wraps():
     inner = DWA()
     first, second = (make_model("sgd", CRMOGM(inner)) for _ in range(2))

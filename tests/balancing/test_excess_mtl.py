@@ -26,3 +26,13 @@ def test_a_missing_task_keeps_its_weight():
     balancer.aggregate(rows * [[3.0], [1.0], [9.0]], [True, True, False])
     first, second, third = balancer.current_weights().values()
     assert third == 1.0 and first + second == pytest.approx(2.0) and first > second
+
+
+def test_a_task_begins_when_it_is_first_seen():
+    """The weights of the others have changed by then; its own does so from its second step on."""
+    balancer, rows = ExcessMTL(eta=1.0), np.eye(3)
+    for scale in (1.0, 3.0):
+        balancer.aggregate(rows * [[scale], [1.0], [1.0]], [True, True, False])
+    before = balancer.current_weights()
+    balancer.aggregate(rows * 1e-6)  # Of next to no risk: the weights stay.
+    assert list(balancer.current_weights().values()) == pytest.approx([before["0"], before["1"], 1.0], rel=1e-3)

@@ -1,3 +1,4 @@
+import keras
 import pytest
 
 import mtl
@@ -41,5 +42,9 @@ def test_errors():
         get(3)
     with pytest.raises(ValueError, match=r"CAGrad does not take the arguments \{'d': 1\}"):
         get({"cagrad": {"d": 1}})
+    with pytest.raises(ValueError, match=r"Static does not take the arguments \{'weights': \[1, 2\]\}"):
+        get({"static": {"weights": [1, 2]}})
+    with pytest.raises(ValueError, match="Expected a balancer, its name, or .*; got <Dense"):
+        get(keras.saving.serialize_keras_object(keras.layers.Dense(3)))
     with pytest.raises(ValueError, match="CRMOGM expects a balancer to wrap; got 3"):
         CRMOGM(3)  # type: ignore[arg-type]

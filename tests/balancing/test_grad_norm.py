@@ -28,3 +28,10 @@ def test_a_missing_task_keeps_its_weight():
         weights = balancer.weights(gramian, active, [1.0, 1.0, np.nan]).numpy()
         assert weights[2] == 0.0 and weights.sum() == pytest.approx(2.0)
     assert balancer.weights(gramian, losses=[1.0, 1.0, 1.0]).numpy()[2] == 1.0
+
+
+def test_weights_stay_above_0():
+    balancer = GradNorm(learning_rate=0.5)
+    for _ in range(20):
+        weights = balancer.weights(np.diag([1e6, 1.0]), losses=[1.0, 1.0]).numpy()
+    assert 0 < weights[0] < 1e-3 and weights.sum() == pytest.approx(2.0)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from scipy.optimize import minimize
 
 from mtl.balancing import SDMGrad
@@ -34,3 +35,11 @@ def test_many_steps_find_the_minimum():
 def test_two_equal_batches_are_one():
     rows = np.random.default_rng(1).normal(size=(3, 8))
     np.testing.assert_allclose(SDMGrad().aggregate(np.stack([rows, rows])), SDMGrad().aggregate(rows), rtol=1e-12)
+
+
+def test_a_missing_task_keeps_its_weight():
+    balancer, gramian = SDMGrad(pull=0.0, learning_rate=0.2), np.diag([9.0, 1.0, 1.0])
+    first, second, third = balancer.weights(gramian, [True, True, False]).numpy()
+    assert third == 0.0 and first < second and first + second == pytest.approx(1.0)
+    learned = next(v for v in balancer.state.weights if v.name == "learned_weights").numpy()
+    np.testing.assert_allclose(learned, [2 / 3 * first, 2 / 3 * second, 1 / 3], rtol=1e-6)
