@@ -52,6 +52,7 @@ from mtl.balancing import (
     UncertaintyWeighting,
     UPGrad,
 )
+from mtl.utils.whole_file import whole_file
 
 __all__ = ["METHODS", "STARTS", "Walk", "app", "distances", "draw", "losses", "pareto_set", "table"]
 
@@ -245,11 +246,10 @@ def draw(ways: Mapping[str, Sequence[np.ndarray]], needs: Mapping[str, str], fil
     for panel in panels.flat[len(ways) :]:
         panel.axis("off")
     _explain(panels.flat[len(ways)])
-    beside = file.with_name(f".{file.name}")
-    figure.savefig(beside, format="png", dpi=100)
-    pyplot.close(figure)
-    _shrink(beside)
-    os.replace(beside, file)
+    with whole_file(file) as beside:
+        figure.savefig(beside, format="png", dpi=100)
+        pyplot.close(figure)
+        _shrink(beside)
 
 
 def _explain(panel: Any) -> None:

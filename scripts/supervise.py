@@ -1,12 +1,14 @@
 """Workers of one training on this machine: `python scripts/supervise.py --workers 2 -- mtl train RECIPE --strategy multiworker`.
 
 Starts the command once for each worker, with a TF_CONFIG that tells it the others. When one ends badly, all are ended and started
-again, so that they go on from the last checkpoint together. SIGTERM and SIGINT are passed on.
+again, so that they go on from the last checkpoint together; but not after status 2, by which `mtl` says that it cannot do what it
+was told. SIGTERM and SIGINT are passed on.
 """
 
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,8 @@ __all__ = ["main"]
 
 #: Seconds that workers get to end by themselves before they are killed.
 GRACE = 60.0
+#: The status of a command that cannot do what it was told, now or later.
+MISUSED = 2
 
 
 def start(command: list[str], workers: int) -> list[subprocess.Popen[bytes]]:
@@ -58,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what each worker runs")
     given = parser.parse_args(arguments)
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    if command and shutil.which(command[0]) is None:
+        parser.error(f"no such command: {command[0]}")
     if not command or given.workers < 1 or given.restarts < 0:
         parser.error("expected at least one worker, no less than 0 restarts, and a command after --")
     told: list[int] = []
@@ -79,7 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 128 + told[0]
         index, status = next((i, process.returncode) for i, process in enumerate(processes) if process.returncode)
         say(f"worker {index} ended with status {status}; ending the others")
+        failed = {process.returncode for process in processes if process.poll()}
         end(processes, signal.SIGKILL, GRACE)
+        if failed == {MISUSED}:
+            break
         if restart < given.restarts:
             say(f"starting all again, {restart + 1} of at most {given.restarts} times")
     say("giving up")

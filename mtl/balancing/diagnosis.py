@@ -4,7 +4,6 @@ import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from mtl.balancing.grouping import group_tasks
 from mtl.utils.matrix_image import matrix_image
+from mtl.utils.whole_file import whole_file
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -94,10 +94,8 @@ class Diagnosis:
         """Writes the picture as a PNG file, whole or not at all."""
         from matplotlib.image import imsave
 
-        path = Path(path)
-        beside = path.with_name(f".writing.{path.name}")
-        imsave(beside, self.picture(), format="png")
-        os.replace(beside, path)
+        with whole_file(path) as beside:
+            imsave(beside, self.picture(), format="png")
 
 
 def diagnose(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
+from mtl.utils.whole_file import whole_file
 
 __all__ = ["BestModel"]
 
@@ -135,12 +136,11 @@ class BestModel(keras.callbacks.Callback):
         ending = ".weights.h5" if self.path.name.endswith(".weights.h5") else ".keras"
         path = self.path.with_name(f"{self.path.name.removesuffix(ending)}.{figure}{ending[1:]}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".writing.{path.name}")
-        if ending == ".keras":
-            self.model.save(beside, overwrite=True)
-        else:
-            self.model.save_weights(beside, overwrite=True)
-        os.replace(beside, path)
+        with whole_file(path) as beside:
+            if ending == ".keras":
+                self.model.save(beside, overwrite=True)
+            else:
+                self.model.save_weights(beside, overwrite=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._weights is None:

@@ -185,6 +185,12 @@ class TaskBoard(keras.callbacks.Callback):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state()`: what was written after it is cut off, and will be written again."""
         self._epoch, self._begin, self._written = state["epoch"], state["begin"], state["written"]
+        for name, size in state["sizes"].items() if self._writes else ():
+            if not (path := self.log_dir / name).exists() or path.stat().st_size < size:
+                raise ValueError(
+                    f"The training's points until here were in '{path}', which is gone or cut. Bring it back, or delete the "
+                    "checkpoints to begin anew."
+                )
         for path in self._event_files() if self._writes else ():
             size = state["sizes"].get(path.relative_to(self.log_dir).as_posix(), 0)
             if size:

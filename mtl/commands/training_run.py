@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from mtl.commands.figures import better, main_figures, shown
 from mtl.commands.progress import EpochProgress
 from mtl.training.replicas import together
+from mtl.utils.whole_file import whole_file
 from mtl.version import __version__
 
 __all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]
@@ -48,7 +49,8 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None) ->
     console = console if chief else Console(quiet=True)
     folder = Path(output or recipe.output)
     seconds = {"build": time.perf_counter() - start}
-    results = _train(recipe, run, folder, console, seconds, chief)
+    with alone(folder) if chief else contextlib.nullcontext():
+        results = _train(recipe, run, folder, console, seconds, chief)
     together(run.model.distribute_strategy)  # A process that ends takes the others along.
     return results
 
@@ -67,7 +69,6 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
 
     if chief:
-        folder.mkdir(parents=True, exist_ok=True)
         write(folder / "recipe.yaml", recipe.as_yaml())
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
     saving = checkpoints(recipe, folder)
@@ -90,7 +91,8 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     seconds["training"] = time.perf_counter() - start
     if not chief:
         return {}
-    save(run.model, folder / "model.keras")
+    with whole_file(folder / "model.keras") as beside:
+        run.model.save(beside)
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
@@ -133,6 +135,28 @@ def checkpoints(recipe: Any, folder: Path) -> list[Any]:
     return [Checkpoint(folder / CHECKPOINTS / name, **when, **(settings or {}))]
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes a folder, and keeps it to one training at a time, where the system can lock files; a process that ends lets go of it.
+
+    Raises:
+        BlockingIOError: another training is writing there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".training"
+    with open(lock, "wb") as file:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                said = f"Another training is writing to '{folder}'. Wait for its end, or give this one another folder (--output)."
+                raise BlockingIOError(error.errno, said) from error
+        yield
+    lock.unlink(missing_ok=True)
+
+
 def remove(folder: Path) -> None:
     """Removes a folder; no part of it is left under its name."""
     if folder.exists():
@@ -155,21 +179,13 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
 
 def write(path: Path, text: str) -> None:
     """Writes a file at once: it holds the old text or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(text, "utf-8")
-    os.replace(beside, path)
+    with whole_file(path) as beside:
+        beside.write_text(text, "utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file at once."""
     write(Path(path), json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def save(model: Any, path: Path) -> None:
-    """Saves a model at once."""
-    beside = path.with_name(f".writing.{path.name}")
-    model.save(beside)
-    os.replace(beside, path)
 
 
 # Tables -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.data.plan import Group, Plan
+from mtl.data.source import fingerprint_of
 from mtl.data.store import Store, prepare
 
 __all__ = ["Mixture", "cache_folder", "mix"]
@@ -113,6 +114,13 @@ class Mixture:
         if any(task.head.needs_word_mask for task in self.tasks):
             names.append("word_mask")
         return names
+
+    @property
+    def made_of(self) -> str:
+        """The rows and their order, in words that other data does not share."""
+        rows, digest = sum(self.sizes), fingerprint_of([store.digest for store in self._stores], self.groups)[:8]
+        order = f"shuffled with the seed {self.seed}" if self.shuffle else "in order"
+        return f"of {rows} rows ({digest}), {self.batch_size} in a batch, {order}"
 
     def batch(self, epoch: int, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
         """One batch as NumPy arrays: `(x, y, sample_weight)`."""

@@ -140,10 +140,10 @@ class Checkpoint(keras.callbacks.Callback):
         passes = passes_of(
             arrays, unrepeatable=seam.unrepeatable, batch_size=batch_size, shuffle=given.pop("shuffle", True), seed=self.seed
         )
-        self._steps = passes.steps
-        if self._found and (steps := self._found.state["steps"]) != self._steps:
+        self._data = passes.made_of
+        if self._found and (data := self._found.state["data"]) != self._data:
             raise ValueError(
-                f"The checkpoints in '{self.folder}' are of a training with {steps} batches in an epoch; got {self._steps}. "
+                f"The checkpoints in '{self.folder}' are of a training with {data}; got {self._data}. "
                 "Give Checkpoint another folder, or delete this one to begin anew."
             )
         return {**given, "x": seam.Placed(passes, epoch, step)}
@@ -212,7 +212,7 @@ class Checkpoint(keras.callbacks.Callback):
                 "Freeze or unfreeze between two calls of fit, each with a folder of its own, or leave the Checkpoint out."
             )
         remembered, arrays = read_callbacks(self._others)
-        place = {"epoch": epoch, "step": step, "steps": self._steps, "stopped": bool(self.model.stop_training)}
+        place = {"epoch": epoch, "step": step, "data": self._data, "stopped": bool(self.model.stop_training)}
         state = {**place, "callbacks": remembered}
         snapshots.write(self.folder, name, {**read_variables(self.model.training_state()), **arrays}, state, self.keep)
         self._last = name

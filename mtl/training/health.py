@@ -53,15 +53,17 @@ class Health:
             gradients: of the variables, over all replicas; None where there is none.
         """
         count = len(self._tasks)
-        # A loss scale looks for itself, leaves out what overflowed, and is lowered; what is no number stays so at any scale.
-        scaled = isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer)
-        faulty_losses = tf.math.is_nan(losses) if scaled else ~tf.math.is_finite(losses)
+        finite = {i: tf.reduce_all(tf.math.is_finite(g)) for i, g in enumerate(gradients) if g is not None}
+        faulty_losses, looked = ~tf.math.is_finite(losses), tf.constant(True)
+        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            # It looks at the gradients itself, leaves out what overflowed, and is lowered, until that is no help any more.
+            overflowed = ~tf.reduce_all(list(finite.values()))
+            looked = tf.convert_to_tensor(self._optimizer.dynamic_scale) <= 1.0
+            faulty_losses &= tf.math.is_nan(losses) | ~overflowed
         faults = [*tf.unstack(faulty_losses, count), tf.constant(False)]
         lost = tf.reduce_any(faulty_losses)
-        if not scaled:
-            for owner, gradient in zip(self._owners, gradients, strict=True):
-                if gradient is not None:  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
-                    faults[owner] |= ~lost & ~tf.reduce_all(tf.math.is_finite(gradient))
+        for i, fine in finite.items():  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
+            faults[self._owners[i]] |= looked & ~lost & ~fine
         faulty = tf.stack(faults)
         bad = tf.reduce_any(faulty)
         step = tf.cast(tf.convert_to_tensor(iterations_of(self._optimizer)), "int64") + 1

@@ -17,10 +17,12 @@ class Passes:
     Args:
         at: an epoch and a step -> the batches of the epoch from that step on, a `tf.data.Dataset`.
         steps: batches in an epoch; None where that is not known.
+        made_of: what they are made of, in words.
     """
 
-    def __init__(self, at: Callable[[int, int], tf.data.Dataset], steps: int | None):
+    def __init__(self, at: Callable[[int, int], tf.data.Dataset], steps: int | None, made_of: str = ""):
         self.at, self.steps = at, steps
+        self.made_of = f"{'an unknown number of' if steps is None else steps} batches in an epoch{made_of and ', '}{made_of}"
 
 
 def passes_of(
@@ -51,7 +53,7 @@ def passes_of(
     """
     x = data[0]
     if mixture := getattr(x, "mixture", None):
-        return Passes(mixture.at, mixture.steps_per_epoch)
+        return Passes(mixture.at, mixture.steps_per_epoch, mixture.made_of)
     if isinstance(x, tf.data.Dataset):
         if unrepeatable(x):
             raise ValueError(
@@ -85,7 +87,8 @@ def _of_arrays(data: tuple[Any, ...], batch_size: int, shuffle: bool, seed: int)
         chosen = tf.data.Dataset.from_tensor_slices(order[step * batch_size :]).batch(batch_size)
         return chosen.map(lambda rows: keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)).prefetch(2)
 
-    return Passes(at, math.ceil(rows / batch_size))
+    order = f"shuffled with the seed {seed}" if shuffle else "in order"
+    return Passes(at, math.ceil(rows / batch_size), f"of {rows} rows, {batch_size} in a batch, {order}")
 
 
 def _without_none(part: Any) -> Any:

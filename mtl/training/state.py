@@ -62,7 +62,7 @@ def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, 
     def plain(value: Any, route: str) -> Any:
         if isinstance(value, (np.ndarray, np.generic)):
             arrays[route] = np.asarray(value)
-            return {"array": route}
+            return {"array": route, "dtype": arrays[route].dtype.name}
         if isinstance(value, Mapping):
             return {"dict": {str(key): plain(each, f"{route}/{key}") for key, each in value.items()}}
         if isinstance(value, (list, tuple)):
@@ -80,8 +80,11 @@ def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays:
     """
 
     def whole(value: Any) -> Any:
+        if isinstance(value, Mapping) and "array" in value:
+            array = arrays[value["array"]]
+            return (array.view(value["dtype"]) if array.dtype.kind == "V" else array)[()]  # NumPy knows no bfloat16.
         if isinstance(value, Mapping):
-            return arrays[value["array"]][()] if "array" in value else {k: whole(each) for k, each in value["dict"].items()}
+            return {key: whole(each) for key, each in value["dict"].items()}
         return [whole(each) for each in value] if isinstance(value, list) else value
 
     named = dict(_remembering(callbacks))

@@ -17,6 +17,7 @@ from mtl.balancing import (
     PCGrad,
     Static,
     UncertaintyWeighting,
+    get,
 )
 from tests.two_tasks import batch, make_model
 
@@ -68,9 +69,9 @@ def test_wrong_shapes():
         (lambda: GradNorm().weights(np.eye(2), losses=[1.0, 2.0, 3.0]), r"GradNorm expects losses of shape \[2\], one a task"),
         (lambda: PCGrad().aggregate(np.zeros((0, 3))), "must know the number of tasks, 1 or more"),
         (lambda: AlignedMTL(preferences={"a": 9.0}).weights(np.eye(2)), "Unknown task in the balancer's preferences 'a'.*0, 1"),
-        (lambda: PCGrad(seed=1.5), "PCGrad expects `seed` as a whole number; got 1.5"),
+        (lambda: get({"pcgrad": {"seed": 1.5}}), "PCGrad expects `seed` as a whole number; got 1.5"),
         (lambda: PCGrad(seed=2**70), r"PCGrad expects `seed` in \[0, "),
-        (lambda: GradNorm(alpha="x"), "GradNorm expects `alpha` as a number; got 'x'"),
+        (lambda: get({"gradnorm": {"alpha": "x"}}), "GradNorm expects `alpha` as a number; got 'x'"),
         (lambda: GradNorm(alpha=float("inf")), r"GradNorm expects `alpha` in \[0, inf\); got inf"),
         (lambda: Static({"a": float("inf")}), "finite weights of at least 0; got inf for task 'a'"),
     ],

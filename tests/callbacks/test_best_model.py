@@ -76,6 +76,16 @@ def test_the_best_by_each_figure(tmp_path):
     assert saved == [0, 0, 0, 1, 1]  # All three, and then the mean and val_a.
 
 
+def test_the_best_by_each_figure_stays_the_best(tmp_path):
+    first, second = (BestModel(tmp_path / "best.weights.h5", ["val_a", "val_b"], each=True) for _ in range(2))
+    run(first, [{"val_a": 0.9, "val_b": 0.1}])
+    second.set_model(model := Recorded())
+    second.on_train_begin()
+    second.restore(first.state())
+    second.on_epoch_end(1, {"val_a": 0.5, "val_b": 0.2})
+    assert len(model.saved) == 1 and second.state()["of_each"] == {"val_a": 0.9, "val_b": 0.2}
+
+
 @pytest.mark.parametrize("parts", [([0, 1], [2, 3]), ([0, 1, 2], [3])], ids=["after the best", "while waiting"])
 def test_it_goes_on_from_its_state(parts):
     epochs = [{"val_a": value} for value in (0.1, 0.9, 0.5, 0.4)]

@@ -280,3 +280,9 @@ def test_what_was_written_after_a_state_is_cut_off(run, tmp_path):
     second.restore(state)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
     assert not list((tmp_path / "validation").iterdir())
+    second._close()
+    (name,) = (name for name in state["sizes"] if "earlier" not in name)
+    for damage in (lambda path: path.write_bytes(b""), lambda path: path.unlink()):
+        damage(tmp_path / name)
+        with pytest.raises(ValueError, match="points until here were in '.*events.out.tfevents.*', which is gone or cut"):
+            board().restore(state)

@@ -1,11 +1,12 @@
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from mtl.commands.training_run import checkpoints, remove, show_results, verdicts, write, write_json
+from mtl.commands.training_run import alone, checkpoints, remove, show_results, verdicts, write, write_json
 
 BASELINES = {
     "mood": {
@@ -61,6 +62,17 @@ def test_a_recipe_goes_on_from_its_own_checkpoints(tmp_path) -> None:
     assert made("a", checkpoint=False) == []
     (few,) = made("a", checkpoint={"keep": 2})
     assert (few.every_steps, few.every_minutes, few.keep) == (None, 10, 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not lock files")
+def test_a_folder_takes_one_training_at_a_time(tmp_path) -> None:
+    with alone(tmp_path / "run"):
+        with pytest.raises(BlockingIOError, match="Another training is writing to '.*run'. Wait for its end, or give"):
+            with alone(tmp_path / "run"):
+                pass
+    with alone(tmp_path / "run"):
+        pass
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_folder_is_removed_whole(tmp_path) -> None:

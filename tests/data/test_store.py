@@ -123,6 +123,14 @@ def test_what_was_torn_is_made_anew(encoder, tmp_path, caplog, name, damage):
     assert ids_of_all() == whole and not caplog.text
 
 
+def test_other_rows_have_another_digest(encoder):
+    def digest(*moods):
+        source = records([{"text": "ab", "mood": mood} for mood in moods], label="mood", fractions=None)
+        return prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, None).digest
+
+    assert digest("up", "down") == digest("up", "down") != digest("down", "up")
+
+
 def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
     source = records([{"text": "a", "mood": "up"}, {"text": "b", "mood": "down"}], label="mood", fractions=None)
     source.fingerprint = "known"

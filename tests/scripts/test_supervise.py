@@ -27,6 +27,8 @@ if what == "wait" or (what == "die once" and number == 0 and index == 0) or (wha
     time.sleep(60)
 if what == "fail" and index == 1:
     sys.exit(3)
+if what == "misused":
+    sys.exit(2)
 if index == 0 and what == "fail":
     time.sleep(60)
 """
@@ -72,6 +74,11 @@ def test_not_for_ever(tmp_path):
     assert (tmp_path / "1-1").exists() and not (tmp_path / "1-2").exists()
 
 
+def test_what_cannot_be_done_is_not_tried_again(tmp_path):
+    assert start(tmp_path, "misused").wait(60) == 2
+    assert not (tmp_path / "0-1").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_passed_on(tmp_path, number):
     process = start(tmp_path, "wait" if number == signal.SIGTERM else "die")
@@ -86,3 +93,5 @@ def test_signals_are_passed_on(tmp_path, number):
 def test_what_it_expects():
     result = subprocess.run([sys.executable, str(SCRIPT), "--workers", "0", "--", "true"], capture_output=True, text=True)
     assert result.returncode == 2 and "expected at least one worker" in result.stderr
+    result = subprocess.run([sys.executable, str(SCRIPT), "--", "no-such-command"], capture_output=True, text=True)
+    assert result.returncode == 2 and "no such command: no-such-command" in result.stderr

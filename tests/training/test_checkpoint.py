@@ -268,7 +268,7 @@ def test_datasets(tmp_path, known):
 
 def test_another_training_is_refused(tmp_path):
     fit(tmp_path)
-    with pytest.raises(ValueError, match="of a training with 5 batches in an epoch; got 6"):
+    with pytest.raises(ValueError, match="of a training with 5 batches in an epoch, of .* rows, .*; got 6 batches"):
         fit(tmp_path, rows=24)
     with pytest.raises(ValueError, match="is of another model or optimizer"):
         fit(tmp_path, model=make_model("sgd"))

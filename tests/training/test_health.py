@@ -100,13 +100,22 @@ def test_a_loss_scale_looks_for_itself():
     assert float(model.optimizer.dynamic_scale) < 1e38 and all(np.isfinite(each).all() for each in model.get_weights())
 
 
-def test_no_scale_makes_a_number_of_what_is_none():
+def test_a_scale_is_trusted_as_long_as_it_helps():
     variable = keras.Variable([0.0])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     optimizer.build([variable])
-    health = Health(optimizer, [variable], {}, ["a", "b"], skip=False, accumulates=False, compiled=False)
+    health = Health(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
     assert health.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
     assert not health.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
+    with pytest.raises(FloatingPointError, match="of 'a' was"):
+        health.check()
+    assert not health.look(tf.constant([np.inf, 1.0]), [tf.constant([1.0])])  # Which the optimizer would apply.
+    with pytest.raises(FloatingPointError, match="of 'a' was"):
+        health.check()
+    optimizer.dynamic_scale.assign(1.0)
+    assert not health.look(tf.constant([1.0, 1.0]), [tf.constant([np.nan])])
+    with pytest.raises(FloatingPointError, match="of 'b' was"):
+        health.check()
 
 
 def test_the_setting_is_saved(tmp_path):

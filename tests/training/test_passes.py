@@ -20,6 +20,22 @@ def test_arrays_in_order():
     assert batches(passes, 7, 2) == [[[4], [40]]] and batches(passes, 0, 3) == []
 
 
+def test_it_is_said_what_they_are_made_of():
+    said = [
+        passes_of((np.arange(rows), None, None), batch_size=size, seed=seed, shuffle=shuffle).made_of
+        for rows, size, seed, shuffle in [
+            (20, 5, 0, True),
+            (19, 5, 0, True),
+            (20, 6, 0, True),
+            (20, 5, 1, True),
+            (20, 5, 0, False),
+        ]
+    ]
+    assert said[0] == "4 batches in an epoch, of 20 rows, 5 in a batch, shuffled with the seed 0" and len(set(said)) == 5
+    orders = [batches(passes_of((np.arange(50), None, None), batch_size=50, seed=seed), 0, 0) for seed in (0, 1)]
+    assert orders[0] != orders[1]
+
+
 def test_arrays_shuffled_by_the_epoch():
     passes = passes_of((np.arange(50), None, np.arange(50.0)), batch_size=8, seed=1)
     whole = batches(passes, 4, 0)
@@ -45,7 +61,7 @@ def test_a_dataset_is_read_to_the_place():
 
 
 def test_a_mixture_is_asked():
-    mixture = SimpleNamespace(at=lambda epoch, step: (epoch, step), steps_per_epoch=7)
+    mixture = SimpleNamespace(at=lambda epoch, step: (epoch, step), steps_per_epoch=7, made_of="of rows")
     passes = passes_of((SimpleNamespace(mixture=mixture), None, None))
     assert (passes.steps, passes.at(3, 2)) == (7, (3, 2))
 

@@ -1,3 +1,6 @@
+import json
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -35,7 +38,7 @@ def test_other_variables_are_refused(other, what):
 
 
 class Remembering(keras.callbacks.Callback):
-    value: object = None
+    value: Any = None
 
     def state(self):
         return {"value": self.value}
@@ -69,6 +72,16 @@ def test_callbacks_take_their_state_back():
     assert after[3].value == "text" and after[4].history == {"loss": [0.25]} and after[4].epoch == [0]
 
 
+def test_callbacks_take_bfloat16_back():
+    callback = Remembering()
+    callback.value = keras.ops.convert_to_numpy(keras.ops.cast([1.5, -2.0], "bfloat16"))
+    states, arrays = read_callbacks([callback])
+    # As a file gives it back.
+    arrays = {name: np.frombuffer(array.tobytes(), "V2") for name, array in arrays.items()}
+    write_callbacks([other := Remembering()], json.loads(json.dumps(states)), arrays)
+    assert str(other.value.dtype) == "bfloat16" and other.value.tolist() == [1.5, -2.0]
+
+
 @pytest.mark.parametrize("kind", KERAS, ids=lambda kind: kind.__name__)
 def test_keras_callbacks_remember_what_is_named(kind):
     """A new Keras that renames it must not go unnoticed."""
@@ -76,6 +89,13 @@ def test_keras_callbacks_remember_what_is_named(kind):
     callback.set_model(keras.Sequential())
     callback.on_train_begin()
     assert set(KERAS[kind]) <= vars(callback).keys() | {"history"}
+
+
+def test_what_a_plateau_waits_for_is_remembered():
+    first, second = (keras.callbacks.ReduceLROnPlateau("loss", patience=1, cooldown=5) for _ in range(2))
+    first.best, first.wait, first.cooldown_counter = 0.5, 1, 3
+    write_callbacks([second], *read_callbacks([first]))
+    assert (second.best, second.wait, second.cooldown_counter) == (0.5, 1, 3)
 
 
 def test_other_callbacks_are_refused():
