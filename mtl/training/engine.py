@@ -85,8 +85,8 @@ class Engine(Loop):
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With
                 `skip_nonfinite=True` a step whose losses or gradients are not finite changes no trained weight, and nothing of
-                the optimizer but its count of steps, and is told of by a warning; else it ends the training, when it has moved the
-                weights. Where gradients are accumulated, such a batch counts as one whose gradients are 0.
+                the optimizer but its count of steps, and is told of by a warning; else it ends the training, when it has moved
+                the weights. Where gradients are accumulated, such a batch counts as one whose gradients are 0.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
