@@ -131,7 +131,7 @@ def main(case: str, folder: Path, kills: int, seed: int, workers: int = 1) -> No
     draw, done = random.Random(seed), 0
     while done < kills:
         # Near enough to one another that the training has not ended before the last.
-        killer = Killer(draw.randint(1, 6 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
+        killer = Killer(draw.randint(1, 4 if kills > 3 else 2 * STEPS), draw.choice([0.0, 0.002, 0.01, 0.05]) * draw.random())
         victim = draw.randrange(workers)
         statuses = forked(case, folder / "killed", killer, workers, victim)
         if not any(statuses):
