@@ -153,8 +153,10 @@ def alone(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 said = f"Another training is writing to '{folder}'. Wait for its end, or give this one another folder (--output)."
                 raise BlockingIOError(error.errno, said) from error
-        yield
-    lock.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:

@@ -138,7 +138,7 @@ def prepare(
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key
-        if found := _found(folder):
+        if (found := _found(folder)) is not None:
             return found
     parent = folder.parent if folder else Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
