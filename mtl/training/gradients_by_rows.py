@@ -1,36 +1,82 @@
 """The tasks' gradients, each of its own rows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from mtl.training import seam
+from mtl.training.reach import Reach
 from mtl.training.scoring import Batch, Scores, score
 
-__all__ = ["GradientsByRows", "dense_gradients"]
+__all__ = ["GradientsByRows", "Rows", "dense_gradients"]
 
-#: Task -> what some rows give for it: losses, weights, statistics, gradients.
-Parts = dict[str, list[tf.Tensor]]
+Tensors = list[tf.Tensor]
+
+
+class Rows(NamedTuple):
+    """What some rows give.
+
+    Args:
+        scores: of the tasks that the batch has targets of.
+        shared: of each shared variable the gradients of all tasks, float32 `[K, n]`; 0 for a task without rows.
+        own: task -> the gradients of the variables that it alone reaches.
+    """
+
+    scores: Scores
+    shared: Tensors
+    own: dict[str, Tensors]
+
+
+class OfHead(NamedTuple):
+    """A task's gradients as far as its head goes.
+
+    Args:
+        features: of the features that it is given.
+        own: of the variables that the task alone reaches.
+        shared: place -> of a shared variable that the head uses itself, as one that shares the embeddings does, or that the
+            task's features are made of, where each task gets its own.
+    """
+
+    features: Tensors
+    own: Tensors
+    shared: dict[int, tf.Tensor]
+
+
+class Encoded(NamedTuple):
+    """The features of some rows, those of them that have gradients, and how these go back."""
+
+    features: Any
+    points: Tensors
+    tape: tf.GradientTape
 
 
 class GradientsByRows:
     """Each task's gradients of the variables that it reaches.
 
     Rows that are labelled for one task alone go through the encoders with that task's others, so that no gradient costs more
-    than its own rows; rows with labels for several tasks go through once, and back once for each task.
+    than its own rows; rows with labels for several tasks go through once, and back once for each task. Where all tasks get the
+    same features, the encoder is traced twice, for rows of either kind, however many tasks there are.
 
     Args:
         model: the engine.
-        variables: task -> what its gradients are of.
+        reach: which variables the tasks reach, and how.
+        shared: the variables that two or more tasks reach.
+        own: task -> the variables that it alone reaches.
     """
 
-    def __init__(self, model: Any, variables: Mapping[str, Sequence[keras.Variable]]):
-        self.model, self.variables = model, variables
+    def __init__(self, model: Any, reach: Reach, shared: Sequence[keras.Variable], own: Mapping[str, Sequence[keras.Variable]]):
+        self.model, self.shared, self.own = model, shared, own
+        self._same_features = reach.same_features
+        behind = {id(v) for v in reach.behind if reach.same_features}
+        #: The own variables that features are made of: a task, and the variable's place among its own.
+        self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
 
-    def of(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> tuple[Scores, dict[str, list[tf.Tensor]]]:
-        """What a batch's rows give, and each task's gradients, dense.
+    def of(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:
+        """What a batch's rows give.
 
         Args:
             batch: this replica's rows.
@@ -38,84 +84,187 @@ class GradientsByRows:
             training: whether there is dropout.
         """
         if len(batch.y) == 1 or self.model.static_shapes:  # All rows then go through all heads.
-            parts = self._together(batch, seeds, training)
-        else:
-            with seam.equal_draws(self.model):
-                parts = self._apart(batch, seeds, training)
-        scores = Scores({}, {}, {})
-        gradients = {}
-        for task, part in parts.items():
-            scores.losses[task], scores.weights[task], *rest = part
-            count = len(self.model.task_metrics[task])
-            scores.statistics[task], gradients[task] = rest[:count], rest[count:]
-        return scores, gradients
+            return self._together(batch, seeds, training)
+        with seam.equal_draws(self.model, times=len(batch.y)):
+            return self._apart(batch, seeds, training)
 
-    def _apart(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
-        """What the rows of each task alone give, and those of several tasks."""
-        labelled = batch.labelled()
-        count = tf.add_n([tf.cast(each, tf.int32) for each in labelled.values()])
-        parts: Parts = {}
-        had: dict[str, tf.Tensor] = {}
-        for task in batch.y:
-            alone = labelled[task] & (count == 1)
-            had[task] = tf.reduce_any(alone)
-            parts |= self._of_rows(alone, batch, [task], seeds, training, {}, {})
-        return self._of_rows(count > 1, batch, list(batch.y), seeds, training, parts, had)
+    def _apart(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:
+        """What the rows of one task each give, and those of several tasks; no work where there are none of a kind."""
+        labelled = tf.stack(list(batch.labelled().values()))
+        count = tf.math.count_nonzero(labelled, axis=0)
+        alone, several = labelled & (count == 1), count > 1
+        any_alone, any_several = tf.reduce_any(alone), tf.reduce_any(several)
+        like = self._like(batch)
+        shapes = [each.shape for each in keras.tree.flatten(like)]
 
-    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Parts:
+        def together() -> Tensors:
+            rows = batch.take(tf.reshape(tf.where(several), [-1]), list(batch.y))
+            return keras.tree.flatten(self._together(rows, seeds, training))
+
+        def one_by_one() -> Tensors:
+            return keras.tree.flatten(self._one_by_one(alone, batch, seeds, training))
+
+        def nothing() -> Tensors:
+            return [tf.zeros([0])] * len(shapes)
+
+        both = tf.cond(any_several, together, nothing)
+        each = tf.cond(any_alone | ~any_several, one_by_one, nothing)  # Zeros where no row has a label.
+        found = tf.cond(
+            any_several,
+            lambda: tf.cond(any_alone, lambda: [a + b for a, b in zip(both, each, strict=True)], lambda: list(both)),
+            lambda: list(each),
+        )
+        found = [tf.ensure_shape(value, shape) for value, shape in zip(found, shapes, strict=True)]
+        return keras.tree.pack_sequence_as(like, found)
+
+    def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:
         """What rows give that go through the encoders once, and back once for each task."""
-        with tf.GradientTape(persistent=len(batch.y) > 1) as tape:
-            scores = score(self.model, batch, training)
-        parts = {}
-        for task in batch.y:
-            gradients = dense_gradients(tape, scores.losses[task], [v.value for v in self.variables[task]], seeds[task])
-            parts[task] = [scores.losses[task], scores.weights[task], *scores.statistics[task], *gradients]
-        return parts
+        encoded = self._encode(batch, training)
+        scores, heads = self._heads(batch, seeds, training, encoded)
+        features = [tf.stack(each) for each in zip(*(head.features for head in heads.values()), strict=True)]
 
-    def _of_rows(
-        self,
-        mask: tf.Tensor,
-        batch: Batch,
-        tasks: list[str],
-        seeds: Mapping[str, tf.Tensor],
-        training: bool,
-        before: Parts,
-        had: Mapping[str, tf.Tensor],
-    ) -> Parts:
-        """What some rows give, added to what others gave before; no work where there are none, here or before.
+        def of_task(task: tf.Tensor, rest: tuple[()]) -> tuple[Tensors, Tensors, tuple[()]]:
+            return *self._back(encoded, [each[task] for each in features]), rest
+
+        shared, behind, _ = self._in_turn(batch, tf.range(len(heads)), of_task, ())
+        return self._rows(scores, shared, behind, heads)
+
+    def _one_by_one(self, alone: tf.Tensor, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:
+        """What the rows give that are labelled for one task, `alone` of which is bool `[T, B]`."""
+        tasks, has_rows = list(batch.y), tf.reduce_any(alone, axis=1)
+        used: dict[str, list[int]] = {}
+
+        def of_task(task: tf.Tensor, vectors: tf.TensorArray) -> tuple[Tensors, Tensors, tf.TensorArray]:
+            rows = batch.take(tf.reshape(tf.where(alone[task]), [-1]), tasks)
+            encoded = self._encode(rows, training)
+
+            def of_head(name: str) -> tuple[Tensors, tf.Tensor]:
+                mine = rows._replace(y={name: rows.y[name]}, weights={name: rows.weights[name]})
+                scores, heads = self._heads(mine, seeds, training, encoded)
+                used[name] = list(heads[name].shared)
+                values = keras.tree.flatten((scores, heads[name].own, list(heads[name].shared.values())))
+                return heads[name].features, tf.concat([_flat(each) for each in values], axis=0)
+
+            features, vector = tf.switch_case(task, [partial(of_head, name) for name in tasks])
+            return *self._back(encoded, features), vectors.write(task, vector)
+
+        with_rows = tf.cast(tf.reshape(tf.where(has_rows), [-1]), tf.int32)
+        # What a head gives stands in a vector: tasks differ in what that is.
+        vectors = tf.TensorArray(tf.float32, len(tasks), infer_shape=False, element_shape=[None])
+        shared, behind, vectors = self._in_turn(batch, with_rows, of_task, vectors)
+        scores, heads = Scores({}, {}, {}), {}
+        for place, task in enumerate(tasks):
+            variables = [self.shared[n] for n in used.get(task, [])]
+            like = *self._like_head(task), [tf.TensorSpec(v.shape, v.dtype) for v in variables]
+            flat = keras.tree.flatten(like)
+            sizes = [math.prod(each.shape) for each in flat]
+            vector = tf.cond(has_rows[place], partial(vectors.read, place), partial(tf.zeros, [sum(sizes)]))
+            parts = zip(tf.split(vector, sizes), flat, strict=True)
+            given = [tf.cast(tf.reshape(part, each.shape), each.dtype) for part, each in parts]
+            mine, own, uses = keras.tree.pack_sequence_as(like, given)
+            heads[task] = OfHead([], own, dict(zip(used.get(task, []), uses, strict=True)))
+            for of_tasks, of_one in zip(scores, mine, strict=True):
+                of_tasks |= of_one
+        return self._rows(scores, shared, behind, heads)
+
+    def _in_turn(self, batch: Batch, chosen: tf.Tensor, of_task: Callable[..., Any], rest: Any) -> tuple[Tensors, Tensors, Any]:
+        """The gradients of some tasks, one after the other.
 
         Args:
-            mask: which rows, bool `[B]`.
-            before: what other rows gave; it is empty tensors for a task that had none.
-            had: task -> whether it had rows before; where no task had, empty tensors stand for nothing.
+            chosen: the tasks' places in the batch, int32 `[n]`.
+            of_task: a place, and `rest` -> the gradients of the shared variables and of those behind, and the new `rest`.
+            rest: what changes from task to task.
+
+        Returns:
+            As `of_task`: of each shared variable the gradients of all tasks.
         """
-        shapes = {task: self._shapes(task) for task in tasks}
+        places = tf.constant([self.model.task_names.index(task) for task in batch.y])
+        number = len(self.model.task_names)
+        arrays = [tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)]) for v in self.shared]
 
-        def some() -> list[tf.Tensor]:
-            found = self._together(batch.take(tf.reshape(tf.where(mask), [-1]), tasks), seeds, training)
-            return [each for task in tasks for each in (found[task] if not had else both(task, found[task]))]
+        def turn(done: tf.Tensor, arrays: Any, behind: Any, rest: Any) -> tuple[Any, Any, Any, Any]:
+            shared, added, rest = of_task(chosen[done], rest)
+            if shared:
+                arrays = [array.write(places[chosen[done]], each) for array, each in zip(arrays, shared, strict=True)]
+            # Of what one task reaches, the others' gradients are 0.
+            return done + 1, arrays, [a + b for a, b in zip(behind, added, strict=True)], rest
 
-        def both(task: str, found: list[tf.Tensor]) -> list[tf.Tensor]:
-            return tf.cond(had[task], lambda: [a + b for a, b in zip(before[task], found, strict=True)], lambda: list(found))
+        start = (0, arrays, [tf.zeros(v.shape, v.dtype) for v in self._variables_behind()], rest)
+        _, arrays, behind, rest = tf.while_loop(lambda done, *_: done < tf.size(chosen), turn, start, parallel_iterations=1)
+        return [array.stack() for array in arrays], behind, rest
 
-        def nothing(task: str) -> list[tf.Tensor]:
-            if not had:
-                return [tf.zeros([0]) for _ in shapes[task]]
-            return tf.cond(had[task], lambda: list(before[task]), lambda: [tf.zeros(shape) for shape in shapes[task]])
+    def _encode(self, batch: Batch, training: bool) -> Encoded:
+        """The features that all tasks get; nothing where each gets its own."""
+        with tf.GradientTape(persistent=True) as tape:
+            features = self.model.features_of(batch.x, list(batch.y), training) if self._same_features else None
+        given = () if features is None else next(iter(features.values())).values()
+        return Encoded(features, [each for each in given if tf.convert_to_tensor(each).dtype.is_floating], tape)
 
-        values = iter(tf.cond(tf.reduce_any(mask), some, lambda: [each for task in tasks for each in nothing(task)]))
-        parts = {task: [next(values) for _ in shapes[task]] for task in tasks}
-        if not had:
-            return parts
-        return {task: [tf.ensure_shape(v, s) for v, s in zip(parts[task], shapes[task], strict=True)] for task in tasks}
+    def _heads(
+        self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool, encoded: Encoded
+    ) -> tuple[Scores, dict[str, OfHead]]:
+        """What the heads give, and the encoders too where each task gets its own features."""
+        points = encoded.points
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(points)
+            scores = score(self.model, batch, training, encoded.features)
+        heads = {}
+        for task in batch.y:
+            sources = [*points, *(v.value for v in (*self.own[task], *self.shared))]
+            found = tape.gradient(scores.losses[task], sources, seeds[task])
+            first, last = len(points), len(points) + len(self.own[task])
+            dense = [_dense(each, source) for each, source in zip(found[:last], sources[:last], strict=True)]
+            shared = {n: _dense(each, sources[last + n]) for n, each in enumerate(found[last:]) if each is not None}
+            heads[task] = OfHead(dense[:first], dense[first:], shared)
+        return scores, heads
 
-    def _shapes(self, task: str) -> list[tuple[int, ...]]:
-        """Those of what rows give for a task."""
-        gradients = [tuple(v.shape) for v in self.variables[task]]
-        return [(), (), *(tuple(metric.total.shape) for metric in self.model.task_metrics[task].values()), *gradients]
+    def _back(self, encoded: Encoded, features: Tensors) -> tuple[Tensors, Tensors]:
+        """A task's gradients of the shared variables, flat, and of those behind, made of those of the features."""
+        if not features:
+            return [], []
+        sources = [v.value for v in (*self.shared, *self._variables_behind())]
+        found = dense_gradients(encoded.tape, encoded.points, sources, features)
+        return [_flat(each) for each in found[: len(self.shared)]], found[len(self.shared) :]
+
+    def _variables_behind(self) -> list[keras.Variable]:
+        return [self.own[task][n] for task, n in self._behind]
+
+    def _rows(self, scores: Scores, shared: Tensors, behind: Tensors, heads: Mapping[str, OfHead]) -> Rows:
+        """What all tasks give together: what comes through the features, and what their heads give beside."""
+        for (task, n), each in zip(self._behind, behind, strict=True):
+            if task in heads:
+                heads[task].own[n] += each
+        for n in sorted({n for head in heads.values() for n in head.shared}):
+            uses = {task: _flat(head.shared[n]) for task, head in heads.items() if n in head.shared}
+            zero = tf.zeros([math.prod(self.shared[n].shape)])
+            shared[n] += tf.stack([uses.get(task, zero) for task in self.model.task_names])
+        return Rows(scores, shared, {task: head.own for task, head in heads.items()})
+
+    def _like(self, batch: Batch) -> Rows:
+        """Shapes and types of what rows give."""
+        scores, own = Scores({}, {}, {}), {}
+        for task in batch.y:
+            of_one, own[task] = self._like_head(task)
+            for of_tasks, mine in zip(scores, of_one, strict=True):
+                of_tasks |= mine
+        return Rows(scores, [tf.TensorSpec([len(self.model.task_names), math.prod(v.shape)]) for v in self.shared], own)
+
+    def _like_head(self, task: str) -> tuple[Scores, Tensors]:
+        """Those of what a task's head gives: its scores, and gradients of its own variables."""
+        statistics = [tf.TensorSpec(metric.total.shape) for metric in self.model.task_metrics[task].values()]
+        own = [tf.TensorSpec(v.shape, v.dtype) for v in self.own[task]]
+        return Scores({task: tf.TensorSpec([])}, {task: tf.TensorSpec([])}, {task: statistics}), own
 
 
-def dense_gradients(tape: tf.GradientTape, loss: tf.Tensor, sources: Sequence[Any], seed: tf.Tensor) -> list[tf.Tensor]:
-    """Gradients without slices, and 0 where there is none."""
-    found = tape.gradient(loss, sources, output_gradients=seed)
-    return [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(found, sources, strict=True)]
+def dense_gradients(tape: tf.GradientTape, targets: Any, sources: Sequence[Any], seeds: Any) -> Tensors:
+    """Gradients without slices, of their sources' shapes, and 0 where there is none."""
+    found = tape.gradient(targets, sources, output_gradients=seeds)
+    return [_dense(gradient, source) for gradient, source in zip(found, sources, strict=True)]
+
+
+def _dense(gradient: Any, source: Any) -> tf.Tensor:
+    return tf.zeros_like(source) if gradient is None else tf.ensure_shape(tf.convert_to_tensor(gradient), source.shape)
+
+
+def _flat(gradient: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(tf.cast(gradient, tf.float32), [-1])

@@ -2,20 +2,35 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-__all__ = ["common_to_tasks", "reach", "shared_size"]
+__all__ = ["Reach", "common_to_tasks", "reach", "shared_size"]
 
 #: Operations that no gradient passes.
 _BARRIERS = ("StopGradient", "PreventGradient")
 
 
-def reach(model: Any) -> dict[str, list[keras.Variable]]:
-    """Task -> the weights, trained or frozen, that its head, or what the head is given, is made of, in the model's order.
+class Reach(NamedTuple):
+    """What a model's tasks depend on.
+
+    Args:
+        variables: task -> the weights, trained or frozen, that its head, or what the head is given, is made of, in the model's
+            order.
+        behind: the weights that features are made of.
+        same_features: whether all tasks get the same features.
+    """
+
+    variables: dict[str, list[keras.Variable]]
+    behind: list[keras.Variable]
+    same_features: bool
+
+
+def reach(model: Any) -> Reach:
+    """What the tasks of a model depend on.
 
     Found in the graph of the model, which is traced for this alone and never run.
 
@@ -23,9 +38,10 @@ def reach(model: Any) -> dict[str, list[keras.Variable]]:
         model: the engine.
     """
     inputs = {tensor.name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for tensor in model.inputs}
+    features: dict[str, dict[str, Any]] = {}
 
     def forward(x: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        features = model.features_of(model.complete(x), model.task_names, training=True)
+        features.update(model.features_of(model.complete(x), model.task_names, training=True))
         outputs = {task: model.head_of(task)(features[task], training=True) for task in model.task_names}
         return [
             tf.add_n([tf.reduce_sum(tf.cast(each, tf.float32)) for each in keras.tree.flatten(outputs[task])])
@@ -39,18 +55,24 @@ def reach(model: Any) -> dict[str, list[keras.Variable]]:
     handles = {
         id(copy.handle): variable for variable in model.weights for copy in strategy.experimental_local_results(variable.value)
     }
-    found = {}
+
+    def reached(outputs: Iterable[tf.Tensor]) -> set[int]:
+        return {id(handles[outer[name]]) for name in _behind(outputs) if outer.get(name) in handles}
+
+    variables = {}
     for task, output in zip(model.task_names, traced.outputs, strict=True):
-        own = {id(variable) for layer in model.own_layers(task) for variable in layer.weights}
-        own |= {id(handles[outer[name]]) for name in _behind(output) if outer.get(name) in handles}
-        found[task] = [variable for variable in model.weights if id(variable) in own]
-    return found
+        own = {id(variable) for layer in model.own_layers(task) for variable in layer.weights} | reached([output])
+        variables[task] = [variable for variable in model.weights if id(variable) in own]
+    behind = reached([tf.convert_to_tensor(each) for of_task in features.values() for each in of_task.values()])
+    first, *others = features.values()
+    same = all(each.keys() == first.keys() and all(each[name] is first[name] for name in first) for each in others)
+    return Reach(variables, [variable for variable in model.weights if id(variable) in behind], same)
 
 
-def _behind(output: tf.Tensor) -> set[str]:
-    """The names of the operations that a tensor is made by, as far as gradients go."""
+def _behind(outputs: Iterable[tf.Tensor]) -> set[str]:
+    """The names of the operations that tensors are made by, as far as gradients go."""
     seen: set[str] = set()
-    ahead = [output.op]
+    ahead = [output.op for output in outputs]
     while ahead:
         operation = ahead.pop()
         if operation.name not in seen and operation.type not in _BARRIERS:
@@ -61,11 +83,11 @@ def _behind(output: tf.Tensor) -> set[str]:
 
 def shared_size(model: Any) -> int:
     """How many weights two or more tasks reach, those that are frozen included: the length of the gradients to be tracked."""
-    return sum(math.prod(v.shape) for v in common_to_tasks(reach(model)))
+    return sum(math.prod(v.shape) for v in common_to_tasks(reach(model).variables))
 
 
 def common_to_tasks(reached: Mapping[str, Sequence[keras.Variable]]) -> list[keras.Variable]:
-    """The weights that two or more tasks reach, of what `reach` gives."""
+    """The weights that two or more tasks reach."""
     count = Counter(id(v) for found in reached.values() for v in found)
     every = {id(v): v for found in reached.values() for v in found}
     return [v for key, v in every.items() if count[key] > 1]

@@ -136,9 +136,9 @@ def _next_here(generator: Any, ordered: bool = True) -> Any:
 
 
 @contextmanager
-def equal_draws(model: keras.Model) -> Iterator[None]:
-    """Random numbers are drawn within, some inside conditions that not all replicas meet: behind it the generators' states are
-    what they would be had every branch been run, so that they stay equal."""
+def equal_draws(model: keras.Model, times: int = 1) -> Iterator[None]:
+    """Random numbers are drawn within, some inside conditions and loops that replicas run more or less often: behind it the
+    generators' states are what they would be had every branch been run so many times, so that they stay equal."""
     generators = list({id(each): each for layer in layers_in(model) for each in layer._seed_generators}.values())
     before, own = [tf.identity(each.state.value) for each in generators], [vars(each).get("next") for each in generators]
     drawn = [0] * len(generators)
@@ -161,7 +161,7 @@ def equal_draws(model: keras.Model) -> Iterator[None]:
             else:
                 each.next = mine
     for each, state, count in zip(generators, before, drawn, strict=True):
-        each.state.assign(state + tf.constant([0, count], state.dtype))
+        each.state.assign(state + tf.constant([0, times * count], state.dtype))
 
 
 def agree_on_shuffling(strategy: Any) -> None:
@@ -182,10 +182,18 @@ def agree_on_shuffling(strategy: Any) -> None:
 
 
 class _WholeDataset(tf.distribute.DistributedDataset):
-    """A dataset that Keras leaves as it is: each replica takes its rows of a batch in the step."""
+    """A dataset that Keras leaves as it is: each replica takes its rows of a batch in the step.
+
+    It does not tune itself, unless its options ask for that: the thread that does can miss the end of an iterator, which then
+    waits for the thread's next round, for as long as the pass has taken, up to a minute. What is left to be tuned has a thread
+    for each core.
+    """
 
     def __init__(self, dataset: tf.data.Dataset):
-        self._dataset = dataset
+        options = tf.data.Options()
+        if dataset.options().autotune.enabled is None:
+            options.autotune.enabled = False
+        self._dataset = dataset.with_options(options)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._dataset)
@@ -218,7 +226,7 @@ class Placed(DataAdapter):
 
     def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
         """The next epoch's steps, so many at a time: the first, the last, and the iterator that has their batches."""
-        batches, step, count = iter(self._passes.at(self._epoch, self._step)), self._step, self._passes.steps
+        batches, step, count = iter(self.get_tf_dataset()), self._step, self._passes.steps
         self._epoch, self._step = self._epoch + 1, 0
         for first in itertools.count(step, together) if count is None else range(step, count, together):
             yield first, first + together - 1, batches

@@ -79,11 +79,11 @@ class TaskGradients:
                 "regularizer), which are no task's. Leave them out, or balance losses, as UncertaintyWeighting does."
             )
         trained = {id(v) for v in model.trainable_variables}
-        common = common_to_tasks(reached)
+        common = common_to_tasks(reached.variables)
         self.shared = [v for v in common if id(v) in trained]
         several = {id(v) for v in common}
-        self.own = {task: [v for v in found if id(v) in trained - several] for task, found in reached.items()}
-        self.gradients = GradientsByRows(model, {task: [*self.shared, *own] for task, own in self.own.items()})
+        self.own = {task: [v for v in found if id(v) in trained - several] for task, found in reached.variables.items()}
+        self.gradients = GradientsByRows(model, reached, self.shared, self.own)
         #: Where the balancer's state has room for variables that are frozen now: how many numbers each shared variable has.
         self._room = [
             (math.prod(v.shape), id(v) in trained) for v in common if id(v) in trained or model.balancer.tracks_gradients
@@ -221,10 +221,8 @@ class TaskGradients:
 
     def _at_parameters(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool = True) -> Found:
         """Gradients at all shared variables."""
-        scores, gradients = self.gradients.of(batch, seeds, training)
-        shared = {task: each[: len(self.shared)] for task, each in gradients.items()}
-        own = {task: each[len(self.shared) :] for task, each in gradients.items()}
-        rows = sum_gradients(self._rows(shared, [v.value for v in self.shared]))
+        scores, shared, own = self.gradients.of(batch, seeds, training)
+        rows = sum_gradients(shared)
         return Found(scores, rows, _summed(own), _update_of(self.shared, rows))
 
     def _at_points(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> Found:

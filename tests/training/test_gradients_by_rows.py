@@ -7,10 +7,14 @@ import tensorflow as tf
 
 from mtl import MultiTaskModel, Task
 from mtl.balancing import PCGrad
-from mtl.heads import Classification, Regression
+from mtl.data import Tokenizer
+from mtl.encoders import Recurrent
+from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
+from mtl.training.reach import reach
 from mtl.training.scoring import Batch, score
 from mtl.training.seam import layers_in
+from mtl.training.task_gradients import TaskGradients
 from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 
@@ -24,44 +28,95 @@ ROWS = {
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("same_features", [True, False], ids=["one encoder", "any sharing"])
 @pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
-def test_the_sums_are_those_of_all_rows(mood, score_, graph):
+def test_the_sums_are_those_of_all_rows(mood, score_, same_features, graph):
     model = make_model("sgd")
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
-    variables = {task: [*model.encoder.trainable_variables, *model.heads[task].trainable_variables] for task in model.task_names}
+    shared, own = model.encoder.trainable_variables, {task: model.heads[task].trainable_variables for task in model.task_names}
     seeds = {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
-    by_rows = GradientsByRows(model, variables)
+    by_rows = GradientsByRows(model, reach(model)._replace(same_features=same_features), shared, own)
     of = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False) if graph else lambda: by_rows.of(rows, seeds, False)
-    scores, gradients = of()
+    scores, rows_shared, rows_own = of()
     with tf.GradientTape(persistent=True) as tape:
         whole = score(model, rows, False)
-    for task in model.task_names:
+    for place, task in enumerate(model.task_names):
         np.testing.assert_allclose(scores.losses[task], whole.losses[task], rtol=1e-5)
         np.testing.assert_allclose(scores.weights[task], whole.weights[task])
         for mine, expected in zip(scores.statistics[task], whole.statistics[task], strict=True):
             np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
-        expected = tape.gradient(whole.losses[task], [v.value for v in variables[task]], output_gradients=seeds[task])
-        for mine, gradient in zip(gradients[task], expected, strict=True):
-            np.testing.assert_allclose(mine, tf.convert_to_tensor(gradient), atol=1e-6)
+        values = [v.value for v in (*shared, *own[task])]
+        expected = tape.gradient(whole.losses[task], values, output_gradients=seeds[task])
+        for mine, gradient in zip([*(each[place] for each in rows_shared), *rows_own[task]], expected, strict=True):
+            np.testing.assert_allclose(mine, tf.reshape(tf.convert_to_tensor(gradient), mine.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["own", "shared", "both"])
+def test_heads_that_share_weights_of_the_encoder(kind):
+    """Hidden tokens are predicted by the embeddings themselves, and attention pools for one task alone."""
+    keras.utils.set_random_seed(3)
+    encoder = Recurrent(Tokenizer.learn("character", ["abcdefgh"]), embedding=4, units=3, pooling="attention")
+    tasks = [Task("hidden", MaskedLM()), Task("mood", Classification(3, dropout=0.0)), Task("tags", Tagging(2, dropout=0.0))]
+    model = MultiTaskModel(encoder, tasks, balancer=PCGrad())
+    model.compile("sgd")
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, 10, (6, 5)).astype("int32")
+    weight = {"hidden": [1, 1, 0, 0, 0, 0], "mood": [0, 0, 1, 1, 0, 0], "tags": [0, 0, 0, 0, 1, 1]}
+    if kind != "own":
+        weight["mood"] = [1] * 6
+    if kind == "shared":
+        weight["tags"] = [1] * 6
+    y = {"hidden": ids, "mood": rng.integers(0, 3, 6), "tags": rng.integers(0, 2, (6, 5))}
+    rows = Batch.of(model, ({"token_ids": ids}, y, {task: np.array(each, "float32") for task, each in weight.items()}))
+    seeds = {"hidden": tf.constant(0.5), "mood": tf.constant(2.0), "tags": tf.constant(1.0)}
+    engine = TaskGradients(model)
+    found = tf.function(lambda: engine.gradients.of(rows, seeds, False), autograph=False)()
+    with tf.GradientTape(persistent=True) as tape:
+        whole = score(model, rows, False)
+    names = {v.path for v in engine.own["mood"]}
+    assert any(name.startswith("pooling") for name in names)
+    for place, task in enumerate(model.task_names):
+        values = [v.value for v in (*engine.shared, *engine.own[task])]
+        expected = tape.gradient(whole.losses[task], values, output_gradients=seeds[task])
+        for mine, gradient in zip([*(each[place] for each in found.shared), *found.own[task]], expected, strict=True):
+            gradient = tf.zeros(mine.shape) if gradient is None else tf.reshape(tf.convert_to_tensor(gradient), mine.shape)
+            np.testing.assert_allclose(mine, gradient, rtol=1e-6, atol=1e-6)
+
+
+def test_the_encoder_is_traced_as_often_for_many_tasks(monkeypatch):
+    """Once for rows of one task, and once for rows of several."""
+    tasks = [Task(f"task_{number}", Classification(3)) for number in range(5)]
+    model = MultiTaskModel(Bag(), tasks, balancer=PCGrad())
+    model.compile("sgd")
+    x, _, _ = batch(6)
+    y = {task.name: np.zeros(6, "int32") for task in tasks}
+    weight = {task.name: np.eye(6, dtype="float32")[number] for number, task in enumerate(tasks)}
+    whole, traces = model.features_of, []
+
+    def counted(x, tasks, training):
+        traces.append(list(tasks))
+        return whole(x, tasks, training)
+
+    monkeypatch.setattr(model, "features_of", counted)
+    model.fit(x, y, sample_weight=weight, batch_size=6, epochs=2, verbose=0)
+    assert len(traces) == 3  # The first finds what the tasks reach.
 
 
 def test_no_work_is_done_where_there_are_no_rows(monkeypatch):
     """A row goes through the encoder once; a task without rows of its own, not at all."""
     model = make_model("sgd")
-    seen = []
+    reached, seen = reach(model), []
     whole = model.features_of
 
     def counted(x, tasks, training):
-        seen.append((len(x["token_ids"]), list(tasks)))
+        seen.append(len(x["token_ids"]))
         return whole(x, tasks, training)
 
     monkeypatch.setattr(model, "features_of", counted)
     seeds = {"mood": tf.constant(1.0), "score": tf.constant(1.0)}
-    variables = dict.fromkeys(model.task_names, list(model.encoder.trainable_variables))
-    GradientsByRows(model, variables).of(
-        Batch.of(model, batch(6, mood=[1, 1, 0, 1, 0, 0], score=[0, 0, 0, 1, 0, 0])), seeds, False
-    )
-    assert seen == [(2, ["mood"]), (1, ["mood", "score"])]
+    rows = Batch.of(model, batch(6, mood=[1, 1, 0, 1, 0, 0], score=[0, 0, 0, 1, 0, 0]))
+    GradientsByRows(model, reached, model.encoder.trainable_variables, {"mood": [], "score": []}).of(rows, seeds, False)
+    assert seen == [1, 2]  # The row of both tasks, and those of one; no others.
 
 
 def test_what_is_not_reached_has_gradients_of_zero():
@@ -84,5 +139,5 @@ def test_random_numbers_do_not_depend_on_which_tasks_have_rows():
         model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
         states.append([g.state.numpy().tolist() for layer in layers_in(model) for g in layer._seed_generators])
     assert states[0] == states[1]
-    # The head of one task is traced for rows of its own and for those of both, and so draws twice a step.
-    assert [count for _, count in states[0]] == [4, 4]
+    # A head is traced for rows of its own and for those of both, and each task may come to be in its turn: two epochs' draws.
+    assert [count for _, count in states[0]] == [8, 8]

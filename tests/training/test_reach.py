@@ -10,7 +10,7 @@ from tests.two_tasks import make_model
 
 
 def names(model):
-    return {task: {variable.path for variable in variables} for task, variables in reach(model).items()}
+    return {task: {variable.path for variable in variables} for task, variables in reach(model).variables.items()}
 
 
 def test_each_task_reaches_its_head_and_what_its_features_are_made_of():
@@ -46,7 +46,7 @@ def test_frozen_weights_are_reached_too():
 
 
 def test_encoders_of_their_own_are_reached_by_one_task():
-    found = reach(make_model("sgd", sharing=Soft(0.1)))
+    found = reach(make_model("sgd", sharing=Soft(0.1))).variables
     assert not {id(v) for v in found["mood"]} & {id(v) for v in found["score"]} and len(found["mood"]) == len(found["score"]) == 3
 
 

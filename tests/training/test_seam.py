@@ -73,6 +73,21 @@ def test_an_epoch_that_begins_at_a_step():
     assert seen == [(3, 4, 23), (0, 1, 30), (2, 3, 31), (4, 5, 32)]
 
 
+@pytest.mark.parametrize("asked", [None, True])
+def test_no_dataset_tunes_itself_unless_it_is_asked_to(asked):
+    """Its thread may sleep through the end of an iterator, which then waits for it."""
+    data = tf.data.Dataset.range(4).batch(2)
+    if asked is not None:
+        options = tf.data.Options()
+        options.autotune.enabled = asked
+        data = data.with_options(options)
+    whole = seam.whole_batches(data).get_tf_dataset()
+    placed = seam.Placed(Passes(lambda epoch, step: data, 2), 0, 0).get_tf_dataset()
+    for each in (whole, placed):
+        assert each._dataset.options().autotune.enabled is bool(asked)
+        assert [batch.numpy().tolist() for batch in each] == [[0, 1], [2, 3]]
+
+
 def test_private_names_are_where_they_were():
     missing = [f"{owner.__name__}.{name}" for owner, names in PRIVATE.items() for name in names if not hasattr(owner, name)]
     optimizer = keras.optimizers.Adam()
