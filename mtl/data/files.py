@@ -3,12 +3,13 @@
 import codecs
 import glob
 import gzip
+import hashlib
 import io
 import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -168,16 +169,23 @@ def _rows(files: Iterable[Path], parse: Callable[[Path], Iterator[Row]]) -> Iter
 
 
 def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> str | None:
-    """A digest of paths, sizes, times of change and arguments; None where a function is among the arguments."""
+    """A digest of arguments and of each split's files: their names and what is in them; None where an argument is a function."""
     if not _comparable(arguments):
         return None
-    stats = [(split, str(file.absolute()), *_size_and_time(file)) for split, files in splits.items() for file in files]
-    return fingerprint_of(stats, arguments)
+    contents = [(split, file.name, _digest_of(file)) for split, files in splits.items() for file in files]
+    return fingerprint_of(contents, arguments)
 
 
-def _size_and_time(file: Path) -> tuple[int, int]:
+def _digest_of(file: Path) -> str:
     stat = file.stat()
-    return stat.st_size, stat.st_mtime_ns
+    return _read_digest(file.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _read_digest(file: Path, *state: int) -> str:
+    """The digest of a file's bytes, read once for each state of the file."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
 def _comparable(value: Any) -> bool:

@@ -22,7 +22,7 @@ class Source:
         name: what errors and tables call it, such as the file's name.
         read: split -> a function without arguments that starts a new pass over that split's examples.
         labels: names of the labels that the examples carry.
-        fingerprint: text that changes when the examples do (such as paths, sizes and times of change of the files). None: the
+        fingerprint: text that changes when the examples do (such as a digest of the files). None: the
             source is never cached between processes.
     """
 

@@ -1,5 +1,6 @@
 import codecs
 import gzip
+import os
 import re
 from pathlib import Path
 
@@ -158,6 +159,19 @@ def test_fingerprints(tmp_path):
     assert files_fingerprint({"train": [path]}, ["text", {"a": float}]) is None
     write(path, "other")
     assert files_fingerprint({"train": [path]}, ["text", {"a": 1}]) != before
+
+
+def test_fingerprints_go_by_what_is_in_a_file(tmp_path):
+    """Not by where it lies, how long it is or when it was written."""
+    path = write(tmp_path / "a.txt", "one")
+    before, stat = files_fingerprint({"": [path]}, ()), path.stat()
+    assert files_fingerprint({"": [write(tmp_path / "elsewhere" / "a.txt", "one")]}, ()) == before
+    write(path, "two")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_mtime_ns == stat.st_mtime_ns and path.stat().st_size == stat.st_size
+    assert files_fingerprint({"": [path]}, ()) != before
+    write(path, "one")
+    assert files_fingerprint({"": [path]}, ()) == before
 
 
 def test_every_source_of_files_tells_places(tmp_path):
