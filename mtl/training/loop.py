@@ -42,9 +42,7 @@ class Loop(seam.Built):
         checkpoint = checkpoints[0] if checkpoints else None
         going_on = checkpoint.going_on(self, given, callbacks) if checkpoint else nullcontext(given)
         with explained(seam.strategy_of(self)), going_on as given:
-            if seam.strategy_of(self) is not None:
-                given = self._whole_fit(given)
-            return super().fit(**given)
+            return super().fit(**self._whole_fit(given))
 
     def training_state(self) -> list[keras.Variable]:
         """All variables that training moves: weights, random numbers, metrics, optimizer."""
@@ -52,7 +50,7 @@ class Loop(seam.Built):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         given = seam.given_to(keras.Model.evaluate, self, args, kwargs)
-        if seam.strategy_of(self) is not None and not given.get("_use_cached_eval_dataset"):
+        if not given.get("_use_cached_eval_dataset"):
             given["x"] = seam.whole_batches(
                 given.pop("x", None),
                 given.pop("y", None),
@@ -64,9 +62,8 @@ class Loop(seam.Built):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         given = seam.given_to(keras.Model.predict, self, args, kwargs)
-        if seam.strategy_of(self) is not None:
-            batch_size = given.pop("batch_size", None)
-            given["x"] = seam.whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
+        batch_size = given.pop("batch_size", None)
+        given["x"] = seam.whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
         return super().predict(**given)
 
     def _whole_fit(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +72,7 @@ class Loop(seam.Built):
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         share, batch_size = given.pop("validation_split", 0.0), given.pop("batch_size", None)
         validation, shuffle = given.get("validation_data"), given.pop("shuffle", True)
-        if shuffle and seam.several_processes(self.distribute_strategy):
+        if shuffle and seam.several_processes(seam.strategy_of(self)):
             seam.agree_on_shuffling(self.distribute_strategy)
         if share and validation is None:
             arrays, validation = seam.split_validation(arrays, share)

@@ -79,3 +79,22 @@ def test_single_batches(strategy):
 
     for plain, under in zip(*both(strategy, train), strict=True):
         np.testing.assert_allclose(plain, under, rtol=1e-6, atol=1e-7)
+
+
+def test_nothing_that_is_read_tunes_itself(monkeypatch):
+    """An iterator of data that does may wait at its end for as long as it was read."""
+    model = make_model("sgd")
+    x, y, weight = batch(4)
+    data = tf.data.Dataset.from_tensors((x, y, weight))
+    read, whole = [], tf.data.Dataset.__iter__
+
+    def seen(dataset):
+        read.append(dataset.options().autotune.enabled)
+        return whole(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", seen)
+    for each in ({"x": data}, {"x": x, "y": y, "sample_weight": weight}):
+        model.fit(**each, epochs=2, validation_data=data, verbose=0)
+        model.evaluate(**each, verbose=0)
+        model.predict(each["x"], verbose=0)
+    assert len(read) >= 2 * (2 + 2 + 1 + 1) and set(read) == {False}
