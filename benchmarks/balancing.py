@@ -94,22 +94,23 @@ def measured(settings: Iterable[Setting], records: Records, timeout: float, cons
 
 
 def cost_table(results: Mapping[Setting, Figures], title: str) -> Table:
-    """Methods down, numbers of tasks across: time over the plain step of the same side, absolute time, and memory.
+    """A row for each number of tasks and method: time over the plain step of the same side, absolute time, and memory.
 
     Args:
         results: settings that differ in side, method and tasks only.
         title: of the table.
     """
-    counts = sorted({setting.tasks for setting in results})
     found = {(setting.side, setting.method, setting.tasks): figures for setting, figures in results.items()}
     sides = [side for side in ("mtl", "torchjd") if any(key[0] == side for key in found)]
     table = Table(title=title)
+    table.add_column("K", justify="right")
     table.add_column("method")
-    for count in counts:
-        for side in sides:
-            table.add_column(f"K = {count}, {side}", justify="right")
-    for method in dict.fromkeys(setting.method for setting in results):
-        table.add_row(method, *(_cell(found, side, method, count) for count in counts for side in sides))
+    for side in sides:
+        table.add_column(side, justify="right")
+    for count in sorted({setting.tasks for setting in results}):
+        for method in dict.fromkeys(setting.method for setting in results if setting.tasks == count):
+            table.add_row(str(count), method, *(_cell(found, side, method, count) for side in sides))
+        table.add_section()
     return table
 
 

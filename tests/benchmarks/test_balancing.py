@@ -72,14 +72,9 @@ def test_cost_table() -> None:
         setting("PCGrad", tasks=4): figures(260.0),
     }
     lines = printed(balancing.cost_table(results, "cost"))
-    assert row(lines, "PCGrad") == [
-        "PCGrad",
-        "1.25 x (250 ms, 400 MiB)",
-        "3.00 x (300 ms, 500 MiB)",
-        "1.30 x (260 ms, 100 MiB)",
-        "-",
-    ]
-    assert row(lines, "Static")[1] == "200 ms, 100 MiB"
+    assert row(lines, "2 │ PCGrad") == ["2", "PCGrad", "1.25 x (250 ms, 400 MiB)", "3.00 x (300 ms, 500 MiB)"]
+    assert row(lines, "4 │ PCGrad") == ["4", "PCGrad", "1.30 x (260 ms, 100 MiB)", "-"]
+    assert row(lines, "2 │ Static")[2] == "200 ms, 100 MiB"
 
 
 def test_bar_table() -> None:
