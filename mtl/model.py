@@ -138,6 +138,11 @@ class MultiTaskModel(Engine):
             if name not in (*names, *INPUTS):
                 raise unknown_name("input", name, (*names, *INPUTS))
         x["token_ids"] = keras.ops.convert_to_tensor(x["token_ids"], "int32")
+        if len(x["token_ids"].shape) != 2:
+            raise ValueError(
+                f"The model expects token ids of shape [rows, tokens]; got {tuple(x['token_ids'].shape)}. "
+                "Give several inputs as a dict by name."
+            )
         if x.get("padding_mask") is None:
             x["padding_mask"] = keras.ops.cast(x["token_ids"] != self.encoder.pad_id, "int32")
         if "segment_ids" in names and x.get("segment_ids") is None:

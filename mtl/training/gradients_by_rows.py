@@ -198,7 +198,8 @@ class GradientsByRows:
         with tf.GradientTape(persistent=True) as tape:
             features = self.model.features_of(batch.x, list(batch.y), training) if self._same_features else None
         given = () if features is None else next(iter(features.values())).values()
-        return Encoded(features, [each for each in given if tf.convert_to_tensor(each).dtype.is_floating], tape)
+        points = {id(each): each for each in given if tf.convert_to_tensor(each).dtype.is_floating}  # Two names may be of one.
+        return Encoded(features, list(points.values()), tape)
 
     def _heads(
         self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool, encoded: Encoded

@@ -114,6 +114,8 @@ def test_errors_name_what_is_wrong():
         model.fit(x, y["mood"], verbose=0)
     with pytest.raises(ValueError, match="expects token ids as x\\['token_ids'\\]; got \\['ids'\\]"):
         model.predict({"ids": x["token_ids"]}, verbose=0)
+    with pytest.raises(ValueError, match=r"token ids of shape \[rows, tokens\]; got .*Give several inputs as a dict by name"):
+        model.predict([x["token_ids"]], verbose=0)
     with pytest.raises(ValueError, match="compile takes no 'loss'"):
         model.compile("sgd", loss="mse")
 

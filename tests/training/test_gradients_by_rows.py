@@ -10,6 +10,7 @@ from mtl.balancing import PCGrad
 from mtl.data import Tokenizer
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
+from mtl.sharing import Hard
 from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.reach import reach
 from mtl.training.scoring import Batch, score
@@ -49,6 +50,26 @@ def test_the_sums_are_those_of_all_rows(mood, score_, same_features, graph):
         expected = tape.gradient(whole.losses[task], values, output_gradients=seeds[task])
         for mine, gradient in zip([*(each[place] for each in rows_shared), *rows_own[task]], expected, strict=True):
             np.testing.assert_allclose(mine, tf.reshape(tf.convert_to_tensor(gradient), mine.shape), atol=1e-6)
+
+
+class Twice(Hard):
+    """Gives one feature under two names."""
+
+    def connect(self, encoder, tasks):
+        connected = Twice()
+        connected.encoder = encoder
+        return connected
+
+    def features(self, inputs, tasks, training=None):
+        given = super().features(inputs, tasks, training)
+        return {task: {**each, "again": each["pooled"]} for task, each in given.items()}
+
+
+@pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
+def test_a_feature_of_two_names_counts_once(mood, score_):
+    rows = batch(6, mood=mood, score=score_)
+    once, twice = (TaskGradients(make_model("sgd", PCGrad(), sharing)) for sharing in (Hard(), Twice()))
+    np.testing.assert_allclose(once.step(rows).gramian, twice.step(rows).gramian, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["own", "shared", "both"])
