@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: .venv/.installed-test
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --override-ini faulthandler_timeout=1800
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

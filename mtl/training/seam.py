@@ -136,7 +136,7 @@ def _next_here(generator: Any, ordered: bool = True) -> Any:
 
 
 @contextmanager
-def equal_draws(model: keras.Model, times: int = 1) -> Iterator[None]:
+def equal_draws(model: keras.Model, times: int) -> Iterator[None]:
     """Random numbers are drawn within, some inside conditions and loops that replicas run more or less often: behind it the
     generators' states are what they would be had every branch been run so many times, so that they stay equal."""
     generators = list({id(each): each for layer in layers_in(model) for each in layer._seed_generators}.values())

@@ -50,6 +50,12 @@ def test_encoders_of_their_own_are_reached_by_one_task():
     assert not {id(v) for v in found["mood"]} & {id(v) for v in found["score"]} and len(found["mood"]) == len(found["score"]) == 3
 
 
+def test_where_the_tasks_get_the_same_features():
+    hard, soft = (reach(make_model("sgd", sharing=sharing)) for sharing in (None, Soft(0.1)))
+    assert hard.same_features and not soft.same_features
+    assert {v.path for v in hard.behind} == {v.path for v in hard.variables["mood"]} & {v.path for v in hard.variables["score"]}
+
+
 def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
     encoder = Recurrent(Tokenizer.learn("character", ["abc"]), embedding=4, units=3)
     model = MultiTaskModel(encoder, [Task("hidden", MaskedLM()), Task("mood", Classification(3))])
