@@ -11,10 +11,13 @@ import tensorflow as tf
 from mtl.training import seam
 from mtl.training.reach import Reach
 from mtl.training.scoring import Batch, Scores, score
+from mtl.training.slices import Slices
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
 
 Tensors = list[tf.Tensor]
+#: Of each shared variable, flat; of a table that is looked up, slices.
+Shared = list[tf.Tensor | Slices]
 
 
 class Rows(NamedTuple):
@@ -22,12 +25,13 @@ class Rows(NamedTuple):
 
     Args:
         scores: of the tasks that the batch has targets of.
-        shared: of each shared variable the gradients of all tasks, float32 `[K, n]`; 0 for a task without rows.
+        shared: of each shared variable the gradients of all tasks, float32 `[K, n]`; 0 for a task without rows. Of a table that
+            is looked up, slices.
         own: task -> the gradients of the variables that it alone reaches.
     """
 
     scores: Scores
-    shared: Tensors
+    shared: Shared
     own: dict[str, Tensors]
 
 
@@ -66,11 +70,20 @@ class GradientsByRows:
         reach: which variables the tasks reach, and how.
         shared: the variables that two or more tasks reach.
         own: task -> the variables that it alone reaches.
+        slices: whether the gradients of tables that the encoder looks up are kept as slices, in shapes that depend on the data.
     """
 
-    def __init__(self, model: Any, reach: Reach, shared: Sequence[keras.Variable], own: Mapping[str, Sequence[keras.Variable]]):
+    def __init__(
+        self,
+        model: Any,
+        reach: Reach,
+        shared: Sequence[keras.Variable],
+        own: Mapping[str, Sequence[keras.Variable]],
+        slices: bool = False,
+    ):
         self.model, self.shared, self.own = model, shared, own
         self._same_features = reach.same_features
+        self._tables = {id(v) for v in reach.looked_up if slices and reach.same_features}
         behind = {id(v) for v in reach.behind if reach.same_features}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
@@ -95,7 +108,7 @@ class GradientsByRows:
         alone, several = labelled & (count == 1), count > 1
         any_alone, any_several = tf.reduce_any(alone), tf.reduce_any(several)
         like = self._like(batch)
-        shapes = [each.shape for each in keras.tree.flatten(like)]
+        specs = keras.tree.flatten(like)
 
         def together() -> Tensors:
             rows = batch.take(tf.reshape(tf.where(several), [-1]), list(batch.y))
@@ -105,16 +118,16 @@ class GradientsByRows:
             return keras.tree.flatten(self._one_by_one(alone, batch, seeds, training))
 
         def nothing() -> Tensors:
-            return [tf.zeros([0])] * len(shapes)
+            return [tf.zeros([0] * spec.shape.rank, spec.dtype) for spec in specs]
+
+        def sums() -> Tensors:
+            pairs = zip(both, each, specs, strict=True)  # Slices, whose number is not known, follow one another.
+            return [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
 
         both = tf.cond(any_several, together, nothing)
         each = tf.cond(any_alone | ~any_several, one_by_one, nothing)  # Zeros where no row has a label.
-        found = tf.cond(
-            any_several,
-            lambda: tf.cond(any_alone, lambda: [a + b for a, b in zip(both, each, strict=True)], lambda: list(both)),
-            lambda: list(each),
-        )
-        found = [tf.ensure_shape(value, shape) for value, shape in zip(found, shapes, strict=True)]
+        found = tf.cond(any_several, lambda: tf.cond(any_alone, sums, lambda: list(both)), lambda: list(each))
+        found = [tf.ensure_shape(value, spec.shape) for value, spec in zip(found, specs, strict=True)]
         return keras.tree.pack_sequence_as(like, found)
 
     def _together(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:
@@ -123,7 +136,7 @@ class GradientsByRows:
         scores, heads = self._heads(batch, seeds, training, encoded)
         features = [tf.stack(each) for each in zip(*(head.features for head in heads.values()), strict=True)]
 
-        def of_task(task: tf.Tensor, rest: tuple[()]) -> tuple[Tensors, Tensors, tuple[()]]:
+        def of_task(task: tf.Tensor, rest: tuple[()]) -> tuple[Shared, Tensors, tuple[()]]:
             return *self._back(encoded, [each[task] for each in features]), rest
 
         shared, behind, _ = self._in_turn(batch, tf.range(len(heads)), of_task, ())
@@ -134,7 +147,7 @@ class GradientsByRows:
         tasks, has_rows = list(batch.y), tf.reduce_any(alone, axis=1)
         used: dict[str, list[int]] = {}
 
-        def of_task(task: tf.Tensor, vectors: tf.TensorArray) -> tuple[Tensors, Tensors, tf.TensorArray]:
+        def of_task(task: tf.Tensor, vectors: tf.TensorArray) -> tuple[Shared, Tensors, tf.TensorArray]:
             rows = batch.take(tf.reshape(tf.where(alone[task]), [-1]), tasks)
             encoded = self._encode(rows, training)
 
@@ -167,7 +180,7 @@ class GradientsByRows:
                 of_tasks |= of_one
         return self._rows(scores, shared, behind, heads)
 
-    def _in_turn(self, batch: Batch, chosen: tf.Tensor, of_task: Callable[..., Any], rest: Any) -> tuple[Tensors, Tensors, Any]:
+    def _in_turn(self, batch: Batch, chosen: tf.Tensor, of_task: Callable[..., Any], rest: Any) -> tuple[Shared, Tensors, Any]:
         """The gradients of some tasks, one after the other.
 
         Args:
@@ -179,19 +192,28 @@ class GradientsByRows:
             As `of_task`: of each shared variable the gradients of all tasks.
         """
         places = tf.constant([self.model.task_names.index(task) for task in batch.y])
-        number = len(self.model.task_names)
-        arrays = [tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)]) for v in self.shared]
+        number, turns = len(self.model.task_names), tf.size(chosen)
 
         def turn(done: tf.Tensor, arrays: Any, behind: Any, rest: Any) -> tuple[Any, Any, Any, Any]:
             shared, added, rest = of_task(chosen[done], rest)
             if shared:
-                arrays = [array.write(places[chosen[done]], each) for array, each in zip(arrays, shared, strict=True)]
+                place, of_variables = places[chosen[done]], zip(arrays, shared, self.shared, strict=True)
+                arrays = [
+                    array.write(done, each.of_task(place, v.shape[0])) if isinstance(each, Slices) else array.write(place, each)
+                    for array, each, v in of_variables
+                ]
             # Of what one task reaches, the others' gradients are 0.
             return done + 1, arrays, [a + b for a, b in zip(behind, added, strict=True)], rest
 
+        arrays = [
+            Slices.arrays(turns, v)
+            if id(v) in self._tables
+            else tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)])
+            for v in self.shared
+        ]
         start = (0, arrays, [tf.zeros(v.shape, v.dtype) for v in self._variables_behind()], rest)
-        _, arrays, behind, rest = tf.while_loop(lambda done, *_: done < tf.size(chosen), turn, start, parallel_iterations=1)
-        return [array.stack() for array in arrays], behind, rest
+        _, arrays, behind, rest = tf.while_loop(lambda done, *_: done < turns, turn, start, parallel_iterations=1)
+        return [array.read() if isinstance(array, Slices) else array.stack() for array in arrays], behind, rest
 
     def _encode(self, batch: Batch, training: bool) -> Encoded:
         """The features that all tasks get; nothing where each gets its own."""
@@ -219,26 +241,35 @@ class GradientsByRows:
             heads[task] = OfHead(dense[:first], dense[first:], shared)
         return scores, heads
 
-    def _back(self, encoded: Encoded, features: Tensors) -> tuple[Tensors, Tensors]:
+    def _back(self, encoded: Encoded, features: Tensors) -> tuple[Shared, Tensors]:
         """A task's gradients of the shared variables, flat, and of those behind, made of those of the features."""
         if not features:
             return [], []
-        sources = [v.value for v in (*self.shared, *self._variables_behind())]
-        found = dense_gradients(encoded.tape, encoded.points, sources, features)
-        return [_flat(each) for each in found[: len(self.shared)]], found[len(self.shared) :]
+        variables = [*self.shared, *self._variables_behind()]
+        found = encoded.tape.gradient(encoded.points, [v.value for v in variables], output_gradients=features)
+        pairs = list(zip(found, variables, strict=True))
+        shared = [
+            Slices.of(each, v) if id(v) in self._tables else _flat(_dense(each, v.value)) for each, v in pairs[: len(self.shared)]
+        ]
+        return shared, [_dense(each, v.value) for each, v in pairs[len(self.shared) :]]
 
     def _variables_behind(self) -> list[keras.Variable]:
         return [self.own[task][n] for task, n in self._behind]
 
-    def _rows(self, scores: Scores, shared: Tensors, behind: Tensors, heads: Mapping[str, OfHead]) -> Rows:
+    def _rows(self, scores: Scores, shared: Shared, behind: Tensors, heads: Mapping[str, OfHead]) -> Rows:
         """What all tasks give together: what comes through the features, and what their heads give beside."""
         for (task, n), each in zip(self._behind, behind, strict=True):
             if task in heads:
                 heads[task].own[n] += each
         for n in sorted({n for head in heads.values() for n in head.shared}):
-            uses = {task: _flat(head.shared[n]) for task, head in heads.items() if n in head.shared}
-            zero = tf.zeros([math.prod(self.shared[n].shape)])
-            shared[n] += tf.stack([uses.get(task, zero) for task in self.model.task_names])
+            variable, uses = self.shared[n], {task: head.shared[n] for task, head in heads.items() if n in head.shared}
+            if id(variable) in self._tables:
+                places = {task: place for place, task in enumerate(self.model.task_names)}
+                more = [Slices.of(each, variable).of_task(places[task], variable.shape[0]) for task, each in uses.items()]
+                shared[n] = Slices.joined([shared[n], *more])
+            else:
+                zero = tf.zeros([math.prod(variable.shape)])
+                shared[n] += tf.stack([_flat(uses[task]) if task in uses else zero for task in self.model.task_names])
         return Rows(scores, shared, {task: head.own for task, head in heads.items()})
 
     def _like(self, batch: Batch) -> Rows:
@@ -248,7 +279,14 @@ class GradientsByRows:
             of_one, own[task] = self._like_head(task)
             for of_tasks, mine in zip(scores, of_one, strict=True):
                 of_tasks |= mine
-        return Rows(scores, [tf.TensorSpec([len(self.model.task_names), math.prod(v.shape)]) for v in self.shared], own)
+        number = len(self.model.task_names)
+        shared = [
+            Slices(tf.TensorSpec([None, v.shape[1]]), tf.TensorSpec([None], tf.int64))
+            if id(v) in self._tables
+            else tf.TensorSpec([number, math.prod(v.shape)])
+            for v in self.shared
+        ]
+        return Rows(scores, shared, own)
 
     def _like_head(self, task: str) -> tuple[Scores, Tensors]:
         """Those of what a task's head gives: its scores, and gradients of its own variables."""

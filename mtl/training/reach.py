@@ -22,11 +22,13 @@ class Reach(NamedTuple):
             order.
         behind: the weights that features are made of.
         same_features: whether all tasks get the same features.
+        looked_up: tables `[V, d]` behind features of which nothing but rows is ever taken, as of embeddings.
     """
 
     variables: dict[str, list[keras.Variable]]
     behind: list[keras.Variable]
     same_features: bool
+    looked_up: list[keras.Variable]
 
 
 def reach(model: Any) -> Reach:
@@ -64,9 +66,12 @@ def reach(model: Any) -> Reach:
         own = {id(variable) for layer in model.own_layers(task) for variable in layer.weights} | reached([output])
         variables[task] = [variable for variable in model.weights if id(variable) in own]
     behind = reached([tf.convert_to_tensor(each) for of_task in features.values() for each in of_task.values()])
+    used = [(handles[id(given)], inner) for given, inner in traced.graph.captures if id(given) in handles]
+    tables = {id(variable) for variable, inner in used if len(variable.shape) == 2 and _only_rows(inner)}
     first, *others = features.values()
     same = all(each.keys() == first.keys() and all(each[name] is first[name] for name in first) for each in others)
-    return Reach(variables, [variable for variable in model.weights if id(variable) in behind], same)
+    made = [variable for variable in model.weights if id(variable) in behind]
+    return Reach(variables, made, same, [variable for variable in made if id(variable) in tables])
 
 
 def _behind(outputs: Iterable[tf.Tensor]) -> set[str]:
@@ -79,6 +84,15 @@ def _behind(outputs: Iterable[tf.Tensor]) -> set[str]:
             seen.add(operation.name)
             ahead.extend(tensor.op for tensor in operation.inputs)
     return seen
+
+
+def _only_rows(resource: tf.Tensor) -> bool:
+    """Whether nothing but rows is taken of a variable in a graph, which is given the variable's handle."""
+    reads = resource.consumers()
+    uses = [use for read in reads for value in read.outputs for use in value.consumers()]
+    return all(read.type == "ReadVariableOp" for read in reads) and all(
+        use.type == "GatherV2" and use.get_attr("batch_dims") == 0 and tf.get_static_value(use.inputs[2]) == 0 for use in uses
+    )
 
 
 def shared_size(model: Any) -> int:

@@ -12,6 +12,7 @@ from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.reach import common_to_tasks, reach
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, Totals, penalty, score, total
+from mtl.training.slices import Slices
 from mtl.utils import unknown_name
 
 __all__ = ["Step", "TaskGradients"]
@@ -43,7 +44,8 @@ class Found(NamedTuple):
 
     Args:
         scores: of this replica's rows.
-        rows: what is compared: of each variable, or each feature, its gradients `[K, n]`.
+        rows: what is compared: of each variable, or each feature, its gradients `[K, n]`; of a table that is looked up, of the
+            rows of it that the batch has.
         own: the gradients of the variables that one task alone reaches.
         update: weights `[K]` of the rows -> the gradients of the shared variables.
     """
@@ -83,7 +85,10 @@ class TaskGradients:
         self.shared = [v for v in common if id(v) in trained]
         several = {id(v) for v in common}
         self.own = {task: [v for v in found if id(v) in trained - several] for task, found in reached.variables.items()}
-        self.gradients = GradientsByRows(model, reached, self.shared, self.own)
+        #: Gradients that are compared, and not kept, on one replica, may be of any length.
+        slices = model.balancer.needs == "gramian" and model.balancer.batches == 1
+        slices &= model.distribute_strategy.num_replicas_in_sync == 1 and not model.static_shapes
+        self.gradients = GradientsByRows(model, reached, self.shared, self.own, slices)
         #: Where the balancer's state has room for variables that are frozen now: how many numbers each shared variable has.
         self._room = [
             (math.prod(v.shape), id(v) in trained) for v in common if id(v) in trained or model.balancer.tracks_gradients
@@ -170,10 +175,13 @@ class TaskGradients:
         """The tasks' gradients of the shared variables, of each `[K, n]`, without dropout; and what `losses` gives."""
         batch = Batch.of(self.model, data)
         (size,) = sum_over_replicas([self._sizes(batch)])
-        found = self._at_parameters(batch, _divided(self.model, tf.constant(1.0), size), training=False)
+        found = self.gradients.of(batch, _divided(self.model, tf.constant(1.0), size), False)
         totals = total(self.model, batch, found.scores, tf.constant(0.0))
         counted = tf.math.divide_no_nan(size, totals.weights)
-        return [counted[:, None] * each for each in found.rows], totals.means, totals.active
+        count = len(self.model.task_names)
+        pairs = zip(found.shared, self.shared, strict=True)
+        rows = [each.dense(count, v.shape[0]) if isinstance(each, Slices) else each for each, v in pairs]
+        return [counted[:, None] * each for each in sum_gradients(rows)], totals.means, totals.active
 
     def losses(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """The tasks' losses `[K]`, without dropout, and which tasks have a labelled row, bool `[K]`."""
@@ -219,11 +227,14 @@ class TaskGradients:
 
     # Where gradients are compared ---------------------------------------------------------------------------------
 
-    def _at_parameters(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool = True) -> Found:
+    def _at_parameters(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> Found:
         """Gradients at all shared variables."""
-        scores, shared, own = self.gradients.of(batch, seeds, training)
-        rows = sum_gradients(shared)
-        return Found(scores, rows, _summed(own), _update_of(self.shared, rows))
+        scores, shared, own = self.gradients.of(batch, seeds, True)
+        count = len(self.model.task_names)
+        pairs = zip(shared, self.shared, strict=True)
+        parts = [each.compact(count, v.shape[0]) if isinstance(each, Slices) else (each, None) for each, v in pairs]
+        rows = sum_gradients([each for each, _ in parts])
+        return Found(scores, rows, _summed(own), _update_of(self.shared, rows, [taken for _, taken in parts]))
 
     def _at_points(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> Found:
         """Gradients at features, or at some variables."""
@@ -268,10 +279,21 @@ def _summed(own: ByTask) -> ByTask:
     return keras.tree.pack_sequence_as(own, sum_gradients(keras.tree.flatten(own)))
 
 
-def _update_of(variables: Sequence[keras.Variable], rows: Sequence[tf.Tensor]) -> Callable[[tf.Tensor], list[Any]]:
-    return lambda weights: [
-        tf.reshape(tf.linalg.matvec(row, weights, transpose_a=True), v.shape) for row, v in zip(rows, variables, strict=True)
-    ]
+def _update_of(
+    variables: Sequence[keras.Variable], rows: Sequence[tf.Tensor], taken: Sequence[tf.Tensor | None] | None = None
+) -> Callable[[tf.Tensor], list[Any]]:
+    """Weights `[K]` -> the weighted sums of the variables' gradients; of a table, of those in the rows `taken`."""
+
+    def whole(each: tf.Tensor, variable: keras.Variable, which: tf.Tensor | None) -> tf.Tensor:
+        if which is None:
+            return tf.reshape(each, variable.shape)
+        return tf.math.unsorted_segment_sum(tf.reshape(each, [-1, variable.shape[1]]), which, variable.shape[0])
+
+    def update(weights: tf.Tensor) -> list[Any]:
+        sums = [tf.linalg.matvec(row, weights, transpose_a=True) for row in rows]
+        return [whole(*each) for each in zip(sums, variables, taken or [None] * len(sums), strict=True)]
+
+    return update
 
 
 def _shared_features(tape: tf.GradientTape, features: Mapping[str, Mapping[str, Any]]) -> list[tf.Tensor]:

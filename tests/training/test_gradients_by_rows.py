@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mtl import MultiTaskModel, Task
-from mtl.balancing import PCGrad
+from mtl.balancing import PCGrad, SDMGrad
 from mtl.data import Tokenizer
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
@@ -15,6 +15,7 @@ from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.reach import reach
 from mtl.training.scoring import Batch, score
 from mtl.training.seam import layers_in
+from mtl.training.slices import Slices
 from mtl.training.task_gradients import TaskGradients
 from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
@@ -28,17 +29,26 @@ ROWS = {
 }
 
 
+def whole_rows(rows, variables, tasks=2):
+    """The gradients of variables, those that are slices made whole."""
+    return [each.dense(tasks, v.shape[0]) if isinstance(each, Slices) else each for each, v in zip(rows, variables, strict=True)]
+
+
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("same_features", [True, False], ids=["one encoder", "any sharing"])
+@pytest.mark.parametrize(
+    "same_features, slices", [(True, False), (True, True), (False, True)], ids=["one encoder", "slices", "any sharing"]
+)
 @pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
-def test_the_sums_are_those_of_all_rows(mood, score_, same_features, graph):
+def test_the_sums_are_those_of_all_rows(mood, score_, same_features, slices, graph):
     model = make_model("sgd")
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
     shared, own = model.encoder.trainable_variables, {task: model.heads[task].trainable_variables for task in model.task_names}
     seeds = {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
-    by_rows = GradientsByRows(model, reach(model)._replace(same_features=same_features), shared, own)
+    by_rows = GradientsByRows(model, reach(model)._replace(same_features=same_features), shared, own, slices)
     of = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False) if graph else lambda: by_rows.of(rows, seeds, False)
     scores, rows_shared, rows_own = of()
+    assert isinstance(rows_shared[0], Slices) == (slices and same_features)
+    rows_shared = whole_rows(rows_shared, shared)
     with tf.GradientTape(persistent=True) as tape:
         whole = score(model, rows, False)
     for place, task in enumerate(model.task_names):
@@ -99,9 +109,38 @@ def test_heads_that_share_weights_of_the_encoder(kind):
     for place, task in enumerate(model.task_names):
         values = [v.value for v in (*engine.shared, *engine.own[task])]
         expected = tape.gradient(whole.losses[task], values, output_gradients=seeds[task])
-        for mine, gradient in zip([*(each[place] for each in found.shared), *found.own[task]], expected, strict=True):
+        given = [*(each[place] for each in whole_rows(found.shared, engine.shared, 3)), *found.own[task]]
+        for mine, gradient in zip(given, expected, strict=True):
             gradient = tf.zeros(mine.shape) if gradient is None else tf.reshape(tf.convert_to_tensor(gradient), mine.shape)
             np.testing.assert_allclose(mine, gradient, rtol=1e-6, atol=1e-6)
+
+
+class Named(Classification):
+    """Classes whose vectors are rows of the encoder's embeddings, which the encoder itself only looks up."""
+
+    def call(self, features, training=None):
+        return super().call(features, training=training) + features["pooled"] @ keras.ops.transpose(self.table()[:3])
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "not seen"])
+@pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
+def test_heads_that_use_a_table(mood, score_, hidden):
+    """Its gradients are right where the head's use is seen, and where it is not."""
+    model = make_model("sgd", PCGrad())
+    model.heads["mood"].__class__, model.heads["mood"].table = Named, lambda: model.encoder.embedding.embeddings
+    reached = reach(model)
+    assert not reached.looked_up
+    reached = reached._replace(looked_up=[model.encoder.embedding.embeddings] if hidden else [])
+    rows = Batch.of(model, batch(6, mood=mood, score=score_))
+    shared, seeds = model.encoder.trainable_variables, {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
+    by_rows = GradientsByRows(model, reached, shared, {"mood": [], "score": []}, slices=True)
+    found = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False)()
+    assert isinstance(found.shared[0], Slices) == hidden
+    with tf.GradientTape(persistent=True) as tape:
+        losses = score(model, rows, False).losses
+    for place, task in enumerate(model.task_names):
+        expected = tf.convert_to_tensor(tape.gradient(losses[task], shared[0].value, output_gradients=seeds[task]))
+        np.testing.assert_allclose(whole_rows(found.shared, shared)[0][place], tf.reshape(expected, [-1]), atol=1e-6)
 
 
 def test_the_encoder_is_traced_as_often_for_many_tasks(monkeypatch):
@@ -162,3 +201,31 @@ def test_random_numbers_do_not_depend_on_which_tasks_have_rows():
     assert states[0] == states[1]
     # A head is traced for rows of its own and for those of both, and each task may come to be in its turn: two epochs' draws.
     assert [count for _, count in states[0]] == [8, 8]
+
+
+def test_of_an_embedding_only_the_rows_of_the_batch_are_compared():
+    """And the step is that of the whole gradients."""
+    found = []
+    for slices in (True, False):
+        model = make_model("sgd", PCGrad())
+        engine = TaskGradients(model)
+        if not slices:
+            engine.gradients._tables = set()
+        data = batch(6)
+        sizes = []
+        whole = engine._gramian
+        engine._gramian = lambda rows, others, whole=whole, sizes=sizes: (sizes.append(tf.shape(rows[0])), whole(rows, others))[1]
+        found.append((engine.step(data), sizes[0].numpy().tolist()))
+    (mine, size), (expected, size_of_all) = found
+    assert size == [2, len(np.unique(data[0]["token_ids"])) * 6] and size_of_all == [2, 20 * 6]
+    for a, b in zip(keras.tree.flatten(mine), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "balancer, compiled, slices", [(PCGrad(), False, True), (PCGrad(), True, False), (SDMGrad(), False, False)]
+)
+def test_where_shapes_are_static_and_where_batches_are_two_gradients_are_whole(balancer, compiled, slices):
+    model = make_model("sgd", balancer)
+    model.compile("sgd", jit_compile=compiled)
+    assert bool(TaskGradients(model).gradients._tables) == slices

@@ -1,11 +1,13 @@
 import keras
+import pytest
 
 from mtl import MultiTaskModel, Task
 from mtl.data import Tokenizer
-from mtl.encoders import Recurrent
+from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, MaskedLM, Tagging
 from mtl.sharing import Soft
 from mtl.training.reach import reach
+from tests.tiny import Bag
 from tests.two_tasks import make_model
 
 
@@ -60,3 +62,39 @@ def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
     encoder = Recurrent(Tokenizer.learn("character", ["abc"]), embedding=4, units=3)
     model = MultiTaskModel(encoder, [Task("hidden", MaskedLM()), Task("mood", Classification(3))])
     assert {v.path for v in model.heads["hidden"].weights} <= names(model)["hidden"]
+
+
+def looked_up(encoder):
+    tasks = [Task("mood", Classification(3)), Task("tags", Tagging(2))]
+    return [v.path.split("/")[0] for v in reach(MultiTaskModel(encoder, tasks)).looked_up]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_tables_that_are_only_looked_up(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        transformer = Transformer(vocabulary_size=20, width=4, layers=1, heads=2, feedforward=8, max_length=9, segments=2)
+        assert looked_up(transformer) == ["token_embedding", "position_embedding", "segment_embedding"]
+        assert looked_up(Recurrent(vocabulary_size=20, embedding=4, units=3)) == ["token_embedding"]
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+class Scaled(keras.layers.Embedding):
+    """An embedding whose values are more than looked up."""
+
+    def call(self, inputs):
+        return super().call(inputs) * keras.ops.mean(self.embeddings)
+
+
+class Columns(keras.layers.Embedding):
+    """An embedding of which columns are looked up."""
+
+    def call(self, inputs):
+        return super().call(inputs) + keras.ops.sum(keras.ops.take(self.embeddings, inputs % 6, axis=1)[0], axis=-1)[..., None]
+
+
+@pytest.mark.parametrize("layer, expected", [(keras.layers.Embedding, ["embedding"]), (Scaled, []), (Columns, [])])
+def test_a_table_with_another_use_is_not_only_looked_up(layer, expected, monkeypatch):
+    monkeypatch.setattr(keras.layers, "Embedding", layer)
+    assert looked_up(Bag()) == expected

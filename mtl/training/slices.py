@@ -1,0 +1,81 @@
+"""The tasks' gradients of a table that is looked up, as an embedding is: those of its rows that a batch has."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+__all__ = ["Slices"]
+
+
+class Slices(NamedTuple):
+    """Rows of the gradients of a table `[V, d]`, one gradient for each of K tasks; what is left out is 0.
+
+    A batch touches few of the rows of an embedding, and each task fewer: this is what it costs to keep, and to compare, the
+    gradients of many tasks.
+
+    Args:
+        values: float32 `[n, d]`.
+        places: of these rows in the gradients one after the other, the task's number times V and the row; int64 `[n]`.
+
+    Example:
+
+    >>> one = Slices.of(tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), tf.constant([7, 3, 7])), tf.zeros([9, 1]))
+    >>> one.values.numpy().tolist(), one.places.numpy().tolist()
+    ([[5.0], [2.0]], [7, 3])
+    >>> gradients, rows = one.of_task(1, 9).compact(2, 9)
+    >>> gradients.numpy().tolist(), rows.numpy().tolist()
+    ([[0.0, 0.0], [5.0, 2.0]], [7, 3])
+    """
+
+    values: Any
+    places: Any
+
+    @classmethod
+    def of(cls, gradient: Any, table: Any) -> "Slices":
+        """One gradient of a table, as a tape gives it: each row once."""
+        if gradient is None:
+            return cls(tf.zeros([0, table.shape[1]]), tf.zeros([0], tf.int64))
+        if not isinstance(gradient, tf.IndexedSlices):
+            return cls(tf.cast(gradient, tf.float32), tf.range(table.shape[0], dtype=tf.int64))
+        rows, found = tf.unique(tf.cast(gradient.indices, tf.int64))
+        return cls(tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), found, tf.size(rows)), rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Slices"]) -> "Slices":
+        """All of them; what stands in several counts as its sum."""
+        return cls(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
+
+    @classmethod
+    def arrays(cls, turns: Any, table: Any) -> "Slices":
+        """Arrays that slices are written to, one in each turn."""
+        arrays = [
+            tf.TensorArray(each.dtype, turns + 1, infer_shape=False, element_shape=[None, *each.shape[1:]]).write(turns, each)
+            for each in cls.of(None, table)
+        ]
+        return cls(*arrays)  # There may be no turn, and what was never written to can't be read.
+
+    def write(self, turn: Any, each: "Slices") -> "Slices":
+        """These arrays with those slices."""
+        return Slices(self.values.write(turn, each.values), self.places.write(turn, each.places))
+
+    def read(self) -> "Slices":
+        """What was written to these arrays, joined."""
+        return Slices(self.values.concat(), self.places.concat())
+
+    def of_task(self, task: Any, length: int) -> "Slices":
+        """This gradient as that of a task, by its number; `length` is V."""
+        return self._replace(places=self.places + length * tf.cast(task, tf.int64))
+
+    def dense(self, count: int, length: int) -> tf.Tensor:
+        """The gradients of `count` tasks whole, `[K, V * d]`."""
+        values = tf.math.unsorted_segment_sum(self.values, self.places, count * length)
+        return tf.reshape(values, [count, length * self.values.shape[1]])
+
+    def compact(self, count: int, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The gradients of `count` tasks in the U rows of the table that any has, `[K, U * d]`, and which these are, `[U]`."""
+        rows, found = tf.unique(self.places % length)
+        size = tf.size(rows)
+        tasks = tf.cast(self.places // length, tf.int32)
+        values = tf.math.unsorted_segment_sum(self.values, tasks * size + found, count * size)
+        return tf.reshape(values, [count, size * self.values.shape[1]]), rows
