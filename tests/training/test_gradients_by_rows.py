@@ -205,20 +205,17 @@ def test_random_numbers_do_not_depend_on_which_tasks_have_rows():
 
 def test_of_an_embedding_only_the_rows_of_the_batch_are_compared():
     """And the step is that of the whole gradients."""
-    found = []
+    data, steps, sizes = batch(6), [], []
     for slices in (True, False):
         model = make_model("sgd", PCGrad())
         engine = TaskGradients(model)
         if not slices:
-            engine.gradients._tables = set()
-        data = batch(6)
-        sizes = []
-        whole = engine._gramian
-        engine._gramian = lambda rows, others, whole=whole, sizes=sizes: (sizes.append(tf.shape(rows[0])), whole(rows, others))[1]
-        found.append((engine.step(data), sizes[0].numpy().tolist()))
-    (mine, size), (expected, size_of_all) = found
-    assert size == [2, len(np.unique(data[0]["token_ids"])) * 6] and size_of_all == [2, 20 * 6]
-    for a, b in zip(keras.tree.flatten(mine), keras.tree.flatten(expected), strict=True):
+            engine.gradients._tables.clear()
+        seeds = {task: tf.constant(1.0) for task in model.task_names}
+        sizes.append(engine._at_parameters(Batch.of(model, data), seeds).rows[0].shape.as_list())
+        steps.append(engine.step(data))
+    assert sizes == [[2, len(np.unique(data[0]["token_ids"])) * 6], [2, 20 * 6]]
+    for a, b in zip(*map(keras.tree.flatten, steps), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
