@@ -83,7 +83,7 @@ class GradientsByRows:
     ):
         self.model, self.shared, self.own = model, shared, own
         self._same_features = reach.same_features
-        self._tables = {id(v) for v in reach.looked_up if slices and reach.same_features}
+        self._tables = {id(v) for v in reach.looked_up if slices and reach.same_features} & {id(v) for v in shared}
         behind = {id(v) for v in reach.behind if reach.same_features}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]

@@ -39,7 +39,10 @@ class Slices(NamedTuple):
         if not isinstance(gradient, tf.IndexedSlices):
             return cls(tf.cast(gradient, tf.float32), tf.range(table.shape[0], dtype=tf.int64))
         rows, found = tf.unique(tf.cast(gradient.indices, tf.int64))
-        return cls(tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), found, tf.size(rows)), rows)
+        values = tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), found, tf.size(rows))
+        # A GPU reads zeros beyond the table, where a CPU refuses to; nothing there has a gradient.
+        last = table.shape[0] - 1
+        return cls(tf.where((rows <= last)[:, None], values, 0.0), tf.minimum(rows, last))
 
     @classmethod
     def joined(cls, parts: Sequence["Slices"]) -> "Slices":

@@ -37,6 +37,11 @@ def test_sums_of_what_stands_in_several():
     assert found.tolist() == (np.array(WHOLE) * [[2], [1]]).tolist()
 
 
+def test_nothing_is_beyond_the_table():
+    beyond = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([5, 4]))
+    assert Slices.of(beyond, tf.zeros([5, 2])).dense(2, 5).numpy().tolist() == [[0.0] * 8 + [3.0, 4.0], [0.0] * 10]
+
+
 def test_a_dense_gradient_and_none():
     table = tf.zeros([5, 2])
     dense = tf.random.stateless_normal([5, 2], [1, 2])
