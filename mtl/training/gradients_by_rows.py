@@ -264,8 +264,8 @@ class GradientsByRows:
         for n in sorted({n for head in heads.values() for n in head.shared}):
             variable, uses = self.shared[n], {task: head.shared[n] for task, head in heads.items() if n in head.shared}
             if id(variable) in self._tables:
-                places = {task: place for place, task in enumerate(self.model.task_names)}
-                more = [Slices.of(each, variable).of_task(places[task], variable.shape[0]) for task, each in uses.items()]
+                place, length = self.model.task_names.index, variable.shape[0]
+                more = [Slices.of(each, variable).of_task(place(task), length) for task, each in uses.items()]
                 shared[n] = Slices.joined([shared[n], *more])
             else:
                 zero = tf.zeros([math.prod(variable.shape)])

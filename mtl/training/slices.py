@@ -52,11 +52,12 @@ class Slices(NamedTuple):
     @classmethod
     def arrays(cls, turns: Any, table: Any) -> "Slices":
         """Arrays that slices are written to, one in each turn."""
+        # What was never written to can't be read, and there may be no turn: nothing is written behind the last.
         arrays = [
             tf.TensorArray(each.dtype, turns + 1, infer_shape=False, element_shape=[None, *each.shape[1:]]).write(turns, each)
             for each in cls.of(None, table)
         ]
-        return cls(*arrays)  # There may be no turn, and what was never written to can't be read.
+        return cls(*arrays)
 
     def write(self, turn: Any, each: "Slices") -> "Slices":
         """These arrays with those slices."""
