@@ -29,6 +29,7 @@ class Example:
             `(start, end, type)` character spans.
         place: where the example stands, such as `"news.csv, line 3"`; None where there is no such place. Examples that differ
             in their place alone are equal.
+        weight: the example's importance, 1 for an ordinary one: what it counts in losses and metrics. 0: it counts for nothing.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Example:
     words: tuple[Span, ...] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     place: str | None = field(default=None, compare=False, repr=False)
+    weight: float = 1.0
 
     @classmethod
     def from_words(
@@ -44,10 +46,11 @@ class Example:
         pair: str | None = None,
         labels: Mapping[str, Any] | None = None,
         place: str | None = None,
+        weight: float = 1.0,
     ) -> "Example":
         """An example whose text is given as words."""
         text, spans = join_words(words)
-        return cls(text, pair, spans, labels or {}, place)
+        return cls(text, pair, spans, labels or {}, place, weight)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:

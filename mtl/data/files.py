@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from mtl.data.contents import HEAD, check_text
 from mtl.data.rows import Malformed, Row, RowSource, named_splits, split_named
 from mtl.data.source import SPLITS, fingerprint_of
 from mtl.utils import nearest
@@ -65,17 +66,23 @@ def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = Non
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it is no text file, such as an Excel or Parquet file, or UTF-16 without a byte order mark.
     """
     path = existing(path)
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     binary = gzip.open(path, "rb") if zipped else open(path, "rb")
     try:
-        head = binary.peek(4)
+        head = binary.peek(HEAD)[:HEAD]
     except (EOFError, OSError, zlib.error) as error:
         binary.close()
         raise _damaged(path, 0, error) from error
     encoding = next((name for bom, name in _BOMS.items() if head.startswith(bom)), encoding)
+    try:
+        check_text(path, head, encoding)
+    except ValueError:
+        binary.close()
+        raise
     return io.TextIOWrapper(binary, encoding, "mtl.mark", newline)
 
 
@@ -153,9 +160,11 @@ class FileSource(RowSource):
             raise ValueError(f"Expected an encoding that Python knows, got '{encoding}'; give a name such as 'utf-8'.") from None
         found = _find(path)
         splits = found if isinstance(found, dict) else {"": found}
+        #: All files, in the order of the splits.
+        self.files = [file for files in splits.values() for file in files]
         readers = {split: partial(_rows, files, parse) for split, files in splits.items()}
         super().__init__(
-            name or _name([file for files in splits.values() for file in files]),
+            name or _name(self.files),
             readers if isinstance(found, dict) else readers[""],
             labels,
             fingerprint=files_fingerprint(splits, [*arguments, encoding, options]),
@@ -163,9 +172,17 @@ class FileSource(RowSource):
         )
 
 
-def _rows(files: Iterable[Path], parse: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
+def _rows(files: Sequence[Path], parse: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
+    empty = True
     for file in files:
-        yield from parse(file)
+        for row in parse(file):
+            empty = False
+            yield row
+    if empty:
+        raise ValueError(
+            f"{', '.join(map(str, files[:3]))}: expected examples, got none (a header, comments or blank lines only); "
+            "fill the file, or leave it out."
+        )
 
 
 def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> str | None:
