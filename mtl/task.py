@@ -89,7 +89,9 @@ class Task:
         )
 
     def value(self, example: Example, source: Source) -> Any:
-        """This task's label of an example; None where it has none. Heads that need no label get True."""
+        """This task's label of an example; None where it has none, or weighs nothing. Heads that need no label get True."""
+        if example.weight == 0:
+            return None
         name = self.label_in(source)
         return True if name is None else example.labels.get(name)
 

@@ -27,7 +27,7 @@ from mtl.data.source import Source
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 2
+FORMAT = 3
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ def _fill(
 def _targets(
     task: Any, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
 ) -> tuple[list[Any], list[Any]]:
-    """A task's targets of some examples, and their weights: 0 where an example is not labelled.
+    """A task's targets of some examples, and their weights, times the examples' own: 0 where an example is not labelled.
 
     Args:
         place: what an example without a place of its own is said to be in, `before` others being before the first.
@@ -262,7 +262,7 @@ def _targets(
                 where = example.place or f"{place}, example {number}"
                 raise ValueError(f"{where}: task '{task.name}': {error}") from error
         targets.append(target)
-        weights.append(weight)
+        weights.append(weight * example.weight)
     return targets, weights
 
 
