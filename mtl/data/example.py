@@ -2,13 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-__all__ = ["Example", "join_words", "split_words"]
+import numpy as np
+
+__all__ = ["Example", "join_words", "split_words", "weights_of"]
 
 _CJK = "\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
 _IS_CJK = re.compile(rf"[{_CJK}]")
@@ -51,6 +53,11 @@ class Example:
         """An example whose text is given as words."""
         text, spans = join_words(words)
         return cls(text, pair, spans, labels or {}, place, weight)
+
+
+def weights_of(examples: Iterable[Example]) -> np.ndarray:
+    """The examples' weights: float64 `[N]`."""
+    return np.array([example.weight for example in examples], np.float64)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:

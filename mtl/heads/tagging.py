@@ -10,7 +10,7 @@ from keras import ops
 
 from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example
+from mtl.data.example import Example, weights_of
 from mtl.data.graph_spans import span_edges
 from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, spans_of_tags, split_tag
 from mtl.heads.head import Head, Target
@@ -230,23 +230,23 @@ class Tagging(Head):
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
-        right = total = 0
+        right = total = 0.0
         for value, found, example in zip(gold, predicted, examples, strict=True):
             units = words_of(example) if self.level == "word" else found["offsets"]
             pairs = list(zip(annotated_units(value, example, units, self.scheme), found["tags"], strict=True))
-            total += sum(tag is not None for tag, _ in pairs)
-            right += sum(tag == other for tag, other in pairs)
+            total += example.weight * sum(tag is not None for tag, _ in pairs)
+            right += example.weight * sum(tag == other for tag, other in pairs)
         scores = {"accuracy": right / total if total else 0.0}
         if self.scheme is None:
             return scores
         real = [annotated_spans(value, example) for value, example in zip(gold, examples, strict=True)]
         found_spans = [[(span["start"], span["end"], span["type"]) for span in found["spans"]] for found in predicted]
-        hits = 0
-        for spans, others in zip(real, found_spans, strict=True):
+        weights, hits = weights_of(examples), 0.0
+        for spans, others, weight in zip(real, found_spans, weights, strict=True):
             index = cover(np.array([(start, start + 1) for start, _, _ in spans]), others)
-            hits += sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
-        count = sum(map(len, real))
-        return {**scores, **span_scores(real, found_spans, per_class), "type_accuracy": hits / count if count else 0.0}
+            hits += weight * sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
+        count = float(weights @ [len(spans) for spans in real])
+        return {**scores, **span_scores(real, found_spans, per_class, weights), "type_accuracy": hits / count if count else 0.0}
 
     # Graph --------------------------------------------------------------------------------------------------------
 
