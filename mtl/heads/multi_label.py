@@ -152,17 +152,15 @@ class MultiLabel(Head):
             names = self._known().names
             if len(texts) != len(names) or not bits:
                 raise ValueError(
-                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels, got {value!r}."
+                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}."
                 )
             return [name for name, text in zip(names, texts, strict=True) if _BITS[text]]
-        choose = " If it holds one 0 or 1 for each label, give the head multi_hot=True" if bits else ""
+        choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""
         if len(set(texts)) < len(texts):
             twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-            raise ValueError(f"MultiLabel takes each label once, got {value!r} with '{twice}' repeated.{choose}{'.' * bits}")
-        if choose and self.multi_hot is None and self._labels is not None and len(texts) == len(self._labels):
-            raise ValueError(
-                f"MultiLabel takes a list of labels, got {value!r}, which may be multi-hot.{choose}, if it holds names, False."
-            )
+            raise ValueError(f"MultiLabel takes a list of different labels; got {value!r} with '{twice}' repeated.{choice}")
+        if bits and self.multi_hot is None and self._labels is not None and len(texts) == len(self._labels):
+            raise ValueError(f"MultiLabel takes a list of labels; got {value!r}, which may be multi-hot.{choice}")
         return parts
 
     def _marked(self, names: Iterable[Any]) -> np.ndarray:

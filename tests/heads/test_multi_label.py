@@ -162,7 +162,9 @@ def test_labels_that_training_never_held_can_only_be_missed():
 @pytest.mark.parametrize("labels", [None, 3, ["a", "b", "c"]])
 def test_multi_hot_values(value, labels):
     """A list of names and a multi-hot list never mean the same: the head is told which, or says so."""
-    with pytest.raises(ValueError, match="takes each label once, got .* repeated. If it holds one 0 or 1 .* multi_hot=True"):
+    with pytest.raises(
+        ValueError, match="takes a list of different labels; got .* repeated. Give the head multi_hot=True if .*, False if"
+    ):
         MultiLabel(labels).learn([value])
     head = MultiLabel(labels, multi_hot=True)
     head.learn([value, [0, 0, 1]])
@@ -172,16 +174,18 @@ def test_multi_hot_values(value, labels):
     again = MultiLabel.from_config(json.loads(json.dumps(head.get_config())))
     predicted = [again.decode(np.array(expected, "float32"), *ABOUT)]
     assert again.report([value], predicted, [EXAMPLE])["subset_accuracy"] == 1.0
-    with pytest.raises(ValueError, match="multi_hot=True takes one 0 or 1 for each of 3 labels, got .0, 1."):
+    with pytest.raises(ValueError, match="multi_hot=True takes one 0 or 1 for each of 3 labels; got .0, 1."):
         head.encode([0, 1], *ABOUT)
-    with pytest.raises(ValueError, match="multi_hot=True takes one 0 or 1 for each of 3 labels, got .0, 1, 2."):
+    with pytest.raises(ValueError, match="multi_hot=True takes one 0 or 1 for each of 3 labels; got .0, 1, 2."):
         head.encode([0, 1, 2], *ABOUT)
 
 
 @pytest.mark.parametrize("labels", [2, ["a", "b"]])
 @pytest.mark.parametrize("value", [[0, 1], [1, 0], [True, False], "1|0"])
 def test_values_that_may_be_names_or_multi_hot(labels, value):
-    with pytest.raises(ValueError, match="got .*, which may be multi-hot. If .* multi_hot=True, if it holds names, False"):
+    with pytest.raises(
+        ValueError, match="got .*, which may be multi-hot. Give the head multi_hot=True if .*, False if these are names"
+    ):
         MultiLabel(labels).encode(value, *ABOUT)
     assert MultiLabel(2, multi_hot=False).encode([1, 0], *ABOUT)[0].tolist() == [1, 1]
     assert MultiLabel(2, multi_hot=True).encode([1, 0], *ABOUT)[0].tolist() == [1, 0]
@@ -190,7 +194,7 @@ def test_values_that_may_be_names_or_multi_hot(labels, value):
 
 @pytest.mark.parametrize("value", [["rain", "rain"], "rain|snow|rain", ["3", 3.0]])
 def test_repeated_names(value):
-    with pytest.raises(ValueError, match="MultiLabel takes each label once, got .* with '(rain|3)' repeated.$"):
+    with pytest.raises(ValueError, match="MultiLabel takes a list of different labels; got .* with '(rain|3)' repeated.$"):
         MultiLabel(["rain", "snow", "3"]).encode(value, *ABOUT)
 
 
