@@ -10,6 +10,7 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.heads.head import Head
 from mtl.utils import unknown_name
+from mtl.utils.configs import check_config
 
 __all__ = ["Task"]
 
@@ -148,6 +149,7 @@ class Task:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """The task from `get_config`."""
+        check_config(config, "a task")
         return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
 
     def __repr__(self) -> str:

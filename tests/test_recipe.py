@@ -179,7 +179,7 @@ def test_needed_sections(folder: Path, section: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer"),
+        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer and at most 1,000"),
         ("tasks.places.head.Tagging.level=char", r"Unknown level of tags 'char'"),
         ("tasks.mood.label=mod", r"Unknown label of task 'mood' in source 'moods' 'mod'; did you mean 'mood'"),
         ("encoder.Recurrent.tokenizer.learn=words", r"did you mean 'word'"),

@@ -10,7 +10,8 @@ import keras
 
 from mtl.data.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
-from mtl.utils import nearest, unknown_name
+from mtl.utils import brief, nearest, unknown_name
+from mtl.utils.configs import check_config
 
 __all__ = ["Pretrained"]
 
@@ -154,9 +155,16 @@ class Pretrained(Encoder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Encoder:
-        import keras_hub  # noqa: F401  (registers the backbones)
+        import keras_hub
 
-        backbone = keras.saving.deserialize_keras_object(config["preset"], custom_objects)
+        check_config(config, f"the encoder {cls.__name__}")
+        preset = config.get("preset")
+        backbone = keras.saving.deserialize_keras_object(preset, custom_objects) if isinstance(preset, dict) else preset
+        if not isinstance(backbone, keras_hub.models.Backbone):
+            raise ValueError(
+                f"The configuration of a {cls.__name__} holds its network's; got preset={brief(backbone)}: loading opens no "
+                "other file and reaches for no network. Load no such file."
+            )
         return super().from_config({**config, "preset": backbone}, custom_objects)
 
 
