@@ -134,10 +134,11 @@ def predict(
 ) -> None:
     """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
     from mtl.data.files import existing
+    from mtl.utils import regular_file
 
     path = Path("-") if file == "-" else existing(file)
-    if path.is_dir() and file != "-":
-        raise IsADirectoryError(f"Expected a file of texts, got the folder '{file}'. Name one of its files.")
+    if file != "-":
+        regular_file(path)
     loaded, _ = _load(model)
     names = _names(tasks, [task.name for task in loaded.tasks if task.head.predicts])
     if file == "-":

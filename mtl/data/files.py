@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from mtl.data.contents import HEAD, check_text
 from mtl.data.rows import Malformed, Row, RowSource, named_splits, split_named
 from mtl.data.source import SPLITS, fingerprint_of
-from mtl.utils import nearest
+from mtl.utils import expanded, nearest, regular_file
 
 __all__ = [
     "PathLike",
@@ -68,7 +68,7 @@ def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = Non
         FileNotFoundError: there is no such file.
         ValueError: it is no text file, such as an Excel or Parquet file, or UTF-16 without a byte order mark.
     """
-    path = existing(path)
+    path = regular_file(existing(path))
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     binary = gzip.open(path, "rb") if zipped else open(path, "rb")
@@ -219,7 +219,7 @@ def existing(path: PathLike) -> Path:
     Raises:
         FileNotFoundError: there is nothing; the message names what comes nearest.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.exists():
         return path
     missing = path
@@ -249,11 +249,11 @@ def by_split(entries: Iterable[Path]) -> dict[str, list[Path]]:
 def _find(path: Paths) -> dict[str, list[Path]] | list[Path]:
     if isinstance(path, Mapping):
         return {split: _files(files) for split, files in named_splits(path).items()}
-    if not isinstance(path, str | os.PathLike) or not Path(path).expanduser().is_dir():
+    if not isinstance(path, str | os.PathLike) or not expanded(path).is_dir():
         files = _files(path)
         splits = by_split(files) if isinstance(path, str | os.PathLike) and len(files) > 1 else {}
         return splits if len(splits) > 1 and sum(map(len, splits.values())) == len(files) else files
-    splits = by_split(entry for entry in Path(path).expanduser().iterdir() if entry.is_file() and not entry.name.startswith("."))
+    splits = by_split(entry for entry in expanded(path).iterdir() if entry.is_file() and not entry.name.startswith("."))
     if not splits:
         raise FileNotFoundError(
             f"Expected files named after splits (train, validation, test) in '{path}', got none; "
@@ -271,7 +271,7 @@ def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     """The files that paths and globs stand for."""
     files: list[Path] = []
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        path = Path(path).expanduser()
+        path = expanded(path)
         matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) and not path.exists() else [str(path)]
         if not matches:
             raise FileNotFoundError(f"Expected files that match '{path}', got none; mend the pattern.")
@@ -279,6 +279,7 @@ def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     for file in files:
         if file.is_dir():
             raise IsADirectoryError(f"Expected a file, got the folder '{file}'; name its files, or give the glob '{file}/*'.")
+        regular_file(file)
     if not files:
         raise FileNotFoundError("Expected at least one file, got an empty list; name the files to read.")
     return files

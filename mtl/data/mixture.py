@@ -12,6 +12,7 @@ import tensorflow as tf
 from mtl.data.plan import Group, Plan
 from mtl.data.source import fingerprint_of
 from mtl.data.store import Store, prepare
+from mtl.utils import expanded
 
 __all__ = ["Mixture", "cache_folder", "mix"]
 
@@ -20,7 +21,12 @@ def cache_folder() -> Path:
     """Where prepared data is kept: `MTL_CACHE_DIR`, or `mtl` in the user's cache folder."""
     if folder := os.environ.get("MTL_CACHE_DIR"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtl"
+    try:
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mtl"
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "The user has no home folder to keep tokenized data in. Set MTL_CACHE_DIR to a folder."
+        ) from error
 
 
 class Mixture:

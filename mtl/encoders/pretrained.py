@@ -10,7 +10,7 @@ import keras
 
 from mtl.data.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
-from mtl.utils import brief, nearest, unknown_name
+from mtl.utils import brief, expanded, nearest, unknown_name
 from mtl.utils.configs import check_config
 
 __all__ = ["Pretrained"]
@@ -173,7 +173,7 @@ def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     import safetensors
     from keras_hub.models import Backbone
 
-    folder = Path(preset).expanduser()
+    folder = expanded(preset)
     options = {} if dtype is None else {"dtype": dtype}
     if not folder.is_dir():
         if "://" not in preset and preset not in Backbone.presets:
@@ -221,7 +221,7 @@ def _load_tokenizer(preset: str) -> Tokenizer | None:
     """The preset's tokenizer, or None for a folder that has none."""
     from keras_hub import models
 
-    folder = Path(preset).expanduser()
+    folder = expanded(preset)
     if folder.is_dir():
         hugging_face = "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
         if hugging_face and any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from mtl import Task
 from mtl.data import Tokenizer, mix, records
+from mtl.data.mixture import cache_folder
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from tests.tiny import Bag
 
@@ -251,3 +253,13 @@ def test_an_objective_with_rows_of_its_own_is_mixed_before_there_is_a_model(enco
     again = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
     first = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
+
+
+def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch):
+    for name in ("MTL_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert cache_folder() == Path("/home/someone/.cache/mtl")
+    monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(FileNotFoundError, match="Set MTL_CACHE_DIR to a folder"):
+        cache_folder()
