@@ -167,6 +167,12 @@ class MultiTaskModel(Engine):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
+        """The layer of a name or index, as in Keras; the head of a task under the task's name."""
+        if index is None and name in self.heads and all(layer.name != name for layer in self.layers):
+            return self.heads[name]
+        return super().get_layer(name, index)
+
     # Use ----------------------------------------------------------------------------------------------------------
 
     def predict_text(

@@ -293,6 +293,9 @@ class Recipe:
             if "folder" in described:
                 return Tokenizer.from_folder(described["folder"])
             kind, settings = described["learn"], {key: value for key, value in described.items() if key != "learn"}
+            if not any("train" in source.splits for source in sources.values()):
+                found = "; ".join(f"'{name}' has {', '.join(source.splits)}" for name, source in sources.items())
+                raise ValueError(f"learning a tokenizer expects a source with a split 'train'; got {found}. Add training data.")
             return Tokenizer.learn(kind, training_texts(sources.values()), **settings)
 
         return catalogue.construct(self._document, ("encoder",), "encoder", tokenizer)

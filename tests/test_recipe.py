@@ -250,6 +250,13 @@ def test_a_split_that_no_source_has(folder: Path) -> None:
         Recipe.load(folder / "r.yaml", ["report.split=tset"]).build()
 
 
+def test_no_training_data(folder: Path) -> None:
+    text = TEXT.replace("fractions: null", "fractions: {test: 1.0}").replace("train: data/mood.csv, ", "")
+    (folder / "r.yaml").write_text(text)
+    with pytest.raises(ValueError, match="expects a source with a split 'train'; got 'moods' .*; 'places' has test. Add train"):
+        Recipe.load(folder / "r.yaml").build()
+
+
 def test_monitored_losses_are_to_fall(folder: Path) -> None:
     recipe = Recipe.load(folder / "r.yaml", ["train.monitor=val_mood_loss", "train.patience=1"])
     stop = recipe.build_callbacks(recipe.build().model, True)[0]

@@ -118,13 +118,13 @@ class MultiLabel(Head):
 
     def learn(self, values: Iterable[Any]) -> None:
         if not self.multi_hot:
-            self._take(Labels.learn(name for value in values for name in self._names(value)))
+            self._take(Labels.learn(name for value in values for name in self.names_of(value)))
             return
         values = iter(values)
         first = next(values, ())
         self._take(self._labels or Labels(len(self._parts(first))))
         for value in (first, *values):
-            self._names(value)
+            self.names_of(value)
 
     def _take(self, labels: Labels) -> None:
         self._labels = labels
@@ -143,13 +143,13 @@ class MultiLabel(Head):
             raise ValueError(f"MultiLabel takes a list of labels, or one string with '{self.separator}' between, got {value!r}.")
         return list(value)
 
-    def _names(self, value: Any) -> list[Any]:
+    def names_of(self, value: Any) -> list[Any]:
         """The labels that a value names, or marks with 1."""
         parts = self._parts(value)
         texts = [label_text(part) for part in parts]
         bits = bool(texts) and all(text in _BITS for text in texts)
         if self.multi_hot:
-            names = self._known().names
+            names = range(len(texts)) if self._labels is None else self._labels.names
             if len(texts) != len(names) or not bits:
                 raise ValueError(
                     f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}."
@@ -175,7 +175,7 @@ class MultiLabel(Head):
         return Target((len(self._known()),), "float32")
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, float]:
-        return self._marked(self._names(value)), 1.0
+        return self._marked(self.names_of(value)), 1.0
 
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()
@@ -198,7 +198,7 @@ class MultiLabel(Head):
         from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
         labels = self._known()
-        names = [[label_text(name) for name in self._names(value)] for value in gold]
+        names = [[label_text(name) for name in self.names_of(value)] for value in gold]
         # A label that training never held can only be missed.
         unseen = sorted({name for each in names for name in each} - {*labels.texts}) if self.unknown == "raise" else []
         classes = [*labels.texts, *unseen]
