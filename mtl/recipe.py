@@ -392,9 +392,8 @@ class Recipe:
 def training_texts(sources: Iterable[Any]) -> Iterator[str]:
     """All texts, second texts too, of the training splits."""
     for source in sources:
-        if "train" in source.splits:
-            for example in source.examples("train"):
-                yield from itertools.compress((example.text, example.pair), (True, example.pair is not None))
+        for example in source.examples("train") if "train" in source.splits else ():
+            yield from itertools.compress((example.text, example.pair), (True, example.pair is not None))
 
 
 def _listed(value: Any) -> list[Any]:
