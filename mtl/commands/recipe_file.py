@@ -80,7 +80,7 @@ def _measure(text: str, name: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in sizes and sizes[event.anchor] is None:
                 raise ValueError(f"{place}: '*{event.anchor}' stands within what it repeats. Write the part out.")
-            total += sizes.get(event.anchor) or 1
+            total += sizes.get(str(event.anchor)) or 1
         elif isinstance(event, yaml.NodeEvent):
             tag = getattr(event, "tag", None)
             if tag not in (None, "tag:yaml.org,2002:str"):

@@ -4,8 +4,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from mtl.utils import parse_json, printable, regular_file
+from mtl.utils import parse_json, regular_file
 from mtl.utils.configs import check_config
+from mtl.utils.foreign import foreign
 
 __all__ = ["load_saved_model"]
 
@@ -31,10 +32,8 @@ def load_saved_model(path: Path) -> Any:
 
     path = regular_file(path)
     check_config(_config(path), f"'{path}'")
-    try:
+    with foreign(f"'{path}' cannot be read as a model"):
         model = keras.saving.load_model(path)
-    except Exception as error:  # From bytes that are not those written, Keras, h5py and TensorFlow raise of every kind.
-        raise ValueError(f"'{path}' cannot be read as a model: {_reason(error)}") from error
     if not isinstance(model, mtl.MultiTaskModel):
         raise ValueError(f"Expected a saved MultiTaskModel; '{path}' holds a {type(model).__name__}.")
     return model
@@ -42,22 +41,8 @@ def load_saved_model(path: Path) -> Any:
 
 def _config(path: Path) -> dict[str, Any]:
     """The configuration in a `.keras` file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (size := archive.getinfo("config.json").file_size) > LARGEST_CONFIG:
-                raise ValueError(f"its configuration has {size:,} bytes, more than {LARGEST_CONFIG:,}")
-            content = archive.read("config.json")
-    except Exception as error:  # zlib, lzma, struct and others, for damaged archives.
-        raise ValueError(
-            f"Expected a .keras file; '{path}' is damaged or none: {_reason(error)} Write or fetch it anew."
-        ) from error
+    with foreign(f"Expected a .keras file; '{path}' is damaged or none"), zipfile.ZipFile(path) as archive:
+        if (size := archive.getinfo("config.json").file_size) > LARGEST_CONFIG:
+            raise ValueError(f"its configuration has {size:,} bytes, more than {LARGEST_CONFIG:,}")
+        content = archive.read("config.json")
     return parse_json(content, f"{path}/config.json")
-
-
-def _reason(error: Exception) -> str:
-    """An error as one sentence; Keras's go on with the whole configuration."""
-    lines = [line for line in str(error).split("\n") if line.strip()]
-    within = [line.partition("Exception encountered: ")[2] for line in lines if line.startswith("Exception encountered: ")]
-    text = " ".join((within or lines or [type(error).__name__])[-1 if within else 0].split())
-    text = printable(text if len(text) <= 300 else text[:297] + "...")
-    return text if text.endswith(".") else f"{text}."

@@ -87,7 +87,7 @@ class Store:
         right = right and _within(self._columns["token_ids"], 0, vocabulary_size - 1)
         for name, column in self._columns.items():
             if name.startswith("w."):
-                right = right and _within(column, 0, np.finfo(np.float32).max)
+                right = right and _within(column, 0, float(np.finfo(np.float32).max))
         if not right:
             raise ValueError(f"{self.folder}: expected {rows} rows of {tokens} tokens; got columns that do not fit together.")
 

@@ -15,6 +15,7 @@ from mtl.data.tokenizer_conversion import read_folder, read_keras_hub
 from mtl.data.tokenizer_learning import learn_definition
 from mtl.data.tokenizer_template import FIRST, SECOND, Template
 from mtl.utils import unknown_name
+from mtl.utils.foreign import foreign
 
 if TYPE_CHECKING:
     from mtl.data.graph_tokenizer import GraphTokenizer
@@ -61,16 +62,16 @@ class Tokenizer:
     ):
         import tokenizers
 
-        try:
+        with foreign("Expected the JSON definition of a Hugging Face tokenizer; it cannot be read"):
             self._hf = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # the Rust library raises nothing narrower
-            raise ValueError(f"Expected the JSON definition of a Hugging Face tokenizer; it cannot be read: {error}.") from error
+            _check_ids(self._hf.get_vocab(with_added_tokens=True))
         self._hf.no_padding()
         self._hf.no_truncation()
         self._hf.encode_special_tokens = True
         self.roles = {"pad": pad, "unknown": unknown, "cls": cls, "sep": sep, "mask": mask}
         self._role_ids = {role: None if token is None else self.id(token) for role, token in self.roles.items()}
-        self._templates = self._find_template(pair=False), self._find_template(pair=True)
+        with foreign("Expected a tokenizer that works"):
+            self._templates = self._find_template(pair=False), self._find_template(pair=True)
 
     @classmethod
     def learn(
@@ -323,6 +324,14 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer({type(self._hf.model).__name__}, {self.vocabulary_size} tokens)"
+
+
+def _check_ids(vocabulary: dict[str, int]) -> None:
+    """Checks that there are tokens, and that their ids lie as close as those of a table of embeddings do."""
+    if not vocabulary:
+        raise ValueError("it has no tokens")
+    if (last := max(vocabulary.values())) > 100_000 + 10 * len(vocabulary):
+        raise ValueError(f"its {len(vocabulary):,} tokens have ids up to {last:,}")
 
 
 def _after_spaces(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:

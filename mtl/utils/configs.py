@@ -65,7 +65,7 @@ def _check_object(config: dict[str, Any], what: str) -> None:
     if of_keras_hub and not _is_network(name, registered, module):
         raise ValueError(f"{expected}; got KerasHub's '{shown}', which is no layer or network. Load no such file.")
     if of_keras_hub or module.partition(".")[0] == "keras":
-        inner = config.get("config")
+        inner: Any = config.get("config")
         for key in _FILES if isinstance(inner, dict) else ():
             if isinstance(inner.get(key), str):
                 raise ValueError(
