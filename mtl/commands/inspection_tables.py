@@ -21,8 +21,9 @@ from mtl.commands.inspection import (
     unseen_labels,
 )
 from mtl.commands.training_run import show_mixture
+from mtl.data.annotation import count_overlapping
 from mtl.data.source import SPLITS
-from mtl.heads import MultiLabel
+from mtl.heads import MultiLabel, Tagging
 from mtl.utils.labels import doubtful_labels
 
 __all__ = ["inspect_model", "inspect_recipe"]
@@ -45,6 +46,9 @@ def inspect_recipe(recipe: Any, console: Console, labels: int = 20, rows: int = 
     for name, source in run.sources.items():
         _show_source(name, source, run.encoder, console)
     show_mixture(run, console)
+    for dataset in (run.train, run.validation):
+        for sentence in dataset.mixture.losses() if dataset is not None else ():
+            console.print(f"[yellow]{escape(sentence)}[/yellow]")
     _show_batch(run, console, rows)
 
 
@@ -72,6 +76,13 @@ def _show_task(task: Any, console: Console, most: int) -> None:
     if numbers := next((part.numbers for part in facts.values() if part.numbers), None):
         _show_bars(number_histogram(numbers), console)
     _show_doubts(task, facts, console)
+    if isinstance(task.head, Tagging):
+        for split in splits:
+            if count := sum(count_overlapping(value, example) for example, value in task.labelled(split)):
+                console.print(
+                    f"[yellow]{count:,} spans of '{task.name}' in split '{split}' overlap longer ones, or as long ones before "
+                    f"them; overlaps='longest' leaves them out, here it is '{task.head.overlaps}'.[/yellow]"
+                )
     if len(task.sources) > 1:  # Within one source they are shown beside it.
         for (first, second), number in overlaps({split: read_texts(task, split) for split in splits}).items():
             console.print(f"[yellow]{number:,} texts of '{task.name}' stand in both '{first}' and '{second}'.[/yellow]")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Example", "join_words", "split_words", "weights_of"]
+__all__ = ["Example", "combining_marks", "join_words", "split_words", "weights_of"]
 
 _CJK = "\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
 _IS_CJK = re.compile(rf"[{_CJK}]")
@@ -97,8 +97,14 @@ def split_words(text: str) -> tuple[Span, ...]:
 
 
 @lru_cache(maxsize=1)
-def _word_pattern() -> re.Pattern[str]:
+def combining_marks() -> str:
+    """The characters that belong to the one before them, such as accents, vowel signs and variation selectors."""
     planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # All that hold marks.
-    marks = "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
+    return "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
+
+
+@lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    marks = combining_marks()
     letters = rf"(?:(?![{_CJK}])[\w{marks}])+"
     return re.compile(rf"[{_CJK}]|{letters}(?:[-'’/.:]{letters})*|[^\w\s{marks}]")

@@ -28,7 +28,7 @@ from mtl.utils import brief, read_json, regular_file
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 3
+FORMAT = 4
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,15 @@ class Store:
     def __init__(self, folder: Path, kinds: Kinds, vocabulary_size: int):
         self.folder = folder
         meta = read_json(folder / "store.json", LARGEST_META)
-        columns, truncated = meta.get("columns"), meta.get("truncated")
+        columns, truncated, lost = (meta.get(name) for name in ("columns", "truncated", "lost"))
         if type(truncated) is not int or truncated < 0 or not isinstance(columns, dict) or columns.keys() != kinds.keys():
             raise ValueError(f"{folder}: expected the columns {', '.join(kinds)}; got {brief(meta)}.")
+        tasks = {name.removeprefix("y.") for name in kinds if name.startswith("y.")}
+        if not isinstance(lost, dict) or lost.keys() != tasks or not all(type(n) is int and n >= 0 for n in lost.values()):
+            raise ValueError(f"{folder}: expected a number of lost labels for each of {sorted(tasks)}; got {brief(lost)}.")
         self._columns = {name: _column(folder, name, columns[name], *kind[:2]) for name, kind in kinds.items()}
-        self.truncated = truncated
+        self.truncated: int = truncated
+        self.lost: dict[str, int] = lost
         self.starts = self._columns["starts"]
         self.lengths = self._columns["lengths"]
         self._check(kinds, vocabulary_size)
@@ -258,10 +262,10 @@ def _write(
 ) -> None:
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
-        truncated = _fill(columns, source, split, tasks, encoder, max_length)
+        truncated, lost = _fill(columns, source, split, tasks, encoder, max_length)
         described = {name: _described(*kinds[name][:2], column.file.tell()) for name, column in columns.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
-        meta.write(json.dumps({"columns": described, "truncated": truncated}).encode())
+        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost}).encode())
         for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.
             file.flush()
             os.fsync(file.fileno())
@@ -269,11 +273,12 @@ def _write(
 
 def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
-) -> int:
-    """Writes the examples; returns how many were truncated."""
+) -> tuple[int, dict[str, int]]:
+    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express."""
     words = "word_mask" in columns
     offsets = words or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0
+    lost = {task.name: 0 for task in tasks}
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
         lengths = np.array([len(encoding) for encoding in encodings])
         columns["starts"].write(tokens + np.cumsum(lengths) - lengths)
@@ -283,25 +288,27 @@ def _fill(
         if words:
             columns["word_mask"].write([word_mask(*each) for each in zip(chunk, encodings, strict=True)])
         for task in tasks:
-            targets, weights = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
+            targets, weights, unread = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
+            lost[task.name] += unread
             columns[f"y.{task.name}"].write(targets)
             columns[f"w.{task.name}"].write(weights)
             columns[f"has.{task.name}"].write([np.any(each) if isinstance(each, np.ndarray) else each > 0 for each in weights])
         tokens += int(lengths.sum())
         rows += len(chunk)
         truncated += sum(encoding.truncated for encoding in encodings)
-    return truncated
+    return truncated, lost
 
 
 def _targets(
     task: Any, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
-) -> tuple[list[Any], list[Any]]:
-    """A task's targets of some examples, and their weights, times the examples' own: 0 where an example is not labelled.
+) -> tuple[list[Any], list[Any], int]:
+    """A task's targets of some examples, their weights, times the examples' own (0 where an example is not labelled), and how
+    many labels are lost.
 
     Args:
         place: what an example without a place of its own is said to be in, `before` others being before the first.
     """
-    head, targets, weights = task.head, [], []
+    head, targets, weights, lost = task.head, [], [], 0
     for number, (example, encoding) in enumerate(zip(examples, encodings, strict=True), before + 1):
         value = task.value(example, source)
         target: Any
@@ -312,12 +319,13 @@ def _targets(
         else:
             try:
                 target, weight = head.encode(value, example, encoding)
+                lost += head.lost(value, example, encoding, target)
             except (ValueError, TypeError) as error:
                 where = example.place or f"{place}, example {number}"
                 raise ValueError(f"{where}: task '{task.name}': {error}") from error
         targets.append(target)
         weights.append(weight * example.weight)
-    return targets, weights
+    return targets, weights, lost
 
 
 def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None, offsets: bool) -> Iterator[Encoded]:
@@ -334,7 +342,7 @@ def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None
 
 
 def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
-    """1 at the first token of each word of the first text, 0 elsewhere: int8 `[S]`."""
+    """1 at the tokens at which words of the first text are read, 0 elsewhere: int8 `[S]`."""
     spans = example.words if example.words is not None else split_words(example.text)
     result = np.zeros(len(encoding), np.int8)
     first = encoding.first_tokens(spans)

@@ -17,8 +17,9 @@ __all__ = ["SpanF1", "span_scores"]
 class SpanF1(TaskMetric):
     """Micro precision, recall and F1 of spans, each right only with both its ends and its type.
 
-    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1) or BIOES, valid or not: one begins at `B` and
-    `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next beginning.
+    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1), BIOES, BILOU or BMES, valid or not: one
+    begins at `B` and `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next
+    beginning (`L` is read as `E`, `U` as `S`).
     Positions with weight 0 are left out, wherever they stand.
 
     Args:
@@ -45,8 +46,8 @@ class SpanF1(TaskMetric):
         parts = [label.partition("-") for label in self.labels]
         kinds = {kind: number for number, kind in enumerate(sorted({kind for _, _, kind in parts}))}
         self._outside = np.array([label == "O" for label in self.labels])
-        self._opens = np.array([prefix in ("B", "S") for prefix, _, _ in parts])
-        self._closes = np.array([prefix in ("E", "S") for prefix, _, _ in parts])
+        self._opens = np.array([prefix in tuple("BSU") for prefix, _, _ in parts])
+        self._closes = np.array([prefix in tuple("ELSU") for prefix, _, _ in parts])
         self._kind = np.array([kinds[kind] for _, _, kind in parts], np.int32)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:

@@ -77,6 +77,22 @@ def test_texts_of_one_task_in_the_splits_of_two_sources(console: Console) -> Non
     assert "2 texts of 'mood' stand in both 'train' and 'test'" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_labels_that_are_lost(console: Console) -> None:
+    spans = [[(0, 8, "LOC")], [(0, 8, "LOC"), (4, 8, "ORG")], [(1, 8, "LOC")]]
+    rows = [{"text": "New York is", "place": value} for value in spans]
+    recipe = {
+        "sources": {"a": {"records": {"data": {"train": rows, "validation": rows[:2]}, "label": "place"}}},
+        "encoder": {"Recurrent": {"tokenizer": {"learn": "word"}, "embedding": 2, "units": 2}},
+        "tasks": {"place": {"source": "a", "head": {"Tagging": {"scheme": "BILOU", "overlaps": "longest"}}}},
+        "data": {"cache_dir": None, "batch_size": 2},
+    }
+    inspect_recipe(Recipe(Document(recipe, {}, "r.yaml")), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for split, lost in (("train", 2), ("validation", 1)):  # The nested one, and in "train" one that begins within a word.
+        assert f"1 spans of 'place' in split '{split}' overlap longer ones" in text
+        assert f"{lost} labels of 'place' in split '{split}' do not come back from their tokens: " in text
+
+
 def test_model(console: Console) -> None:
     encoder = mtl.encoders.Recurrent(vocabulary_size=10, embedding=2, units=3)
     model = mtl.MultiTaskModel(encoder, [mtl.Task("many", mtl.heads.Classification(20))])

@@ -169,6 +169,24 @@ def test_one_source_labels_several_tasks_and_several_sources_feed_one(encoder):
     assert dataset.mixture.realised()["rows"] == {"mood+size": 10, "mood": 6}
 
 
+def test_labels_that_tokens_cannot_express_are_reported(encoder, caplog, tmp_path):
+    tokenizer = Tokenizer.learn("bpe", ["北京", "天安门"] * 9, size=285)
+    rows = [
+        {"text": "北京天安门", "place": [(0, 5, "LOC")]},
+        {"text": "北京", "place": [(1, 2, "LOC")]},
+        {"text": "好", "place": []},
+    ]
+    source = records({"train": rows, "validation": rows[:1]}, label="place")
+    task = Task("place", Tagging(), source)
+    for _ in range(2):  # The second time from what was kept.
+        caplog.clear()
+        data = mix([task], Bag(tokenizer.vocabulary_size, tokenizer=tokenizer), "train", cache_dir=tmp_path)
+        (sentence,) = data.mixture.losses()
+        assert data.mixture.lost == {"place": 1} and sentence in caplog.text
+        assert sentence.startswith("1 labels of 'place' in split 'train' do not come back from their tokens: ")
+    assert mix([task], encoder, "validation").mixture.losses() == []
+
+
 def test_token_labels_line_up(encoder):
     rows = [{"text": list(t), "tags": ["X" if letter in "aeiou" else "Y" for letter in t]} for t in letters(12)]
     task = Task("tags", Tagging(level="word", scheme=None), records(rows, label="tags", fractions=None))

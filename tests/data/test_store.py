@@ -142,16 +142,21 @@ def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def poison(**changes):
-    """Changes what `store.json` says of the token ids."""
+def altered(change):
+    """Changes what `store.json` says."""
 
-    def change(folder):
+    def alter(folder):
         path = folder / "store.json"
         meta = json.loads(path.read_text())
-        meta["columns"]["token_ids"] |= changes
+        change(meta)
         path.write_text(json.dumps(meta))
 
-    return change
+    return alter
+
+
+def poison(**changes):
+    """Changes what `store.json` says of the token ids."""
+    return altered(lambda meta: meta["columns"]["token_ids"].update(changes))
 
 
 def meta(text):
@@ -207,6 +212,10 @@ POISONS = {
     "columns as a list": meta(b'{"columns": ["token_ids"], "truncated": 0}'),
     "columns that are none": meta(b'{"columns": {"token_ids": 1}, "truncated": 0}'),
     "a path as column": meta(b'{"columns": {"../../secret": {"dtype": "|i1", "width": 1, "bytes": 1}}, "truncated": 0}'),
+    "no lost labels": altered(lambda meta: meta.pop("lost")),
+    "lost labels of another task": altered(lambda meta: meta.update(lost={"x": 0})),
+    "lost labels below 0": altered(lambda meta: meta.update(lost={"mood": -1})),
+    "a text as lost labels": altered(lambda meta: meta.update(lost={"mood": "1"})),
     "a large file": lambda folder: os.truncate(folder / "store.json", 2**40),
     "an offset beyond": values("starts", "int64", 1, 2**40),
     "an offset below": values("starts", "int64", 0, -5),
