@@ -3,11 +3,12 @@
 import csv as standard
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mtl.data.fields import Convert, Field, Fields, Label, Text
-from mtl.data.files import FileSource, Paths, read_lines, undecodable
+from mtl.data.files import FileSource, Paths, file_state, read_lines, undecodable
 from mtl.data.quoting import writes_quotes
 from mtl.data.rows import FRACTIONS, Malformed, Row, Segment, peek, shown
 from mtl.data.source import Source
@@ -146,7 +147,7 @@ def _table(
     def parse(file: Path) -> Iterator[Row]:
         quotes = quoting
         if quotes is None:
-            written = writes_quotes(read_lines(file, encoding, newline=""), delimiter)
+            written = _has_written_quotes(file, encoding, delimiter, file_state(file))
             quotes = standard.QUOTE_MINIMAL if written else standard.QUOTE_NONE
         head, records = peek(_records(file, encoding, delimiter, quotes))
         widths = Counter(len(record.values) for record in head if isinstance(record, _Record))
@@ -170,6 +171,14 @@ def _table(
                 yield fields.row({field: record.values[position] for field, position in positions.items()}, record.place)
 
     return FileSource(path, parse, fields.label, arguments, encoding=encoding, **options)
+
+
+@lru_cache(maxsize=4096)
+def _has_written_quotes(file: Path, encoding: str, delimiter: str, state: tuple[int, ...]) -> bool:
+    """Whether a file has quotes as csv writers put them; asked once for each state of the file."""
+    if not any('"' in line for line in read_lines(file, encoding)):
+        return False
+    return writes_quotes(read_lines(file, encoding, newline=""), delimiter)
 
 
 class _Record(NamedTuple):

@@ -25,6 +25,7 @@ __all__ = [
     "by_split",
     "existing",
     "FileSource",
+    "file_state",
     "files_fingerprint",
     "open_text",
     "read_lines",
@@ -193,9 +194,14 @@ def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> s
     return fingerprint_of(contents, arguments)
 
 
-def _digest_of(file: Path) -> str:
+def file_state(file: Path) -> tuple[int, ...]:
+    """Numbers that change when a file does."""
     stat = file.stat()
-    return _read_digest(file.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _digest_of(file: Path) -> str:
+    return _read_digest(file.absolute(), *file_state(file))
 
 
 @lru_cache(maxsize=4096)

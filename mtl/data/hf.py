@@ -1,7 +1,7 @@
 """Data sets that Hugging Face's `datasets` saved to disk."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtl.data.fields import Convert, Field, Fields, Label, Text, class_names
@@ -61,13 +61,18 @@ def huggingface(
         name, data = folder.name, datasets.load_from_disk(str(folder))
         files = sorted(entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("cache-"))
     parts = list(data.values()) if isinstance(data, Mapping) else [data]
-    features = {column: feature for part in parts for column, feature in part.features.items()}
-    fields = Fields(text, label, convert, lambda column, value: class_names(features[column], value), weight)
+    fields = Fields(text, label, convert, lambda _, value: class_names(*value), weight)
     for part in parts:
         fields.check(name, part.features)
+
+    def start(part: Any) -> Iterator[dict[str, tuple[Any, Any]]]:
+        """The records of a part, each value with its feature: parts may number their classes each in its own way."""
+        for record in part.select_columns(list(fields.names)):
+            yield {column: (part.features[column], value) for column, value in record.items()}
+
     arguments = ("huggingface", text, label, weight, convert, segment, fractions, seed, on_error)
     return RecordSource(
-        name, data, fields, lambda part: part.select_columns(list(fields.names)),
+        name, data, fields, start,
         segment=segment, fractions=fractions, seed=seed, on_error=on_error,
         fingerprint=files_fingerprint({"": files}, arguments) if files else None,
     )  # fmt: skip
