@@ -117,8 +117,6 @@ def evaluate(
         mine = next(each for each in loaded.tasks if each.name == task.name)
         mine.sources, mine.label = task.sources, task.label
     scores = loaded.report(split, names, batch_size, limit=limit)
-    if not scores:
-        raise ValueError(f"No example of the split '{split}' is labelled for the tasks {names}. Choose another split.")
     show_results({"split": split, "scores": scores}, Console())
     if json_file:
         write_json(json_file, scores)

@@ -17,9 +17,11 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.graph_alignment import align_words
+from mtl.heads.head import Head
 from mtl.model import MultiTaskModel
 from mtl.predicting import pad
 from mtl.utils import expanded
+from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
 from mtl.version import __version__
 
@@ -44,7 +46,8 @@ TEXTS = (
 )
 
 
-def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] | None = None) -> Path:
+@checked
+def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
     """Writes a SavedModel that takes texts and gives each task's labels and scores.
 
     Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
@@ -87,6 +90,12 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
     if model.encoder.tokenizer is None:
         raise ValueError("An export takes texts and expects an encoder that has a tokenizer; this one has none.")
     names = model._chosen(tasks)
+    for name in names:
+        if type(model.heads[name]).serve is Head.serve:
+            raise ValueError(
+                f"export expects heads with `serve`; got task '{name}' with {type(model.heads[name]).__name__}, which has none. "
+                "Write its `serve`, or name the other tasks with tasks=[...]."
+            )
     path = expanded(path).resolve()
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)

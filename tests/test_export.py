@@ -16,7 +16,7 @@ import tensorflow as tf
 import mtl
 from mtl.data.graph_tokenizer import GraphTokenizer
 from mtl.export import _without_cudnn, export
-from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
+from mtl.heads import Classification, Head, MaskedLM, MultiLabel, Regression, Tagging
 from mtl.predicting import to_example
 from tests.served import assert_served
 from tests.tiny import Bag
@@ -275,6 +275,10 @@ def test_other_predictions_are_noticed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Silent(Classification):
+    serve = Head.serve
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="Unknown task 'moood'; did you mean 'mood'"):
         export(small(), tmp_path / "x", ["moood"])
@@ -282,6 +286,8 @@ def test_bad_input(tmp_path):
         export(mtl.MultiTaskModel(Bag(), task("mood", Classification(2))), tmp_path / "x")
     with pytest.raises(ValueError, match=r"Expected a task that predicts; those of the model, \['lm'\], serve training only"):
         export(small(MaskedLM(), "lm"), tmp_path / "x")
+    with pytest.raises(ValueError, match="expects heads with `serve`; got task 'mood' with Silent, which has none"):
+        export(small(Silent(2)), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from mtl.predicting import to_example
+from mtl.data import Example
+from mtl.predicting import to_example, to_examples
 
 
 def test_texts_pairs_and_words():
@@ -10,3 +11,28 @@ def test_texts_pairs_and_words():
     for bad in (3, None, ("a", "b", "c"), ["a", 3]):
         with pytest.raises(TypeError, match="Text 2: expected a string, a pair of strings"):
             to_example(bad, 1)
+
+
+def test_records_are_predicted_by_their_texts():
+    assert to_examples({"text": "so good"}) == to_examples("so good") == [Example("so good")]
+    assert to_examples([{"text": "a", "pair": "b"}, "c"]) == [Example("a", "b"), Example("c")]
+
+
+@pytest.mark.parametrize(
+    "texts", [{"text": ["a"]}, {"body": "a"}, {"text": "a", "label": "up"}, [{"pair": "b"}], {}, b"a", 3, None, [b"a"], [None]]
+)
+def test_what_is_no_text_is_never_taken_by_its_names(texts):
+    with pytest.raises(TypeError, match=r"expect.*; got .*\. Give "):
+        to_examples(texts)
+
+
+def test_the_columns_of_a_table_are_no_texts():
+    class Table:
+        def keys(self):
+            return ["text"]
+
+        def __iter__(self):
+            return iter(["text"])
+
+    with pytest.raises(TypeError, match=r"a list of texts; got Table. Give a list, such as list\(table\['text'\]\)"):
+        to_examples(Table())

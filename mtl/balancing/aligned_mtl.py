@@ -10,6 +10,7 @@ from mtl.balancing.balancer import Balancer, check_range, values_by_task
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.simplex import portion
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["AlignedMTL"]
 
@@ -41,6 +42,7 @@ class AlignedMTL(Balancer):
     needs = "gramian"
     by_task = ("preferences",)
 
+    @checked
     def __init__(self, scale: str = "min", preferences: Mapping[str, float] | None = None):
         if scale not in SCALES:
             raise unknown_name("scale of AlignedMTL", scale, SCALES)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.gramian import Gramian, definite
 from mtl.balancing.quadratic import nonnegative
+from mtl.utils.arguments import checked
 
 __all__ = ["CAGrad"]
 
@@ -40,6 +41,7 @@ class CAGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, c: float = 0.5, rescale: int = 0):
         self.c = check_range(self, "c", c, 0.0, 1.0, open=")")
         if rescale not in RESCALE:

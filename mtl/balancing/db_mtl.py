@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
+from mtl.utils.arguments import checked
 
 __all__ = ["DBMTL"]
 
@@ -34,6 +35,7 @@ class DBMTL(Balancer):
     uses_losses = True
     tracks_gradients = True
 
+    @checked
     def __init__(self, beta: float = 0.9):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0, open=")")
 

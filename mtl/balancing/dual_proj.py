@@ -7,6 +7,7 @@ import keras
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.quadratic import least_above
+from mtl.utils.arguments import checked
 
 __all__ = ["DualProj"]
 
@@ -30,6 +31,7 @@ class DualProj(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, regularization: float = 0.0):
         self.regularization = check_range(self, "regularization", regularization, 0.0)
 

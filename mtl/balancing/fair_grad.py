@@ -7,6 +7,7 @@ import keras
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.bargaining import bargain
 from mtl.balancing.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["FairGrad"]
 
@@ -30,6 +31,7 @@ class FairGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, alpha: float = 1.0):
         self.alpha = check_range(self, "alpha", alpha, 0.0, open="(")
 

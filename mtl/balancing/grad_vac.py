@@ -9,6 +9,7 @@ from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.draws import Draws
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.surgery import operate
+from mtl.utils.arguments import checked
 
 __all__ = ["GradVac"]
 
@@ -38,6 +39,7 @@ class GradVac(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, beta: float = 0.01, seed: int = 0):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0)
         self.seed = check_whole(self, "seed", seed)

@@ -9,6 +9,7 @@ from mtl.balancing.balancer import Balancer
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.quadratic import least_norm
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["MGDA"]
 
@@ -39,6 +40,7 @@ class MGDA(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, normalization: str = "none"):
         if normalization not in NORMALIZATIONS:
             raise unknown_name("normalization of MGDA", normalization, NORMALIZATIONS)

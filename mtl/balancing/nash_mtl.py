@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.bargaining import bargain
 from mtl.balancing.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["NashMTL"]
 
@@ -36,6 +37,7 @@ class NashMTL(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, max_norm: float | None = 1.0, update_every: int = 1):
         self.max_norm = None if max_norm is None else check_range(self, "max_norm", max_norm, 0.0, open="(")
         self.update_every = check_whole(self, "update_every", update_every, 1)

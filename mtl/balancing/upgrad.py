@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.gramian import Gramian
 from mtl.balancing.quadratic import least_above
+from mtl.utils.arguments import checked
 
 __all__ = ["UPGrad"]
 
@@ -33,6 +34,7 @@ class UPGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, regularization: float = 0.0):
         self.regularization = check_range(self, "regularization", regularization, 0.0)
 

@@ -11,11 +11,13 @@ from mtl.heads.classification import Classification
 from mtl.heads.head import Head
 from mtl.heads.multi_label import MultiLabel
 from mtl.heads.tagging import Tagging
+from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
 
 __all__ = ["majority"]
 
 
+@checked
 def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """The same answer for every example: what the training split has most of.
 

@@ -6,11 +6,13 @@ from typing import Any
 from mtl.data.example import Example
 from mtl.heads.classification import Classification
 from mtl.heads.head import Head
+from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
 
 __all__ = ["character_ngrams", "word_ngrams"]
 
 
+@checked
 def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """A linear support-vector machine on TF-IDF of 1 to 3 characters, for `Classification`; knows nothing of words.
 
@@ -35,6 +37,7 @@ def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Exampl
     return _classify(train, test, head, analyzer="char", ngram_range=(1, 3))
 
 
+@checked
 def word_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """A linear support-vector machine on TF-IDF of 1 and 2 words, for `Classification` of texts with spaces between words.
 

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count
 from mtl.utils.whole_file import whole_file
 
 __all__ = ["BestModel"]
@@ -50,6 +52,7 @@ class BestModel(keras.callbacks.Callback):
         Mean relative gain: Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019.
     """
 
+    @checked
     def __init__(
         self,
         path: str | os.PathLike | None = None,
@@ -57,7 +60,7 @@ class BestModel(keras.callbacks.Callback):
         mode: str = "auto",
         *,
         baseline: Mapping[str, float] | None = None,
-        patience: int | None = None,
+        patience: Count | None = None,
         each: bool = False,
     ):
         super().__init__()
@@ -65,8 +68,6 @@ class BestModel(keras.callbacks.Callback):
             raise ValueError(f"BestModel expects a path that ends in .keras or .weights.h5; got '{path}'.")
         if mode not in ("auto", "min", "max"):
             raise unknown_name("mode", mode, ("auto", "min", "max"))
-        if patience is not None and patience < 1:
-            raise ValueError(f"BestModel expects a patience of at least 1 epoch; got {patience}.")
         if each and path is None:
             raise ValueError("BestModel keeps the best model of each figure in files: give it a path, or leave `each` out.")
         self.path = None if path is None else Path(path)

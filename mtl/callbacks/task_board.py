@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -22,8 +22,10 @@ from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
 from mtl.training.optimizer_seam import iterations_of, unscaled
+from mtl.utils.arguments import checked
 from mtl.utils.matrix_image import drawable, matrix_image
 from mtl.utils.one_line import one_line
+from mtl.utils.types import Count, Size
 
 __all__ = ["TaskBoard"]
 
@@ -76,25 +78,17 @@ class TaskBoard(keras.callbacks.Callback):
     ['train', 'validation']
     """
 
+    @checked
     def __init__(
         self,
         log_dir: str | os.PathLike,
         *,
-        update_freq: str | int = "epoch",
-        examples: int | Sequence[Text | Example] = 5,
-        every: int = 1,
-        sample: int = 500,
+        update_freq: Literal["epoch"] | Count = "epoch",
+        examples: Size | Sequence[Text | Example] = 5,
+        every: Count = 1,
+        sample: Size = 500,
     ):
         super().__init__()
-        if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
-            raise ValueError(f"TaskBoard expects update_freq='epoch' or a number of steps above 0; got {update_freq!r}.")
-        if every < 1 or sample < 0 or isinstance(examples, int) and examples < 0:
-            raise ValueError(
-                "TaskBoard expects every of at least 1, and examples and sample of at least 0; "
-                f"got every={every}, examples={examples}, sample={sample}."
-            )
-        if isinstance(examples, str):
-            raise ValueError("TaskBoard expects examples as a list of texts, or a number; got one text. Put it in a list.")
         self.log_dir = Path(log_dir)
         self.update_freq = update_freq
         self.examples = examples

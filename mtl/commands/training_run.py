@@ -96,7 +96,7 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
-        found = any(split in source.splits for task in run.tasks.values() for source in task.sources)
+        found = any(next(task.labelled(split), None) for task in run.tasks.values() if task.head.predicts)
         settings = {"batch_size": recipe.reporting["batch_size"], "limit": limit, "seed": recipe.seed}
         scores = run.model.report(split, **settings) if found else {}
     seconds["report"] = time.perf_counter() - start

@@ -10,10 +10,13 @@ from mtl.data.files import FileSource, Paths, blocks, undecodable
 from mtl.data.rows import FRACTIONS, Malformed, Row, peek, shown
 from mtl.data.source import Source
 from mtl.data.weights import weight_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["conll"]
 
 
+@checked
 def conll(
     path: Paths,
     columns: Mapping[str, int] | Sequence[str | None] | None = None,
@@ -24,7 +27,7 @@ def conll(
     comments: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Tagged sentences: a word and its tags a line, a blank line after each sentence. `-DOCSTART-` lines are left out.

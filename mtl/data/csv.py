@@ -13,6 +13,8 @@ from mtl.data.quoting import writes_quotes
 from mtl.data.rows import FRACTIONS, Malformed, Row, Segment, peek, shown
 from mtl.data.source import Source
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["csv", "tsv"]
 
@@ -22,6 +24,7 @@ Quoting = Literal[0, 1, 2, 3]
 standard.field_size_limit(max(standard.field_size_limit(), 2**31 - 1))
 
 
+@checked
 def csv(
     path: Paths,
     text: Text = "text",
@@ -35,7 +38,7 @@ def csv(
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from CSV files; values may be quoted, and quoted ones may hold line breaks.
@@ -87,6 +90,7 @@ def csv(
     )  # fmt: skip
 
 
+@checked
 def tsv(
     path: Paths,
     text: Text = "text",
@@ -99,7 +103,7 @@ def tsv(
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from TSV files: as `csv`, with tabs.

@@ -9,10 +9,13 @@ from mtl.data.files import existing, files_fingerprint
 from mtl.data.records import RecordSource
 from mtl.data.rows import FRACTIONS, Segment
 from mtl.data.source import Source
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["huggingface"]
 
 
+@checked
 def huggingface(
     path: Any,
     text: Text = "text",
@@ -22,7 +25,7 @@ def huggingface(
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     """Examples of a `datasets.Dataset` or `datasets.DatasetDict`.

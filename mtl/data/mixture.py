@@ -14,6 +14,8 @@ from mtl.data.plan import Group, Plan
 from mtl.data.source import fingerprint_of
 from mtl.data.store import Store, prepare
 from mtl.utils import expanded
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Positive, Size, Weight
 
 __all__ = ["Mixture", "cache_folder", "mix"]
 
@@ -230,23 +232,24 @@ def _labels(task: Any, store: Store, rows: np.ndarray, at: np.ndarray, length: i
         w[at] = store.fixed(f"w.{task.name}", rows)
 
 
+@checked
 def mix(
     tasks: Any,
     encoder: Any,
     split: str = "train",
     *,
-    batch_size: int = 32,
+    batch_size: Count = 32,
     sampling: str | None = None,
-    weights: Mapping[str, float] | None = None,
-    temperature: float | None = None,
-    cap: int | None = None,
-    epochs: int | None = None,
+    weights: Mapping[str, Weight] | None = None,
+    temperature: Positive | None = None,
+    cap: Count | None = None,
+    epochs: Count | None = None,
     mixed: bool = True,
-    steps: int | None = None,
+    steps: Count | None = None,
     shuffle: bool | None = None,
-    seed: int = 0,
+    seed: Size = 0,
     buckets: int | Sequence[int] = 8,
-    max_length: int | None = None,
+    max_length: Count | None = None,
     drop_remainder: bool = False,
     cache_dir: str | os.PathLike | None | bool = True,
 ) -> tf.data.Dataset:
@@ -301,10 +304,6 @@ def mix(
             "mix expects an encoder that has a tokenizer; this one has none. "
             "Build the encoder with one, such as mtl.data.Tokenizer.learn('word', texts)."
         )
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"An example keeps at least 1 token; got max_length={max_length}.")
-    if batch_size < 1:
-        raise ValueError(f"A batch has at least 1 row; got batch_size={batch_size}.")
     if sampling is None:
         tempered = temperature is not None or cap is not None
         sampling = "weights" if weights is not None else "temperature" if tempered else "proportional"

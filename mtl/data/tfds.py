@@ -9,10 +9,12 @@ from mtl.data.files import PathLike, files_fingerprint
 from mtl.data.records import RecordSource
 from mtl.data.rows import Segment
 from mtl.data.source import Source
+from mtl.utils.arguments import checked
 
 __all__ = ["tfds"]
 
 
+@checked
 def tfds(
     name: str,
     text: Text = "text",

@@ -16,7 +16,9 @@ from mtl.data.tokenizer_conversion import read_folder, read_keras_hub
 from mtl.data.tokenizer_learning import learn_definition
 from mtl.data.tokenizer_template import FIRST, SECOND, Template
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.foreign import foreign
+from mtl.utils.types import Count
 
 if TYPE_CHECKING:
     from mtl.data.graph_tokenizer import GraphTokenizer
@@ -51,6 +53,7 @@ class Tokenizer:
     [[0, 3], [4, 8], [9, 12]]
     """
 
+    @checked
     def __init__(
         self,
         definition: str,
@@ -75,13 +78,14 @@ class Tokenizer:
             self._templates = self._find_template(pair=False), self._find_template(pair=True)
 
     @classmethod
+    @checked
     def learn(
         cls_,
         kind: str,
         texts: Iterable[str],
         *,
-        size: int | None = None,
-        min_count: int = 1,
+        size: Count | None = None,
+        min_count: Count = 1,
         lowercase: bool = False,
         normalize: str | None = None,
         strip_accents: bool | None = None,
@@ -110,6 +114,7 @@ class Tokenizer:
         return cls_(definition, cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
     @classmethod
+    @checked
     def from_folder(cls, path: str | Path) -> "Tokenizer":
         """The tokenizer of a Hugging Face folder: its `tokenizer.json`, or else its `vocab.txt` (BERT's WordPiece).
 
@@ -134,7 +139,7 @@ class Tokenizer:
         return cls(definition, **roles)
 
     def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None, *, offsets: bool = True
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: Count | None = None, *, offsets: bool = True
     ) -> list[Encoding]:
         """Tokens of many texts, or pairs of texts.
 

@@ -9,19 +9,22 @@ from mtl.data.files import FileSource, PathLike, by_split, existing, files_finge
 from mtl.data.rows import FRACTIONS, Malformed, Row, named_splits
 from mtl.data.source import Source
 from mtl.data.weights import weight_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["triples"]
 
 FILES = ("seq.in", "seq.out", "label")
 
 
+@checked
 def triples(
     path: PathLike | Mapping[str, PathLike],
     *,
     weight: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Utterances with an intent and a slot tag a word, from parallel files `seq.in`, `seq.out` and `label`.

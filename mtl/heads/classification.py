@@ -17,8 +17,10 @@ from mtl.layers.readout import Readout
 from mtl.losses.cross_entropy import class_distribution, cross_entropy, smoothed_weights
 from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels, label_text
 from mtl.utils.rows import known_ids, labelled
+from mtl.utils.types import Rate, Size, Weight
 
 __all__ = ["Classification"]
 
@@ -67,25 +69,22 @@ class Classification(Head):
     needs_offsets = False
     encoded_by = ("labels", "unknown")
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
         *,
-        label_smoothing: float = 0.0,
+        label_smoothing: Rate = 0.0,
         class_weights: str | Mapping[Any, float] | Sequence[float] | None = None,
-        focal: float = 0.0,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        focal: Weight = 0.0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         unknown: str = "raise",
         ngrams: int | Mapping[str, Any] = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
-        if focal < 0:
-            raise ValueError(f"`focal` is 0 or more, got {focal}.")
         if unknown not in ("raise", "ignore"):
             raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
         if isinstance(class_weights, str) and class_weights != "balanced":

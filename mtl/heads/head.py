@@ -9,6 +9,7 @@ import numpy as np
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
+from mtl.utils.arguments import checked
 
 __all__ = ["Head", "Target"]
 
@@ -60,6 +61,7 @@ class Head(keras.layers.Layer):
     #: all of them.
     encoded_by: tuple[str, ...] | None = None
 
+    @checked
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
         #: Whether the name was given; one that Keras made up gives way to the task's.

@@ -16,8 +16,10 @@ from mtl.losses.binary import binary_cross_entropy
 from mtl.metrics.label_counts import LabelCounts
 from mtl.metrics.subset_accuracy import SubsetAccuracy
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels, label_text
 from mtl.utils.rows import labelled
+from mtl.utils.types import Between, Rate, Size, Weight
 
 __all__ = ["MultiLabel"]
 
@@ -67,31 +69,26 @@ class MultiLabel(Head):
     needs_offsets = False
     encoded_by = ("labels", "unknown", "separator", "multi_hot")
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
         *,
-        threshold: float = 0.5,
+        threshold: Between = 0.5,
         pos_weights: Mapping[Any, float] | Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
-        focal: float = 0.0,
+        label_smoothing: Rate = 0.0,
+        focal: Weight = 0.0,
         unknown: str = "raise",
         separator: str = "|",
         multi_hot: bool | None = None,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if unknown not in ("raise", "ignore"):
             raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
-        if not 0 < threshold < 1:
-            raise ValueError(f"`threshold` is between 0 and 1, got {threshold}.")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
-        if focal < 0:
-            raise ValueError(f"`focal` is 0 or more, got {focal}.")
         self.threshold = threshold
         self.pos_weights = pos_weights
         self.label_smoothing = label_smoothing

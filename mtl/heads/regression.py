@@ -15,7 +15,9 @@ from mtl.layers.readout import Readout
 from mtl.losses.regression import absolute_error, huber, squared_error
 from mtl.metrics.regression_scores import RegressionScores
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Finite, Positive, Rate, Size
 
 __all__ = ["Regression"]
 
@@ -60,25 +62,22 @@ class Regression(Head):
 
     progress = "pearson"
 
+    @checked
     def __init__(
         self,
         *,
         loss: str = "mse",
-        mean: float | None = None,
-        scale: float | None = None,
+        mean: Finite | None = None,
+        scale: Positive | None = None,
         range: Sequence[float] | None = None,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if loss not in LOSSES:
             raise unknown_name("regression loss", loss, LOSSES)
-        if mean is not None and not math.isfinite(mean):
-            raise ValueError(f"`mean` is a finite number, got {mean}.")
-        if scale is not None and not 0 < scale < math.inf:
-            raise ValueError(f"`scale` is a positive finite number, got {scale}.")
         if range is not None and not (len(range) == 2 and range[0] < range[1]):
             raise ValueError(f"`range` is (low, high) with low below high, got {tuple(range)}.")
         self.loss_name = loss

@@ -21,8 +21,10 @@ from mtl.losses.cross_entropy import cross_entropy, smoothed_weights
 from mtl.metrics.span_f1 import SpanF1, span_scores
 from mtl.metrics.token_accuracy import TokenAccuracy
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels
 from mtl.utils.rows import known_ids, labelled
+from mtl.utils.types import Rate, Size, Weight
 
 __all__ = ["Tagging"]
 
@@ -85,6 +87,7 @@ class Tagging(Head):
 
     encoded_by = ("labels", "level", "scheme", "unknown", "overlaps")
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
@@ -92,11 +95,11 @@ class Tagging(Head):
         level: str | None = None,
         scheme: str | None = "BIO",
         crf: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: Rate = 0.0,
         class_weights: Mapping[Any, float] | Sequence[float] | None = None,
-        focal: float = 0.0,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        focal: Weight = 0.0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         unknown: str = "raise",
         overlaps: str = "raise",
         **kwargs: Any,

@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Count
 
 __all__ = ["ConfusionMatrix"]
 
@@ -37,7 +39,8 @@ class ConfusionMatrix(TaskMetric):
         Gorodkin, "Comparing Two K-Category Assignments by a K-Category Correlation Coefficient", 2004.
     """
 
-    def __init__(self, classes: int, name: str = "confusion_matrix", **kwargs: Any):
+    @checked
+    def __init__(self, classes: Count, name: str = "confusion_matrix", **kwargs: Any):
         super().__init__(shape=(classes, classes), name=name, **kwargs)
         self.classes = classes
 

@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Share
 
 __all__ = ["LabelCounts"]
 
@@ -35,7 +37,8 @@ class LabelCounts(TaskMetric):
     0.5
     """
 
-    def __init__(self, labels: int, threshold: float = 0.5, name: str = "label_counts", **kwargs: Any):
+    @checked
+    def __init__(self, labels: int, threshold: Share = 0.5, name: str = "label_counts", **kwargs: Any):
         super().__init__(shape=(labels, 3), name=name, **kwargs)
         self.labels = labels
         self.threshold = threshold

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 
 __all__ = ["Perplexity"]
 
@@ -27,6 +28,7 @@ class Perplexity(TaskMetric):
     4.0
     """
 
+    @checked
     def __init__(self, name: str = "perplexity", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
 

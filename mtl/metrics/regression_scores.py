@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 
 __all__ = ["RegressionScores"]
@@ -36,6 +37,7 @@ class RegressionScores(TaskMetric):
     (1.0, 1.0)
     """
 
+    @checked
     def __init__(
         self,
         mean: float = 0.0,

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.sequences import front_order
 
 __all__ = ["SpanF1", "span_scores"]
@@ -40,6 +41,7 @@ class SpanF1(TaskMetric):
         Tjong Kim Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", CoNLL 2003.
     """
 
+    @checked
     def __init__(self, labels: Sequence[str], name: str = "span_f1", **kwargs: Any):
         super().__init__(shape=(3,), name=name, **kwargs)
         self.labels = list(labels)

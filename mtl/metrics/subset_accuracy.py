@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Share
 
 __all__ = ["SubsetAccuracy"]
 
@@ -31,7 +33,8 @@ class SubsetAccuracy(TaskMetric):
     0.5
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "subset_accuracy", **kwargs: Any):
+    @checked
+    def __init__(self, threshold: Share = 0.5, name: str = "subset_accuracy", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
         self.threshold = threshold
 

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtl.utils.arguments import checked
+
 __all__ = ["TaskMetric"]
 
 
@@ -19,6 +21,7 @@ class TaskMetric(keras.metrics.Metric):
         shape: the shape of the statistics.
     """
 
+    @checked
     def __init__(self, shape: tuple[int, ...], name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.total = self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name="total")

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 
 __all__ = ["TokenAccuracy"]
@@ -28,6 +29,7 @@ class TokenAccuracy(TaskMetric):
     0.5
     """
 
+    @checked
     def __init__(self, name: str = "token_accuracy", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
 

@@ -18,6 +18,8 @@ from mtl.training import seam, snapshots
 from mtl.training.passes import passes_of
 from mtl.training.replicas import agreed
 from mtl.training.state import read_callbacks, read_variables, write_callbacks, write_variables
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Positive, Size
 
 __all__ = ["Checkpoint"]
 
@@ -67,19 +69,17 @@ class Checkpoint(keras.callbacks.Callback):
     ['epoch-000000-step-00000000', 'epoch-000001-step-00000000', 'epoch-000002-step-00000000']
     """
 
+    @checked
     def __init__(
         self,
         folder: str | os.PathLike,
         *,
-        every_steps: int | None = None,
-        every_minutes: float | None = None,
-        keep: int = 3,
-        seed: int = 0,
+        every_steps: Count | None = None,
+        every_minutes: Positive | None = None,
+        keep: Count = 3,
+        seed: Size = 0,
     ):
         super().__init__()
-        for name, value in {"every_steps": every_steps, "every_minutes": every_minutes, "keep": keep}.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"Checkpoint expects {name} above 0; got {value}.")
         self.folder = Path(folder)
         self.every_steps, self.every_minutes, self.keep, self.seed = every_steps, every_minutes, keep, seed
         self._found: snapshots.Snapshot | None = None

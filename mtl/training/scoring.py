@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtl.training.replicas import replicas, sum_over_replicas
+from mtl.utils.texts import refuse_texts
 
 __all__ = ["Batch", "Scores", "Totals", "penalty", "score", "total"]
 
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     def of(cls, model: Any, data: Any) -> "Batch":
         """What a step was given, with what may be left out filled in."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        refuse_texts(x, y)
         x = model.complete(x)
         targets, given = _by_task(model, y, "targets"), _by_task(model, sample_weight, "sample weights")
         y = {task: targets[task] for task in model.task_names if task in targets}

@@ -106,7 +106,7 @@ def test_it_goes_on_from_its_state(parts):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0}, "a patience of at least 1 epoch; got 0"),
+        ({"patience": 0}, "`patience` as a whole number from 1 or None; got 0"),
         ({"each": True}, "give it a path, or leave `each` out"),
         ({"baseline": {"val_a": 1.0}}, r"a baseline other than 0 for each of \['val_loss'\]; got {'val_a': 1.0}"),
         ({"baseline": {"val_loss": 0.0}}, "a baseline other than 0"),

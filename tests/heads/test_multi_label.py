@@ -113,9 +113,9 @@ def test_report_equals_the_metrics_in_the_graph():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"threshold": 1.0}, "`threshold` is between 0 and 1, got 1.0"),
-        ({"label_smoothing": -0.1}, "`label_smoothing` is from 0 to below 1, got -0.1"),
-        ({"focal": -1}, "`focal` is 0 or more, got -1"),
+        ({"threshold": 1.0}, "`threshold` as a number above 0 to below 1; got 1.0"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` as a number from 0 to below 1; got -0.1"),
+        ({"focal": -1}, "`focal` as a finite number from 0; got -1"),
         ({"labels": 2, "pos_weights": [1, 0]}, "`pos_weights` takes positive finite numbers"),
     ],
 )

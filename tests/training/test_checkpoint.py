@@ -278,7 +278,7 @@ def test_another_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["every_steps", "every_minutes", "keep"])
 def test_numbers_in_their_range(name):
-    with pytest.raises(ValueError, match=f"expects {name} above 0; got 0"):
+    with pytest.raises(ValueError, match=f"expects `{name}` as a .*; got 0"):
         Checkpoint("folder", **{name: 0})
 
 
