@@ -91,10 +91,6 @@ class MultiTaskModel(Engine):
             task.prepare()
         if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
             raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
-        if not isinstance(gradients_at, (str, list, tuple)) or not all(isinstance(each, str) for each in gradients_at):
-            raise ValueError(
-                f"Expected gradients_at as one of {list(GRADIENTS_AT)}, or a list of layers' names; got {gradients_at!r}."
-            )
         balancer = balancing.get(balancer)
         if balancer.connected:  # To another model, whose state it holds.
             balancer = type(balancer).from_config(balancer.get_config())
@@ -171,8 +167,7 @@ class MultiTaskModel(Engine):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         refuse_texts(x, y)
-        validation = kwargs.get("validation_data")
-        refuse_texts(*validation[:2] if isinstance(validation, tuple) else (validation,))
+        refuse_texts(*pair[:2] if isinstance(pair := kwargs.get("validation_data"), tuple) else (pair,))
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
