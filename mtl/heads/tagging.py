@@ -1,7 +1,7 @@
 """One tag for each word or token of a text."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -100,7 +100,7 @@ class Tagging(Head):
         focal: Weight = 0.0,
         dropout: Rate = 0.1,
         hidden: Size = 0,
-        unknown: str = "raise",
+        unknown: Literal["raise", "ignore"] = "raise",
         overlaps: str = "raise",
         **kwargs: Any,
     ):
@@ -108,16 +108,12 @@ class Tagging(Head):
         if isinstance(labels, int):
             level, scheme = level or "token", None
             if level != "token":
-                raise ValueError(
-                    f"Tagging({labels}) takes arrays with a tag a token, so level='{level}' has no meaning; leave it out."
-                )
+                raise ValueError(f"Tagging({labels}) takes a tag for each token; got level='{level}'. Leave it out.")
         level = level or "word"
         if level not in ("word", "token"):
             raise unknown_name("level of tags", level, ["word", "token"])
         if scheme is not None and scheme not in SCHEMES:
             raise unknown_name("tag scheme", scheme, SCHEMES)
-        if unknown not in ("raise", "ignore"):
-            raise unknown_name("way with unknown tags", unknown, ["raise", "ignore"])
         if overlaps not in OVERLAPS:
             raise unknown_name("way with overlapping spans", overlaps, OVERLAPS)
         if crf and (label_smoothing or focal or class_weights is not None):
