@@ -52,8 +52,11 @@ class CAGrad(Balancer):
         matrix, size = definite(gramian.cosines, gramian.tolerance), tf.sqrt(gramian.size)
         norms, inverse = gramian.norms / size, gramian.inverse_norms * size
         mean = gramian.share * norms
-        slopes = tf.linalg.matvec(matrix, mean)
-        radius = self.c * tf.sqrt(tf.maximum(tf.tensordot(mean, slopes, 1), 0.0))
+        slopes = tf.linalg.matvec(gramian.cosines, mean)
+        square = tf.tensordot(mean, slopes, 1)
+        # A mean gradient that cannot be told from 0 is followed as it is: no step of any length is within its reach.
+        told = square > gramian.tolerance * tf.reduce_sum(mean**2)
+        radius = self.c * tf.sqrt(tf.where(told, square, tf.zeros_like(square)))
         # No point of the ball reaches further than this for any one task, so the search comes from above.
         reach = tf.reduce_min(
             tf.where(gramian.nonzero, norms * (slopes + radius), tf.fill(tf.shape(norms), tf.constant(4.0, tf.float64)))
@@ -71,7 +74,8 @@ class CAGrad(Balancer):
 
         start = (0, reach, *project(reach))
         _, _, x, length = tf.while_loop(
-            lambda turn, level, x, length: (turn < 60) & (length > radius * (1.0 + 1e-12)), newton, start
+            lambda turn, level, x, length: (turn < 60) & (radius > 0) & (length > radius * (1.0 + 1e-12)), newton, start
         )
         divisor = {0: 1.0, 1: 1.0 + self.c**2, 2: 1.0 + self.c}[self.rescale]
-        return (gramian.share + x * inverse * tf.math.divide_no_nan(radius, length)) / divisor
+        # At a stationary point the level may be at its highest before the distance is.
+        return (gramian.share + x * inverse * tf.minimum(tf.math.divide_no_nan(radius, length), 1.0)) / divisor
