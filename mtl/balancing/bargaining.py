@@ -11,7 +11,7 @@ __all__ = ["bargain"]
 
 
 def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
-    """The positive solution of `G w = w^{-1 / alpha}`, float64 `[K]`; at a stationary point, which has none, some w with `G w = 0`.
+    """The positive solution of `G w = w^{-1 / alpha}`, float64 `[K]`; at a stationary point, where none is, a w with `G w = 0`.
 
     It is the minimum of the convex `w^T G w / 2 - sum_t phi(w_t)`, `phi' = w^{-1 / alpha}`, and found by Newton's method with a
     line search, for weights in units of what they would be if no two gradients had to do with each other.

@@ -33,7 +33,7 @@ class ConFIG(Balancer):
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
         values, vectors = gramian.spectrum
-        # At a stationary point the eigenvalue of 0 counts as the smallest that can be told from 0: the direction vanishes with it.
+        # At a stationary point the eigenvalue of 0 counts as the smallest that can be told from it, so the direction is 0.
         floor = tf.where(stationary(gramian, values, vectors), gramian.tolerance * values[-1], 0.0)
         inverse = tf.math.divide_no_nan(tf.ones_like(values), tf.maximum(values, floor))
         ones = tf.linalg.matvec(vectors, tf.cast(gramian.nonzero, tf.float64), transpose_a=True)

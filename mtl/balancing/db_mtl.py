@@ -16,6 +16,7 @@ class DBMTL(Balancer):
     """Dual balancing: moving averages of the gradients of `log L_t`, each scaled to the length of the longest, and summed.
 
     `y_t <- beta y_t + (1 - beta) g_t / (L_t + 1e-8)`, from 0; `d = max_j ||y_j|| sum_t y_t / ||y_t||`.
+    At a stationary point the direction need not be 0, and may raise a loss.
 
     Args:
         beta: how much of the average stays.

@@ -16,6 +16,8 @@ __all__ = ["DualProj"]
 class DualProj(Balancer):
     """The mean gradient projected on the dual cone `J d >= 0`: `w = argmin_v v^T G v`, `v_t >= 1 / K`.
 
+    At a stationary point the direction raises no loss, and is 0 where none can fall.
+
     Args:
         regularization: this share of G's trace is added to its diagonal; without it the projection is exact.
 

@@ -13,11 +13,11 @@ __all__ = ["IMTLG", "impartial"]
 
 @keras.saving.register_keras_serializable("mtl")
 class IMTLG(Balancer):
-    """Impartial multi-task learning, its half for gradients: `sum_t w_t = 1`, and `d u_t` is the same for all unit gradients `u_t`.
+    """Impartial multi-task learning, its half for gradients: `sum w = 1`, and `d u_t` is the same for all unit gradients `u_t`.
 
     Of two tasks `w = (||g_2||, ||g_1||) / (||g_1|| + ||g_2||)` at every angle; of more, where the gradients are linearly
-    independent, `w = v / sum v`, `v_t = (C^-1 1)_t / ||g_t||` with their cosines C. Weights may be negative, and are 0 where `sum v`
-    is. At a stationary point, and wherever no direction but 0 has equal projections on all gradients, the direction is 0.
+    independent, `w = v / sum v`, `v_t = (C^-1 1)_t / ||g_t||` with their cosines C. Weights may be negative, and are 0 where
+    `sum v` is. At a stationary point, and wherever no other direction has equal projections on all gradients, the direction is 0.
 
     Example:
 

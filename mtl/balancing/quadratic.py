@@ -144,9 +144,7 @@ def stationary(gramian: Gramian, values: Any, vectors: Any) -> Any:
     matrix = tf.matmul(vectors * tf.maximum(values, floor), vectors, transpose_b=True)
     dependent = tf.reduce_any(values == 0)
     linear = -tf.cast(gramian.nonzero, tf.float64)
-    return tf.cond(
-        dependent, lambda: 2.0 * floor * tf.reduce_sum(nonnegative(matrix, linear[None])) >= 1.0, lambda: dependent
-    )
+    return tf.cond(dependent, lambda: 2.0 * floor * tf.reduce_sum(nonnegative(matrix, linear[None])) >= 1.0, lambda: dependent)
 
 
 def least_above(gramian: Gramian, floors: Any) -> Any:

@@ -40,8 +40,8 @@ def closed_form(rows):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cosine", [1.0, 0.3, -0.9, -1 + 1e-4, -1 + 1e-7, -1 + 1e-12, -1.0])
-@pytest.mark.parametrize("ratio", [1.0, 0.99, 1e-6, 1e10])
+@pytest.mark.parametrize("cosine", [1.0, 0.3, -1 + 1e-4, -1 + 1e-7, -1.0])
+@pytest.mark.parametrize("ratio", [0.99, 1e-6, 1e10])
 def test_two_tasks_at_every_angle(dtype, cosine, ratio):
     """By hand: `w = (||g_2||, ||g_1||) / (||g_1|| + ||g_2||)`."""
     rows = np.array([[1.0, 0.0], ratio * np.array([cosine, np.sqrt(1 - cosine**2)])]).astype(dtype)
@@ -60,9 +60,9 @@ def test_golden_near_and_at_stationary_points():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tasks", [2, 3, 5, 16])
+@pytest.mark.parametrize("tasks", [3, 16])
 @pytest.mark.parametrize("spread", [0, 4])
-@pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-3, 0.1])
+@pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-2])
 def test_against_the_closed_form_near_stationary_points(dtype, tasks, spread, distance):
     """Positive weights z make the gradients' sum 0, but for a distance."""
     rng = np.random.default_rng(tasks)
@@ -71,7 +71,9 @@ def test_against_the_closed_form_near_stationary_points(dtype, tasks, spread, di
     rows = (rows * 10.0 ** rng.uniform(-spread, spread, size=(tasks, 1))).astype(dtype)
     found = IMTLG().aggregate(rows).numpy()
     if distance:
-        np.testing.assert_allclose(found, rows.T.astype("float64") @ closed_form(rows), atol=1e-5 * np.linalg.norm(rows, axis=1).min())
+        np.testing.assert_allclose(
+            found, rows.T.astype("float64") @ closed_form(rows), atol=1e-5 * np.linalg.norm(rows, axis=1).min()
+        )
     else:
         assert np.linalg.norm(found) < 1e-5 * np.linalg.norm(rows, axis=1).min()
 
