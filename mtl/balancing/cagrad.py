@@ -23,7 +23,7 @@ class CAGrad(Balancer):
     `u^T G b + c ||g_0|| sqrt(u^T G u)`. Found from the other side: the nearest point to `g_0` with `g_t d >= s` for all tasks
     is a small quadratic program, and its distance from `g_0` a convex function of s, for which Newton's method finds the s where
     it is `c ||g_0||`. A gradient of 0 is left out of the minimum.
-    At a stationary point the direction goes on towards the least mean loss, and may raise a loss; it is 0 where the mean gradient is.
+    At a stationary point the direction goes on towards the least mean loss, and may raise a loss, unless the mean gradient is 0.
 
     Args:
         c: how far from the mean gradient, from 0 to below 1, where the mean loss is still brought to a minimum.

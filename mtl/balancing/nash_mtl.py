@@ -17,8 +17,8 @@ __all__ = ["NashMTL"]
 class NashMTL(Balancer):
     """Nash's bargaining solution: `G w = 1 / w`, so that the product of the tasks' gains is largest.
 
-    Without a cap the direction's length is `sqrt(K)` whatever the gradients, even as they vanish; at a stationary point, where the
-    equation has no solution, the direction is 0.
+    Without a cap the direction's length is `sqrt(K)` whatever the gradients, even as they vanish; at a stationary point, where
+    the equation has no solution, the direction is 0.
 
     Args:
         max_norm: the direction is shortened to this length where it is longer; None for no cap.

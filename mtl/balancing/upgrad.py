@@ -17,7 +17,7 @@ __all__ = ["UPGrad"]
 class UPGrad(Balancer):
     """Unconflicting projection: the mean of the gradients, each projected on the dual cone `J d >= 0`.
 
-    `w = sum_t argmin_v v^T G v`, `v >= e_t / K`. At a stationary point the direction raises no loss, and is 0 where none can fall.
+    `w = sum_t argmin_v v^T G v`, `v >= e_t / K`. At a stationary point the direction raises no loss, and is 0 if none can fall.
 
     Args:
         regularization: this share of G's trace is added to its diagonal; without it the projections are exact.
