@@ -1,7 +1,7 @@
 """The answer that is right most often."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtl.baselines.tagged import decoded, units_of
@@ -43,14 +43,15 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
     [{'label': 'up'}]
     """
     if isinstance(head, Classification):
-        return [{"label": _most(label_text(value) for _, value in train)} for _ in test]
+        best = _most((label_text(value), example.weight) for example, value in train)
+        return [{"label": best} for _ in test]
     if isinstance(head, MultiLabel):
         no_tokens: Any = None
-        best = _most(tuple(head.encode(value, example, no_tokens)[0]) for example, value in train)
+        best = _most((tuple(head.encode(value, example, no_tokens)[0]), example.weight) for example, value in train)
         names = [name for name, there in zip(head.labels or (), best, strict=True) if there]
         return [{"labels": list(names)} for _ in test]
     if isinstance(head, Tagging):
-        kind = _most(kind for example, value in train for kind in _types(value, example, head))
+        kind = _most((kind, example.weight) for example, value in train for kind in _types(value, example, head))
         guesses = [[(*unit, kind) for unit in units_of(example, head) if kind != "O"] for example in test]
         return [decoded(spans, example, head) for spans, example in zip(guesses, test, strict=True)]
     kinds = "Classification, MultiLabel or Tagging"
@@ -63,7 +64,9 @@ def _types(value: Any, example: Example, head: Tagging) -> list[str | None]:
     return annotated_units(value, example, units_of(example, head), None, head.overlaps)
 
 
-def _most(items: Any) -> Any:
-    """The most frequent item; of equals the first in sorted order."""
-    counts = Counter(items)
-    return min(counts, key=lambda item: (-counts[item], item))
+def _most(items: Iterable[tuple[Any, float]]) -> Any:
+    """The item of the greatest weight; of equals the first in sorted order."""
+    total: Counter[Any] = Counter()
+    for item, weight in items:
+        total[item] += weight  # type: ignore[assignment]
+    return min(total, key=lambda item: (-total[item], item))

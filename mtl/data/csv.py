@@ -147,6 +147,7 @@ def _table(
     **options: Any,
 ) -> Source:
     """A source of tables; see `csv`."""
+    needed = 1 + max((field for field in fields.names if isinstance(field, int)), default=0)
 
     def parse(file: Path) -> Iterator[Row]:
         quotes = quoting
@@ -155,8 +156,9 @@ def _table(
             quotes = standard.QUOTE_MINIMAL if written else standard.QUOTE_NONE
         head, records = peek(_records(file, encoding, delimiter, quotes))
         widths = Counter(len(record.values) for record in head if isinstance(record, _Record))
-        width = widths.most_common(1)[0][0] if widths else 0  # Of equally many, the first.
-        first = next((record for record in head if isinstance(record, _Record)), None)
+        # Of equally many, one that has the columns asked for, or the first.
+        width = max(widths, key=lambda width: (widths[width], width >= needed), default=0)
+        first: _Record | Malformed | None = next((record for record in head if isinstance(record, _Record)), None)
         if header:
             first = next(records, None)
             if first is None:
@@ -165,7 +167,7 @@ def _table(
                 raise first
             _check_header(first, width, widths)
             width = len(first.values)
-        positions = _positions(fields, first.values, width, header, first.place, delimiter) if first else {}
+        positions = _positions(fields, first.values, width, header, first.place, delimiter) if isinstance(first, _Record) else {}
         for record in records:
             if isinstance(record, Malformed):
                 yield record

@@ -41,10 +41,8 @@ def array():
 
 def parquet():
     pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet as module
-
     file = io.BytesIO()
-    module.write_table(pyarrow.table({"text": ["a"], "mood": ["up"]}), file)
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"text": ["a"], "mood": ["up"]}), file)
     return file.getvalue()
 
 

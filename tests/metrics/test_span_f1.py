@@ -49,10 +49,11 @@ def test_spans_weigh_what_their_rows_do():
     times = np.array([0, 3, 1, 2, 1, 3])
     weighted, copies = SpanF1(labels), SpanF1(labels)
     weighted.update_state(gold, found, there * times[:, None], {})
-    copies.update_state(*(np.repeat(part, times, axis=0) for part in (gold, found, there)), {})
+    repeated = [np.repeat(part, times, axis=0) for part in (gold, found, there)]
+    copies.update_state(repeated[0], repeated[1], repeated[2], {})
     np.testing.assert_allclose(weighted.total, copies.total)
-    spans = [[spans_of_tags(tags) for tags in as_tags(labels, ids, there)] for ids in (gold, found)]
-    scores = span_scores(*spans, weights=times)
+    real, others = ([spans_of_tags(tags) for tags in as_tags(labels, ids, there)] for ids in (gold, found))
+    scores = span_scores(real, others, weights=times)
     assert [scores[name] for name in NAMES] == pytest.approx([float(weighted.result()[name]) for name in NAMES])
 
 
