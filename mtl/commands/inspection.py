@@ -228,7 +228,7 @@ def number_histogram(numbers: Iterable[float], bins: int = 8, width: int = 40) -
     >>> for row in number_histogram([0.5, 1.0, 1.0, 4.5], bins=2, width=4):
     ...     print(*row)
     0.5 to 2.5 3 ████
-    2.5 to 4.5 1 █▎
+    2.5 to 4.5 1 █▍
     """
     values = np.asarray(numbers, np.float64)
     if not len(values):
