@@ -1,6 +1,6 @@
 """What every encoder is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,8 @@ __all__ = ["MOST_LAYERS", "Encoder", "resolve_vocabulary"]
 
 #: Layers that an encoder may have: a damaged or hostile file may ask for a billion.
 MOST_LAYERS = 1000
+#: What layers compute in: a name such as "mixed_bfloat16", a policy, or the configuration of one.
+Dtype = str | keras.DTypePolicy | Mapping[str, Any] | None
 
 
 class Encoder(keras.Model):

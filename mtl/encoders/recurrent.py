@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
+from mtl.data.tokenizer import Tokenizer
+from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.encoders.word_vectors import load_word_vectors
 from mtl.layers.token_dropout import TokenDropout
 from mtl.utils import brief, unknown_name
@@ -70,7 +71,7 @@ class Recurrent(Encoder):
     @checked
     def __init__(
         self,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         *,
         vocabulary_size: Count | None = None,
         cell: str = "lstm",
@@ -86,7 +87,7 @@ class Recurrent(Encoder):
         train_embedding: bool = True,
         pooling: str = "max",
         max_length: Count | None = None,
-        dtype: Any = None,
+        dtype: Dtype = None,
         **kwargs: Any,
     ):
         vocabulary_size, pad_id = resolve_vocabulary("Recurrent", tokenizer, vocabulary_size)

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
+from mtl.data.tokenizer import Tokenizer
+from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.layers.packing import Packing
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
@@ -60,7 +61,7 @@ class Transformer(Encoder):
     @checked
     def __init__(
         self,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         *,
         vocabulary_size: Count | None = None,
         width: Count = 256,
@@ -74,7 +75,7 @@ class Transformer(Encoder):
         packed: bool = False,
         segments: Size = 2,
         pooling: str = "mean",
-        dtype: Any = None,
+        dtype: Dtype = None,
         **kwargs: Any,
     ):
         vocabulary_size, pad_id = resolve_vocabulary("Transformer", tokenizer, vocabulary_size)
