@@ -32,7 +32,7 @@ VALUES = {
 NAMES_OF_KERAS = ("dtype", "activation")
 TOKENIZER = Tokenizer.learn("word", ["so good", "so bad"])
 ROWS = [{"text": "so good", "mood": "up"}, {"text": "so bad", "mood": "down"}]
-SIZES = {"embedding": 2, "units": 2}
+SIZES: dict[str, Any] = {"embedding": 2, "units": 2}
 FILES = ("csv", "tsv", "jsonl", "lines", "conll", "conllu", "triples")
 
 

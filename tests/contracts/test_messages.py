@@ -60,4 +60,4 @@ def test_keras_cannot_clone_it_and_says_what_can(trained):
 
 def test_what_is_no_encoder():
     with pytest.raises(TypeError, match="expects `encoder` as a mtl.encoders.Encoder; got a Sequential"):
-        MultiTaskModel(keras.Sequential(), Task("mood", Classification(2)))  # type: ignore[arg-type]
+        MultiTaskModel(keras.Sequential(), Task("mood", Classification(2)))
