@@ -131,8 +131,7 @@ class TaskBoard(keras.callbacks.Callback):
         step = self._begin + batch + 1
         if step // self.update_freq > self._written // self.update_freq:
             self._written = step
-            shares, _ = self.model.task_losses.realised()
-            self._scalars("train", {**self._losses(logs or {}, shares), **self._settings()}, step)
+            self._scalars("train", {**self._losses(logs or {}), **self._settings()}, step)
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self._epoch is not None:
@@ -142,8 +141,7 @@ class TaskBoard(keras.callbacks.Callback):
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if not self._writes:
             return
-        shares, _ = self.model.task_losses.realised()
-        self._scalars("validation", self._losses(logs or {}, shares))
+        self._scalars("validation", self._losses(logs or {}))
         if self._due():
             self._confusions()
         if self._epoch is None:
@@ -156,7 +154,7 @@ class TaskBoard(keras.callbacks.Callback):
             logs = logs or {}
             train = {name: value for name, value in logs.items() if not (name.startswith("val_") and name[4:] in logs)}
             sampling = {"padding": padding, **{f"sampling/{task}": share for task, share in shares.items()}}
-            self._scalars("train", {**self._losses(train, shares), **self._settings(), **sampling, **self._gradients(compared)})
+            self._scalars("train", {**self._losses(train), **self._settings(), **sampling, **self._gradients(compared)})
             if self._due():
                 self._predictions()
                 self._tag_confusions()
@@ -200,16 +198,18 @@ class TaskBoard(keras.callbacks.Callback):
 
     # Numbers ------------------------------------------------------------------------------------------------------
 
-    def _losses(self, logs: Mapping[str, Any], shares: Mapping[str, float]) -> dict[str, float]:
-        """Tag -> value of what Keras logs, tasks that saw no label left out."""
+    def _losses(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Tag -> value of what Keras logs, without what no row contributed to, which is NaN."""
         result = {}
         for name, value in logs.items():
+            if np.isnan(value := float(value)):
+                continue
             owners = [task for task in self.model.task_names if name.startswith(f"{task}_")]
             owner = max(owners, key=len, default=None)
             if owner is None:
-                result[name] = float(value)
-            elif shares[owner] > 0:
-                result[f"{owner}/{name.removeprefix(f'{owner}_')}"] = float(value)
+                result[name] = value
+            else:
+                result[f"{owner}/{name.removeprefix(f'{owner}_')}"] = value
         return result
 
     def _settings(self) -> dict[str, float]:

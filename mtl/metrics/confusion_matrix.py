@@ -25,7 +25,7 @@ class ConfusionMatrix(TaskMetric):
         classes: the number of classes, `C`.
 
     Returns:
-        `result()`: a dict of float32 scalars `accuracy`, `macro_f1`, `macro_precision`, `macro_recall`, `mcc`.
+        `result()`: a dict of float32 scalars `accuracy`, `macro_f1`, `macro_precision`, `macro_recall`, `mcc`; NaN without rows.
 
     Example:
 
@@ -60,16 +60,16 @@ class ConfusionMatrix(TaskMetric):
         cells = ops.segment_sum(ops.cast(weight, "float32"), cell, num_segments=self.classes**2)
         return ops.reshape(cells, (self.classes, self.classes))
 
-    def result(self) -> dict[str, Any]:
-        gold, predicted = ops.sum(self.total, axis=1), ops.sum(self.total, axis=0)
+    def scores(self, state: Any) -> dict[str, Any]:
+        gold, predicted = ops.sum(state, axis=1), ops.sum(state, axis=0)
         rows = ops.sum(gold)
-        right = ops.divide_no_nan(ops.diagonal(self.total), rows)
+        right = ops.divide_no_nan(ops.diagonal(state), rows)
         gold_share, predicted_share = ops.divide_no_nan(gold, rows), ops.divide_no_nan(predicted, rows)
         # Exactly 0 where all rows are of one class.
         gold_spread = ops.sum(gold_share * ops.divide_no_nan(rows - gold, rows))
         predicted_spread = ops.sum(predicted_share * ops.divide_no_nan(ops.sum(predicted) - predicted, rows))
         covariance = ops.sum(right - gold_share * predicted_share)
-        occurs = ops.cast(gold + predicted > 0, "float32")
+        occurs = ops.cast(gold + predicted > 0, state.dtype)
 
         def macro(ratios: Any) -> Any:
             return ops.divide_no_nan(ops.sum(ratios * occurs), ops.sum(occurs))

@@ -22,7 +22,7 @@ class SubsetAccuracy(TaskMetric):
         threshold: a label is predicted where its probability is this or more.
 
     Returns:
-        `result()`: a float32 scalar, 0 without rows.
+        `result()`: a float32 scalar; NaN without rows.
 
     Example:
 
@@ -53,8 +53,8 @@ class SubsetAccuracy(TaskMetric):
         right = ops.all(ops.equal(gold, predicted), axis=-1)
         return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
 
-    def result(self) -> Any:
-        return ops.divide_no_nan(self.total[0], self.total[1])
+    def scores(self, state: Any) -> Any:
+        return ops.divide_no_nan(state[0], state[1])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}

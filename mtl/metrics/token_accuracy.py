@@ -18,7 +18,7 @@ class TokenAccuracy(TaskMetric):
     """The share of the labelled tokens whose class is predicted.
 
     Returns:
-        `result()`: a float32 scalar, 0 without tokens.
+        `result()`: a float32 scalar; NaN without tokens.
 
     Example:
 
@@ -49,5 +49,5 @@ class TokenAccuracy(TaskMetric):
         weight = ops.cast(weight, "float32")
         return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
 
-    def result(self) -> Any:
-        return ops.divide_no_nan(self.total[0], self.total[1])
+    def scores(self, state: Any) -> Any:
+        return ops.divide_no_nan(state[0], state[1])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training.replicas import replicas, sum_over_replicas
+from mtl.training.replicas import by_replica, replicas, sum_over_replicas
 from mtl.utils.texts import refuse_texts
 
 __all__ = ["Batch", "Scores", "Totals", "penalty", "score", "total"]
@@ -70,7 +70,7 @@ class Totals(NamedTuple):
         weights: each task's sum of weights, `[K]`.
         penalty: what is added to the tasks' losses.
         counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, `[K + 3]`.
-        statistics: as in `Scores`.
+        statistics: as in `Scores`; those that do not add up with an axis more, one entry per replica.
     """
 
     losses: tf.Tensor
@@ -125,7 +125,14 @@ def total(model: Any, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
 
     rows = by_task({task: tf.math.count_nonzero(each) for task, each in labelled.items()})
     sizes = tf.stack([tf.cast(each, tf.float32) for each in (tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask))])
-    parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), scores.statistics)
+    statistics = {
+        task: [
+            value if metric.additive else by_replica(value)
+            for value, metric in zip(found, model.task_metrics[task].values(), strict=True)
+        ]
+        for task, found in scores.statistics.items()
+    }
+    parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), statistics)
     flat = [tf.stop_gradient(part) for part in keras.tree.flatten(parts)]
     return keras.tree.pack_sequence_as(parts, sum_over_replicas(flat))
 

@@ -62,7 +62,7 @@ def test_logits_and_fillers():
     gold, found = np.array([[1, 2, -1], [-1, -1, -1]]), np.array([[1, 2, 0], [1, 1, 1]])
     metric = SpanF1(labels)
     metric.update_state(gold, np.eye(3)[found], np.array([[1, 1, 0], [0, 0, 0]]), {})
-    assert metric.total.numpy().tolist() == [1, 1, 1]
+    assert metric.total.numpy().tolist() == [1, 1, 1, 2]
 
 
 def test_nothing_to_find():
