@@ -237,6 +237,9 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
                 cells += _beside(figure, scores[figure], baselines.get(task, {}))
             table.add_row(*cells)
     console.print(table)
+    for task, scores in results["scores"].items():
+        if "unknown" in scores:
+            console.print(f"  {task}: {scores['unknown']:,} labels that training did not know are left out.", highlight=False)
     seconds = results.get("seconds", {})
     if seconds:
         console.print("Seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + ".")

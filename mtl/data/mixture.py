@@ -34,6 +34,9 @@ def cache_folder() -> Path:
         ) from error
 
 
+logger = logging.getLogger(__name__)
+
+
 class Mixture:
     """What stands behind the dataset that `mix` returns: the prepared examples, and the plan of the batches.
 
@@ -48,6 +51,7 @@ class Mixture:
         sizes: how many rows each group has.
         truncated: source -> how many of its texts were cut.
         lost: task -> how many of its labels tokens cannot express (see `Head.lost`).
+        unknown: task -> how many labels were left out because its head does not know them.
         epoch: the number of the next pass over the dataset; set it to go on where an earlier run ended.
     """
 
@@ -84,6 +88,7 @@ class Mixture:
         self._stores: list[Store] = []
         self.truncated: dict[str, int] = {}
         self.lost = {task.name: 0 for task in self.tasks}
+        self.unknown: dict[str, int] = {}
         parts: dict[tuple[str, ...], list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for number, (source, feeds) in enumerate(fed.values()):
             store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
@@ -91,6 +96,13 @@ class Mixture:
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
             for name, count in store.lost.items():
                 self.lost[name] += count
+            for task, count in store.unknown.items():
+                self.unknown[task] = self.unknown.get(task, 0) + count
+                if count:
+                    logger.warning(
+                        "%s, split '%s': left out %d labels of task '%s' that its head does not know; give them in labels=[...] to "
+                        "count them.", source.name, self.split, count, task,
+                    )  # fmt: skip
             together = tuple(task.name for task in feeds if not task.head.own_rows)
             for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.own_rows]:
                 rows = np.flatnonzero(np.any([store.labelled(name) for name in names], axis=0))

@@ -28,7 +28,7 @@ from mtl.utils import brief, read_json, regular_file
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 4
+FORMAT = 5
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +69,24 @@ class Store:
     def __init__(self, folder: Path, kinds: Kinds, vocabulary_size: int):
         self.folder = folder
         meta = read_json(folder / "store.json", LARGEST_META)
-        columns, truncated, lost = (meta.get(name) for name in ("columns", "truncated", "lost"))
+        columns, truncated = meta.get("columns"), meta.get("truncated")
         if type(truncated) is not int or truncated < 0 or not isinstance(columns, dict) or columns.keys() != kinds.keys():
             raise ValueError(f"{folder}: expected the columns {', '.join(kinds)}; got {brief(meta)}.")
         tasks = {name.removeprefix("y.") for name in kinds if name.startswith("y.")}
-        if not isinstance(lost, dict) or lost.keys() != tasks or not all(type(n) is int and n >= 0 for n in lost.values()):
-            raise ValueError(f"{folder}: expected a number of lost labels for each of {sorted(tasks)}; got {brief(lost)}.")
+        for what in ("lost", "unknown"):
+            counts = meta.get(what)
+            if (
+                not isinstance(counts, dict)
+                or counts.keys() != tasks
+                or not all(type(n) is int and n >= 0 for n in counts.values())
+            ):
+                raise ValueError(
+                    f"{folder}: expected a number of {what} labels for each of {sorted(tasks)}; got {brief(counts)}."
+                )
         self._columns = {name: _column(folder, name, columns[name], *kind[:2]) for name, kind in kinds.items()}
         self.truncated: int = truncated
-        self.lost: dict[str, int] = lost
+        self.lost: dict[str, int] = meta["lost"]
+        self.unknown: dict[str, int] = meta["unknown"]
         self.starts = self._columns["starts"]
         self.lengths = self._columns["lengths"]
         self._check(kinds, vocabulary_size)
@@ -262,10 +271,10 @@ def _write(
 ) -> None:
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
-        truncated, lost = _fill(columns, source, split, tasks, encoder, max_length)
+        truncated, lost, unknown = _fill(columns, source, split, tasks, encoder, max_length)
         described = {name: _described(*kinds[name][:2], column.file.tell()) for name, column in columns.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
-        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost}).encode())
+        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost, "unknown": unknown}).encode())
         for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.
             file.flush()
             os.fsync(file.fileno())
@@ -273,12 +282,13 @@ def _write(
 
 def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
-) -> tuple[int, dict[str, int]]:
-    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express."""
+) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express, and how many
+    its head does not know."""
     words = "word_mask" in columns
     offsets = words or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0
-    lost = {task.name: 0 for task in tasks}
+    lost, unknown = {task.name: 0 for task in tasks}, {task.name: 0 for task in tasks}
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
         lengths = np.array([len(encoding) for encoding in encodings])
         columns["starts"].write(tokens + np.cumsum(lengths) - lengths)
@@ -290,13 +300,16 @@ def _fill(
         for task in tasks:
             targets, weights, unread = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
             lost[task.name] += unread
+            if getattr(task.head, "unknown", None) == "ignore":
+                values = [task.value(example, source) for example in chunk]
+                unknown[task.name] += sum(task.head.known(value)[1] for value in values if value is not None)
             columns[f"y.{task.name}"].write(targets)
             columns[f"w.{task.name}"].write(weights)
             columns[f"has.{task.name}"].write([np.any(each) if isinstance(each, np.ndarray) else each > 0 for each in weights])
         tokens += int(lengths.sum())
         rows += len(chunk)
         truncated += sum(encoding.truncated for encoding in encodings)
-    return truncated, lost
+    return truncated, lost, unknown
 
 
 def _targets(

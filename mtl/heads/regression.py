@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
+from mtl.data.example import Example
 from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.regression import absolute_error, huber, squared_error
@@ -131,16 +131,19 @@ class Regression(Head):
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation.
 
-        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0.
+        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0. Rows count with their
+        examples' weights.
 
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: the examples, for their weights.
+            examples: the examples, or none where all weigh 1.
         """
-        truth = np.array([self._number(value) for value in gold])
-        guess = np.array([value["value"] for value in predicted])
-        weights = weights_of(examples)
+        rows, weights, _ = self._judged(gold, predicted, examples)
+        if not rows:
+            return {}
+        truth = np.array([self._number(value) for value, _ in rows])
+        guess = np.array([found["value"] for _, found in rows])
         mse = float(np.average((guess - truth) ** 2, weights=weights))
         return {
             "mae": float(np.average(np.abs(guess - truth), weights=weights)),
@@ -199,12 +202,13 @@ class Regression(Head):
         }
 
 
-def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
-    """Pearson's weighted correlation; 0 without spread."""
-    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+def _correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
+    """Pearson's correlation of weighted rows, in float64; 0 without spread."""
+    if not (np.ptp(one) > 0 and np.ptp(other) > 0):
         return 0.0
-    x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
-    return float(np.clip(np.sum(weights * x * y) / np.sqrt(np.sum(weights * x * x) * np.sum(weights * y * y)), -1, 1))
+    one, other = (values - np.average(values, weights=weights) for values in (one, other))
+    spread = math.sqrt(float(np.sum(weights * one**2))) * math.sqrt(float(np.sum(weights * other**2)))
+    return min(1.0, max(-1.0, float(np.sum(weights * one * other)) / spread))
 
 
 def _ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
 from mtl.utils.arguments import checked
-from mtl.utils.rows import labelled
+from mtl.utils.rows import by_class, labelled
 from mtl.utils.types import Share
 
 __all__ = ["SubsetAccuracy"]
@@ -16,7 +16,7 @@ __all__ = ["SubsetAccuracy"]
 
 @keras.saving.register_keras_serializable("mtl")
 class SubsetAccuracy(TaskMetric):
-    """The share of rows whose labels are all predicted, and no others.
+    """The share of rows whose labels are all predicted, and no others, as far as it is known which they are.
 
     Args:
         threshold: a label is predicted where its probability is this or more.
@@ -42,16 +42,18 @@ class SubsetAccuracy(TaskMetric):
         """`[2]`: the weight of the rows that are right, and of all rows.
 
         Args:
-            target: `[B, C]`, 0 or 1.
+            target: `[B, C]`, 0 or 1, or NaN where that is not known.
             outputs: `[B, C]` logits.
-            weight: `[B]`.
+            weight: `[B]`, or `[B, C]`: a row then counts the mean weight of the classes that are known.
             features: not used.
         """
-        weight = ops.cast(weight, "float32")
+        weight = by_class(target, weight)
+        known = weight > 0
         predicted = ops.sigmoid(ops.cast(labelled(weight, outputs), "float32")) >= self.threshold
         gold = ops.cast(labelled(weight, target), "float32") > 0.5
-        right = ops.all(ops.equal(gold, predicted), axis=-1)
-        return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
+        right = ops.all(ops.equal(gold, predicted) | ops.logical_not(known), axis=-1)
+        rows = ops.divide_no_nan(ops.sum(weight, axis=-1), ops.sum(ops.cast(known, "float32"), axis=-1))
+        return ops.stack([ops.sum(rows * ops.cast(right, "float32")), ops.sum(rows)])
 
     def scores(self, state: Any) -> Any:
         return ops.divide_no_nan(state[0], state[1])

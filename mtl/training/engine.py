@@ -76,7 +76,7 @@ class Engine(Loop):
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.conflicts = Conflicts(self.task_names, name="conflicts")
         self._gradients = None
-        self.task_metrics = {task: self.head_of(task).make_metrics() for task in self.task_names}
+        self.task_metrics = {task: self.head_of(task).all_metrics() for task in self.task_names}
 
     def compile(self, optimizer: Any = "adamw", **kwargs: Any) -> None:
         """Sets the optimizer. Losses and metrics come from the heads.

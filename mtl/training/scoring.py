@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     Args:
         x: the model's inputs.
         y: targets of the tasks that the batch has targets of, in the model's order.
-        weights: their rows' weights, float32 `[B]` or `[B, S]`.
+        weights: their rows' weights, float32 `[B]`, `[B, S]` by token or `[B, C]` by class.
     """
 
     x: dict[str, Any]
@@ -36,7 +36,8 @@ class Batch(NamedTuple):
         if not y:
             raise ValueError(f"The batch has no targets for the tasks {list(model.task_names)}. Give them as a dict by task.")
         mask = tf.cast(x["padding_mask"], tf.float32)
-        return cls(x, y, {task: _weight(model.head_of(task), given.get(task), mask) for task in y})
+        weights = {task: _weight(model.head_of(task), given.get(task), mask) for task in y}
+        return cls(x, y, {task: model.head_of(task).given(y[task], weight) for task, weight in weights.items()})
 
     def labelled(self) -> dict[str, tf.Tensor]:
         """Task -> which rows have a label for it, bool `[B]`."""
@@ -156,5 +157,6 @@ def _weight(head: Any, weight: Any, mask: tf.Tensor) -> tf.Tensor:
         return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
     weight = tf.cast(weight, tf.float32)
     if not head.target.per_token:
-        return tf.reshape(weight, tf.shape(mask)[:1])
+        by_class = weight.shape.rank == 2 and head.target.shape == (weight.shape[1],)
+        return weight if by_class else tf.reshape(weight, tf.shape(mask)[:1])
     return (weight[:, None] if weight.shape.rank == 1 else weight) * mask
