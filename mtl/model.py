@@ -240,8 +240,8 @@ class MultiTaskModel(Engine):
             seed: of the draw.
 
         Returns:
-            Task -> metric -> value, with the number of examples as `examples`. Labels that a head does not know are left out, as in
-            `evaluate`; where there are any, `unknown` is their number.
+            Task -> metric -> value, with the number of examples as `examples`. Labels that a head does not know are left
+            out, as in `evaluate`; where there are any, `unknown` is their number.
 
         Raises:
             ValueError: an unknown task, a task without a source, a split that none of the sources has, or one without labels.

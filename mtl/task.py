@@ -94,7 +94,8 @@ class Task:
         if example.weight == 0:
             return None
         name = self.label_in(source)
-        return True if name is None else example.labels.get(name)
+        value = True if name is None else example.labels.get(name)
+        return None if self.head.absent(value) else value
 
     def labelled(self, split: str) -> Iterator[tuple[Example, Any]]:
         """The examples of a split that carry this task's label, and the labels."""

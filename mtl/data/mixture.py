@@ -34,9 +34,6 @@ def cache_folder() -> Path:
         ) from error
 
 
-logger = logging.getLogger(__name__)
-
-
 class Mixture:
     """What stands behind the dataset that `mix` returns: the prepared examples, and the plan of the batches.
 
@@ -100,8 +97,8 @@ class Mixture:
                 self.unknown[task] = self.unknown.get(task, 0) + count
                 if count:
                     logger.warning(
-                        "%s, split '%s': left out %d labels of task '%s' that its head does not know; give them in labels=[...] to "
-                        "count them.", source.name, self.split, count, task,
+                        "%s, split '%s': left out %d labels of task '%s' that its head does not know; give it labels=[...] that "
+                        "hold them to count them.", source.name, self.split, count, task,
                     )  # fmt: skip
             together = tuple(task.name for task in feeds if not task.head.own_rows)
             for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.own_rows]:

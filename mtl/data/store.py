@@ -283,8 +283,11 @@ def _write(
 def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
 ) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express, and how many
-    its head does not know."""
+    """Write the examples.
+
+    Returns:
+        How many were truncated, how many of each task's labels tokens cannot express, and how many its head does not know.
+    """
     words = "word_mask" in columns
     offsets = words or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0

@@ -148,7 +148,7 @@ class Classification(Head):
         return labels.id(value), 1.0
 
     def known(self, value: Any) -> tuple[Any, int]:
-        return (value, 0) if value in self._known() else (None, 1)
+        return (value, 0) if self._labels is None or value in self._labels else (None, 1)
 
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()

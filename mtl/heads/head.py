@@ -49,15 +49,17 @@ class Head(keras.layers.Layer):
 
     `features` is a dict: `sequence [B, S, H]`, `pooled [B, H]`, `padding_mask [B, S]`, `token_ids [B, S]`.
 
-    Not labelled is, in arrays: weight 0, NaN, and the number `missing`; in sources: an absent field, None, NaN, "", and the
-    numbers that the source's own `missing` names (of Hugging Face's and TFDS's, -1).
+    One rule says what is not labelled: in arrays, weight 0, NaN, and the number `missing`; in sources, an absent field, None,
+    NaN, "", and the number `missing` where labels are numbers and no names (`Regression`, multi-hot lists). The sources of
+    Hugging Face and TFDS, whose data sets say -1, have a `missing` of their own.
 
     Args:
-        missing: the number that means "not labelled" in arrays; `"auto"` for -1 where targets are classes, and no number where
-            they are numbers; None for no number.
+        missing: the number that means "not labelled"; `"auto"` for -1 where targets are classes, and no number where any number
+            may be a label; None for no number.
         metrics: further metrics, each a `mtl.metrics.TaskMetric` or a Keras metric, such as `keras.metrics.AUC()` for
-            `MultiLabel`: weighted, of the labelled rows alone, right on several replicas, and saved with the model. A Keras metric is shown predictions
-            (what `activate` gives), and is for heads with one target per row; its state must add up over batches.
+            `MultiLabel`: weighted, of the labelled rows alone, right on several replicas, and saved with the model. A Keras
+            metric is shown predictions (what `activate` gives), and is for heads with one target per row; its state must add up
+            over batches.
     """
 
     #: Whether `predict` runs this head. An objective that only serves training, such as masked language modelling, says False.
@@ -165,6 +167,10 @@ class Head(keras.layers.Layer):
         The labels that it does not hold count neither in the graph, where they have weight 0, nor in `report`.
         """
         return value, 0
+
+    def absent(self, value: Any) -> bool:
+        """Whether a source's value means "not labelled" to this head, beside what no source gives on."""
+        return False
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of a whole corpus, weighted by the examples; labels that training did not know count only as `unknown`.

@@ -33,10 +33,12 @@ class MultiLabel(Head):
     """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, averaged over the labels.
 
     A source gives each example's labels as a list of different names, or as one string with a separator; an empty list or string
-    says that none holds. With `multi_hot` it gives one 0 or 1 for each label, or None where it is not known. A mapping, label -> 1, 0
-    or None, does the same, and labels that it leaves out are not known. Labels are compared as text, so that 3, 3.0 and "3"
-    are one label. Arrays given to `fit` are multi-hot, with NaN or `missing` (-1) where a label is not known; their weights are
-    `[B]` or, for each label its own, `[B, C]`. The loss is the mean over all labels that are known.
+    says that none holds. With `multi_hot` it gives one 0 or 1 for each label, or None where it is not known. A mapping from
+    labels to 1, 0 or None does the same, and labels that it leaves out are not known. Labels are compared as text, so that 3,
+    3.0 and "3" are one label.
+
+    Arrays given to `fit` are multi-hot, with NaN or `missing` (-1) where a label is not known; their weights are `[B]` or, for
+    each label its own, `[B, C]`. The loss is the mean over all labels that are known.
 
     Args:
         labels: the labels in the order of their ids; a number `n` for the labels `0 ... n - 1`; None to learn them from the
@@ -172,8 +174,8 @@ class MultiLabel(Head):
             names = range(len(parts)) if self._labels is None else self._labels.names
             if len(parts) != len(names) or not bits:
                 raise ValueError(
-                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}. Give None for "
-                    "what is not known."
+                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}. Give None "
+                    "for what is not known."
                 )
             return dict(zip(names, truths, strict=True))  # type: ignore[arg-type]
         choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""

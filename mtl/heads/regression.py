@@ -125,6 +125,14 @@ class Regression(Head):
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[float, float]:
         return self._number(value), 1.0
 
+    def absent(self, value: Any) -> bool:
+        if self.missing is None:
+            return False
+        try:
+            return float(value) == self.missing
+        except (TypeError, ValueError):
+            return False
+
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> dict[str, float]:
         return {"value": float(prediction)}
 

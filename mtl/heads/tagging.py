@@ -8,17 +8,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.data.annotation import OVERLAPS, annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
+from mtl.data.example import Example
 from mtl.data.graph_spans import widened_tags
-from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, split_tag, tags_of_spans
+from mtl.data.spans import SCHEMES, allowed_transitions, scheme_labels, split_tag, tags_of_spans
 from mtl.data.tag_units import lost_labels, tag_units
+from mtl.data.unknown_tags import unknown_tags
 from mtl.heads.head import Head, Target
+from mtl.heads.tag_report import tag_report
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.readout import Readout
 from mtl.losses.cross_entropy import cross_entropy, smoothed_weights
-from mtl.metrics.span_f1 import SpanF1, span_scores
+from mtl.metrics.span_f1 import SpanF1
 from mtl.metrics.token_accuracy import TokenAccuracy
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
@@ -86,6 +88,7 @@ class Tagging(Head):
     """
 
     encoded_by = ("labels", "level", "scheme", "unknown", "overlaps")
+    not_labelled = -1
 
     @checked
     def __init__(
@@ -240,23 +243,11 @@ class Tagging(Head):
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
-        right = total = 0.0
-        for value, found, example in zip(gold, predicted, examples, strict=True):
-            units = words_of(example) if self.level == "word" else found["offsets"]
-            wanted = annotated_units(value, example, units, self.scheme, self.overlaps)
-            total += example.weight * sum(tag is not None for tag in wanted)
-            right += example.weight * sum(tag == other for tag, other in zip(wanted, found["tags"], strict=True))
-        scores = {"accuracy": right / total if total else 0.0}
-        if self.scheme is None:
-            return scores
-        real = [annotated_spans(value, example, self.overlaps) for value, example in zip(gold, examples, strict=True)]
-        found_spans = [[(span["start"], span["end"], span["type"]) for span in found["spans"]] for found in predicted]
-        weights, hits = weights_of(examples), 0.0
-        for spans, others, weight in zip(real, found_spans, weights, strict=True):
-            index = cover(np.array([(start, start + 1) for start, _, _ in spans]), others)
-            hits += weight * sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
-        count = float(weights @ [len(spans) for spans in real])
-        return {**scores, **span_scores(real, found_spans, per_class, weights), "type_accuracy": hits / count if count else 0.0}
+        settings = (self.level, self._labels and self._labels.texts, self.scheme, self.overlaps)
+        return tag_report(gold, predicted, examples, *settings, per_class=per_class)
+
+    def known(self, value: Any) -> tuple[Any, int]:
+        return value, unknown_tags(value, self._known().texts, self.scheme)
 
     # Graph --------------------------------------------------------------------------------------------------------
 
