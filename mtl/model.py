@@ -240,8 +240,7 @@ class MultiTaskModel(Engine):
             seed: of the draw.
 
         Returns:
-            Task -> metric -> value, with the number of examples as `examples`. Labels that a head does not know are left
-            out, as in `evaluate`; where there are any, `unknown` is their number.
+            Task -> metric -> value, with the numbers of `examples` and, where there are any, of labels left out as `unknown`.
 
         Raises:
             ValueError: an unknown task, a task without a source, a split that none of the sources has, or one without labels.
