@@ -49,7 +49,9 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
         return [{"label": best} for _ in test]
     if isinstance(head, MultiLabel):
         no_tokens: Any = None
-        best = _most((tuple(np.nan_to_num(head.encode(value, example, no_tokens)[0])), example.weight) for example, value in train)
+        best = _most(
+            (tuple(np.nan_to_num(head.encode(value, example, no_tokens)[0])), example.weight) for example, value in train
+        )
         names = [name for name, there in zip(head.labels or (), best, strict=True) if there]
         return [{"labels": list(names)} for _ in test]
     if isinstance(head, Tagging):

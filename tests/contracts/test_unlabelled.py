@@ -101,5 +101,5 @@ def test_the_number_is_a_setting():
     )
     assert len(list(mtl.Task("it", mtl.heads.Regression(), source).labelled("train"))) == 3
     assert len(list(mtl.Task("it", mtl.heads.Regression(missing=-1), source).labelled("train"))) == 1
-    with pytest.raises(ValueError, match="A head expects `missing` as a finite number, None or 'auto'; got nan"):
+    with pytest.raises(ValueError, match="expects `missing` as .*; got nan"):
         mtl.heads.Regression(missing=math.nan)
