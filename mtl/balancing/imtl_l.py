@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.floored import floored
+from mtl.utils.arguments import checked
 
 __all__ = ["IMTLL"]
 
@@ -35,6 +36,7 @@ class IMTLL(Balancer):
         Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang, "Towards Impartial Multi-task Learning", ICLR 2021.
     """
 
+    @checked
     def __init__(self, floor: float = 1e-3):
         self.floor = check_range(self, "floor", floor, 0.0)
 

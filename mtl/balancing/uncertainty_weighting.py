@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.floored import floored
+from mtl.utils.arguments import checked
 
 __all__ = ["UncertaintyWeighting"]
 
@@ -39,6 +40,7 @@ class UncertaintyWeighting(Balancer):
         CVPR 2018. Equation 7, with `s = log sigma^2` as in the authors' code.
     """
 
+    @checked
     def __init__(self, floor: float = 1e-3):
         self.floor = check_range(self, "floor", floor, 0.0)
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 
 __all__ = ["KerasMetric"]
@@ -37,9 +38,8 @@ class KerasMetric(TaskMetric):
     ('top2', 0.5)
     """
 
+    @checked
     def __init__(self, metric: keras.metrics.Metric, name: str | None = None, **kwargs: Any):
-        if isinstance(metric, dict):
-            metric = keras.saving.deserialize_keras_object(metric)
         metric = type(metric).from_config(metric.get_config())
         start = [ops.convert_to_numpy(variable.value) for variable in metric.variables]
         if not start or any(value.dtype.kind != "f" or value.any() for value in start):
@@ -86,3 +86,7 @@ class KerasMetric(TaskMetric):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "metric": keras.saving.serialize_keras_object(self.metric)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "KerasMetric":
+        return cls(**{**config, "metric": keras.saving.deserialize_keras_object(config["metric"])})
