@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
+
+from mtl.commands.shown import Console
 
 __all__ = ["app", "main"]
 
@@ -33,13 +34,13 @@ class _Group(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except USER_ERRORS as error:
-            from mtl.utils import printable
-
             if context.params.get("debug"):
                 raise
-            text = printable(error.args[0] if isinstance(error, KeyError) and error.args else error)
+            from mtl.utils import one_sentence
+
+            text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
             hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
-            Console(stderr=True, soft_wrap=True).print(f"[red]{escape(hint + ' '.join(text.split()))}[/red]", highlight=False)
+            Console(stderr=True, soft_wrap=True).print(f"[red]{escape(one_sentence(hint + text))}[/red]", highlight=False)
             raise typer.Exit(2) from None
 
 

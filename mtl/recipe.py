@@ -150,6 +150,8 @@ class Recipe:
         self._check_train()
         self._check_baselines()
         self._whole_number(("seed",), 0)
+        if not isinstance(data.get("output"), str | None):
+            raise document.error(("output",), f"expected 'output' as a folder's path; got {brief(data['output'])}.")
 
     def _check_task(self, name: str) -> None:
         document, value = self._document, self.data["tasks"][name]
@@ -163,7 +165,7 @@ class Recipe:
             if not value.get(key):
                 raise document.error(route, f"task '{name}' needs a {key}. Add '{key}:'.")
         for source in _listed(value["source"]):
-            if source not in self.data["sources"]:
+            if source not in list(self.data["sources"]):
                 raise document.error((*route, "source"), unknown_name("source", source, self.data["sources"]))
         catalogue.check(document, (*route, "head"), "head")
 
@@ -180,9 +182,8 @@ class Recipe:
             raise self._document.error(("train", "callbacks"), f"expected 'callbacks' as a list; got {brief(callbacks)}.")
         for i in range(len(callbacks)):
             catalogue.check(self._document, ("train", "callbacks", str(i)), "callback")
-        self._whole_number(("train", "epochs"), 1)
-        self._whole_number(("train", "patience"), 1)
-        self._whole_number(("report", "limit"), 1)
+        for whole in (("train", "epochs"), ("train", "patience"), ("report", "limit")):
+            self._whole_number(whole, 1)
         for key, known in (("mode", ("min", "max")), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             if train.get(key) not in (None, *known):
                 raise self._document.error(("train", key), unknown_name(key, train[key], known))
@@ -203,7 +204,7 @@ class Recipe:
             if task not in self.data["tasks"]:
                 raise self._document.error(route, unknown_name("task", task, self.data["tasks"]))
             for name in _listed(names):
-                if name not in BASELINES:
+                if name not in list(BASELINES):
                     raise self._document.error(route, unknown_name("baseline", name, BASELINES))
 
     def _section(self, name: str) -> dict[str, Any]:
@@ -218,9 +219,8 @@ class Recipe:
             section = section.get(key) or {}
         value = section.get(route[-1])
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise self._document.error(
-                route, f"expected '{'.'.join(route)}' to be a whole number from {least}; got {brief(value)}."
-            )
+            name, got = ".".join(route), brief(value)
+            raise self._document.error(route, f"expected '{name}' to be a whole number from {least}; got {got}.")
 
     # Settings -----------------------------------------------------------------------------------------------------
 

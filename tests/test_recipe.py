@@ -285,3 +285,18 @@ def test_every_recipe_loads_and_builds(path: Path) -> None:
     run = Recipe.load(path, {"data.cache_dir": None, **changes}).build()
     assert set(run.model.task_names) == set(recipe.data["tasks"])
     next(iter(run.train.take(1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tasks.mood.source=[{a: 1}]", r"Unknown source '\{'a': 1\}'"),
+        ("tasks.mood.source=[[x]]", r"Unknown source '\['x'\]'"),
+        ("output={a: 1}", "expected 'output' as a folder's path; got {'a': 1}"),
+        ("output=3", "expected 'output' as a folder's path; got 3"),
+        ("baselines.mood=[[x]]", "Unknown baseline"),
+    ],
+)
+def test_values_of_another_kind(folder: Path, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe.load(folder / "r.yaml", [change])

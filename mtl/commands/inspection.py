@@ -148,7 +148,7 @@ def read_task(task: Any, split: str) -> TaskFacts:
                 facts.numbers.append(float(value))
             elif facts.labels is not None:
                 facts.labels.update(map(str, head.names_of(value)) if isinstance(head, MultiLabel) else label_names(value))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             where = f"{example.place}: " if example.place else ""
             raise ValueError(f"{where}task '{task.name}': {error}") from error
         if facts.labels is not None and len(facts.labels) > MOST_LABELS:

@@ -12,10 +12,11 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from mtl.commands.figures import better, main_figures, shown
 from mtl.commands.progress import EpochProgress
+from mtl.commands.shown import Table
 from mtl.training.replicas import together
 from mtl.utils.whole_file import whole_file
 from mtl.version import __version__
@@ -200,7 +201,7 @@ def show_mixture(run: Any, console: Console) -> None:
         table.add_column(column)
     for name, task in run.tasks.items():
         labels = task.head.labels
-        sources = ", ".join(source.name for source in task.sources)
+        sources = escape(", ".join(source.name for source in task.sources))
         table.add_row(name, type(task.head).__name__, sources, str(len(labels)) if labels else "")
     console.print(table)
     mixture = run.train.mixture

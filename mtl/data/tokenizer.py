@@ -173,10 +173,13 @@ class Tokenizer:
         """Ids `[N]`, offsets `[N, 2]` of the tokens of all texts in a row, and how many tokens each text has."""
         encode = self._hf.encode_batch if with_offsets else self._hf.encode_batch_fast
         try:
-            encodings = encode(texts, add_special_tokens=False)
-        except TypeError as error:
-            bad = next((t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)), None)
-            raise ValueError(f"Expected texts of valid Unicode characters; got {bad!r:.80}.") from error
+            with foreign("The tokenizer cannot read a text"):
+                encodings = encode(texts, add_special_tokens=False)
+        except ValueError as error:
+            bad = [t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)]
+            if not bad:
+                raise
+            raise ValueError(f"Expected texts of valid Unicode characters; got {bad[0]!r:.80}.") from error
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = self.ids_of_text[np.array([i for e in encodings for i in e.ids], np.int32)]
         if not with_offsets:

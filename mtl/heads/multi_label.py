@@ -16,7 +16,7 @@ from mtl.layers.readout import Readout
 from mtl.losses.binary import binary_cross_entropy
 from mtl.metrics.label_counts import LabelCounts
 from mtl.metrics.subset_accuracy import SubsetAccuracy
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels, label_text
 from mtl.utils.rows import by_class, labelled
@@ -148,7 +148,7 @@ class MultiLabel(Head):
         if not isinstance(value, (list, tuple, set, frozenset)):
             raise ValueError(
                 f"MultiLabel takes a list of labels, a mapping from label to 1, 0 or None, or one string with '{self.separator}' "
-                f"between; got {value!r}."
+                f"between; got {brief(value)}."
             )
         return list(value)
 
@@ -165,7 +165,9 @@ class MultiLabel(Head):
         if isinstance(value, Mapping):
             said = {name: self._truth(entry) for name, entry in value.items()}
             if None in said.values():
-                raise ValueError(f"MultiLabel takes a mapping from label to 1, 0, or None for what is not known; got {value!r}.")
+                raise ValueError(
+                    f"MultiLabel takes a mapping from label to 1, 0, or None for what is not known; got {brief(value)}."
+                )
             return said  # type: ignore[return-value]
         parts = self._parts(value)
         truths = [self._truth(part) for part in parts]
@@ -174,17 +176,17 @@ class MultiLabel(Head):
             names = range(len(parts)) if self._labels is None else self._labels.names
             if len(parts) != len(names) or not bits:
                 raise ValueError(
-                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}. Give None "
-                    "for what is not known."
+                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {brief(value)}. "
+                    "Give None for what is not known."
                 )
             return dict(zip(names, truths, strict=True))  # type: ignore[arg-type]
         choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""
         if any(part is None or part != part for part in parts):
-            raise ValueError(f"MultiLabel takes a list of names of labels; got {value!r}.{choice}")
+            raise ValueError(f"MultiLabel takes a list of names of labels; got {brief(value)}.{choice}")
         texts = [label_text(part) for part in parts]
         if len(set(texts)) < len(texts):
             twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-            raise ValueError(f"MultiLabel takes a list of different labels; got {value!r} with '{twice}' repeated.{choice}")
+            raise ValueError(f"MultiLabel takes a list of different labels; got {brief(value)} with '{twice}' repeated.{choice}")
         if (
             bits
             and self.multi_hot is None
@@ -192,7 +194,7 @@ class MultiLabel(Head):
             and len(texts) == len(self._labels)
             and set(truths) <= {0, 1}
         ):
-            raise ValueError(f"MultiLabel takes a list of labels; got {value!r}, which may be multi-hot.{choice}")
+            raise ValueError(f"MultiLabel takes a list of labels; got {brief(value)}, which may be multi-hot.{choice}")
         return dict.fromkeys(parts, 1.0)
 
     def _truth(self, entry: Any) -> float | None:

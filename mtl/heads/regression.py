@@ -14,7 +14,7 @@ from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.regression import absolute_error, huber, squared_error
 from mtl.metrics.regression_scores import RegressionScores
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 from mtl.utils.types import Finite, Positive, Rate, Size
@@ -22,6 +22,10 @@ from mtl.utils.types import Finite, Positive, Rate, Size
 __all__ = ["Regression"]
 
 LOSSES = {"mse": squared_error, "mae": absolute_error, "huber": huber}
+
+
+#: The greatest float32, as which labels are kept.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @keras.saving.register_keras_serializable("mtl")
@@ -110,10 +114,10 @@ class Regression(Head):
     def _number(self, value: Any) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"Regression takes a number, got {value!r}.") from None
-        if not math.isfinite(number):
-            raise ValueError(f"Regression takes finite numbers, got {value!r}; leave the label empty where it is missing.")
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"Regression takes a number, got {brief(value)}.") from None
+        if not abs(number) <= LARGEST:
+            raise ValueError(f"Regression takes finite numbers, got {brief(value)}; leave the label empty where it is missing.")
         if self.range is not None and not self.range[0] <= number <= self.range[1]:
             raise ValueError(f"The label {number} is outside `range` {self.range}.")
         return number
