@@ -85,13 +85,13 @@ HOSTILE = {
         object_of("TFSMLayer", "keras.layers", None, filepath="{secret}"),
         "'TFSMLayer', which runs code",
     ),
-    "a source": (("tasks", 0, "config", "source"), "{secret}", "expects a source"),
+    "a source": (("tasks", 0, "config", "source"), "{secret}", "Task expects `source` as"),
     "a function": (("sharing",), object_of("function", "keras.utils", "get_file"), "."),
     "a module": (("sharing",), object_of("system", "os", "os>system"), "."),
     "no tasks": (("tasks",), [], "expects at least one task; got none"),
     "no task": (("tasks",), ["mood"], "holds its tasks; got 'mood' among them"),
     "no encoder": (("encoder",), None, "holds its encoder; got None"),
-    "a billion layers": (("encoder", "config", "layers"), 10**9, "at least 1 layer and at most 1,000"),
+    "a billion layers": (("encoder", "config", "layers"), 10**9, "Recurrent expects .*layer"),
 }
 
 
