@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from mtl.predicting import pad
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
+from mtl.utils.whole_file import working_folder
 from mtl.version import __version__
 
 __all__ = ["export"]
@@ -97,10 +97,11 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable
                 "Write its `serve`, or name the other tasks with tasks=[...]."
             )
     path = expanded(path).resolve()
+    _settle(path)
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with working_folder(path.parent) as around:
+        work = around / path.name
         server = _Server(model, names)
         signatures = {name: getattr(server, name) for name in SIGNATURES}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -108,10 +109,9 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable
             tf.saved_model.save(server, str(work), signatures=signatures, options=options)
         served = tf.saved_model.load(str(work)).signatures
         _verify(model, server, served)
-        (work / DESCRIPTION).write_text(json.dumps(_describe(model, names, served), ensure_ascii=False, indent=2), "utf-8")
+        description = {**_describe(model, names, served), "files": _files(work)}
+        (work / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=2), "utf-8")
         _replace(work, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return path
 
 
@@ -282,16 +282,47 @@ def _plain(value: tf.Tensor) -> Any:
 def _check_replaceable(path: Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    description = path / DESCRIPTION
-    if description.is_file() and '"mtl_export"' in description.read_text("utf-8", errors="replace"):
-        return
-    kind = "a folder that holds something else" if path.is_dir() else "a file"
+    kind = "a file"
+    if path.is_dir():
+        if not (others := set(_files(path)) - _exported(path)):
+            return
+        kind = f"a folder that holds something else: '{min(others)}'"
     raise FileExistsError(f"Expected a new folder or an earlier export to replace; '{path}' is {kind}. Choose another path.")
+
+
+def _exported(path: Path) -> set[str]:
+    """The files of a folder that an export wrote, as its description lists them."""
+    try:
+        description = json.loads((path / DESCRIPTION).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    if not isinstance(description, dict) or "mtl_export" not in description:
+        return set()
+    return {DESCRIPTION, *filter(lambda name: isinstance(name, str), description.get("files") or ())}
+
+
+def _files(path: Path) -> list[str]:
+    return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+
+
+def _replaced(path: Path) -> Path:
+    """Where an earlier export is while the new one takes its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _settle(path: Path) -> None:
+    """Ends a replacement that was killed: the earlier export is put back, or removed where the new one is in its place."""
+    old = _replaced(path)
+    if old.is_dir() and not set(_files(old)) - _exported(old):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.replace(old, path)
 
 
 def _replace(new: Path, path: Path) -> None:
     """Puts a folder in the place of another; at no time is there a folder that is half written."""
-    old = new.with_name(f"{new.name}.old")
+    old = _replaced(path)
     if path.exists():
         os.replace(path, old)
     try:
@@ -300,4 +331,4 @@ def _replace(new: Path, path: Path) -> None:
         if old.exists():
             os.replace(old, path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _settle(path)

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import pickle
 import shutil
 import subprocess
@@ -208,12 +209,52 @@ def small(head=None, name="mood"):
 
 def test_an_earlier_export_is_replaced(exported, tmp_path):
     shutil.copytree(exported / "transformer, bytes", tmp_path / "x")
-    (tmp_path / "x" / "left over").write_text("")
     assert export(small(Regression(mean=2.0, scale=1e-9)), str(tmp_path / "x")) == tmp_path / "x"
     served = tf.saved_model.load(str(tmp_path / "x")).signatures["serving_default"]
     outputs = served(texts=tf.constant(["the cat"]))
     assert {name: value.numpy().tolist() for name, value in outputs.items()} == {"mood/value": [2.0]}
-    assert [path.name for path in tmp_path.iterdir()] == ["x"] and not (tmp_path / "x" / "left over").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_export_that_somebody_put_something_into_stays(tmp_path):
+    export(small(), tmp_path / "x")
+    for name in ("notes.txt", "assets/notes.txt"):
+        (tmp_path / "x" / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"holds something else: '{name}'. Choose another path"):
+            export(small(), tmp_path / "x")
+        assert (tmp_path / "x" / name).read_text() == "mine"
+        (tmp_path / "x" / name).unlink()
+    export(small(), tmp_path / "x")
+
+
+def test_a_replacement_that_was_killed_is_ended(tmp_path, monkeypatch):
+    """In the moment between the two moves the earlier export lies beside its place; afterwards too, until it is removed."""
+    export(small(), tmp_path / "x")
+    before = (tmp_path / "x" / "signature.json").read_bytes()
+    shutil.copytree(tmp_path / "x", tmp_path / ".x.replaced")
+    shutil.rmtree(tmp_path / "x")
+    monkeypatch.setattr("mtl.export._verify", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"] and (tmp_path / "x" / "signature.json").read_bytes() == before
+    shutil.copytree(tmp_path / "x", tmp_path / ".x.replaced")
+    monkeypatch.undo()
+    export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    (tmp_path / ".x.replaced").mkdir()
+    (tmp_path / ".x.replaced" / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"):
+        export(small(), tmp_path / "x")
+    assert (tmp_path / "x" / "signature.json").exists() and (tmp_path / ".x.replaced" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not lock folders")
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    rest = tmp_path / f".writing-{'0a' * 16}"
+    (rest / "x" / "variables").mkdir(parents=True)
+    os.utime(rest, (0, 0))
+    export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_the_folder_that_is_there_while_writing_is_not_named(tmp_path):
@@ -235,7 +276,9 @@ def test_the_folder_that_is_there_while_writing_is_not_named(tmp_path):
 def test_nothing_else_is_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="earlier export to replace; '.*mine' is a folder that holds something else"):
+    with pytest.raises(
+        FileExistsError, match="earlier export to replace; '.*mine' is a folder that holds something else: 'notes.txt'"
+    ):
         export(small(), tmp_path / "mine")
     with pytest.raises(FileExistsError, match="is a file. Choose another path"):
         export(small(), tmp_path / "mine" / "notes.txt")

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 import weakref
 import zlib
 from collections import deque
@@ -24,6 +23,7 @@ from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.source import Source
 from mtl.utils import brief, read_json, regular_file
+from mtl.utils.whole_file import remove_rests, working_folder
 
 __all__ = ["Store", "prepare"]
 
@@ -192,17 +192,17 @@ def prepare(
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key
+        remove_rests(folder.parent)
         if (found := _found(folder, kinds, size)) is not None:
             return found
     parent = folder.parent if folder else Path(tempfile.gettempdir())
-    working = parent / f".writing-{uuid.uuid4().hex}"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        working.mkdir()
-    except OSError as error:
-        said = f"Could not write tokenized data to '{parent}': {error.strerror or error}."
-        raise OSError(error.errno, f"{said} Set MTL_CACHE_DIR or cache_dir to a folder that can be written.") from error
-    try:
+    with ExitStack() as held:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            working = held.enter_context(working_folder(parent))
+        except OSError as error:
+            said = f"Could not write tokenized data to '{parent}': {error.strerror or error}."
+            raise OSError(error.errno, f"{said} Set MTL_CACHE_DIR or cache_dir to a folder that can be written.") from error
         _write(working, source, split, tasks, encoder, max_length, kinds)
         if folder:
             try:
@@ -210,14 +210,11 @@ def prepare(
             except OSError:
                 if not (folder / "store.json").exists():
                     raise
-                shutil.rmtree(working)  # Another process was first; what it wrote is the same.
+                # Another process was first; what it wrote is the same.
             return Store(folder, kinds, size)
-    except BaseException:
-        shutil.rmtree(working, ignore_errors=True)
-        raise
-    store = Store(working, kinds, size)
-    weakref.finalize(store, shutil.rmtree, working, ignore_errors=True)
-    return store
+        store = Store(working, kinds, size)
+        weakref.finalize(store, held.pop_all().close)
+        return store
 
 
 def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
