@@ -33,6 +33,11 @@ class _Group(TyperGroup):
         except BrokenPipeError:  # The reader of our output has had enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt as error:  # Ctrl-C; a training that it saved says so.
+            again = "Start the same command again to go on from the last checkpoint, if there is one."
+            said = str(error) or (again if context.invoked_subcommand == "train" else "")
+            Console(stderr=True, soft_wrap=True).print(f"Interrupted. {escape(said)}".rstrip(), highlight=False)
+            raise typer.Exit(130) from None
         except USER_ERRORS as error:
             if context.params.get("debug"):
                 raise
@@ -75,14 +80,17 @@ def train(
         str | None, typer.Option(help="Where it trains: one (device), mirrored (all GPUs), multiworker (processes), tpu.")
     ] = None,
     json_file: JsonFile = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove the run that the folder holds, and begin anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
 ) -> None:
     """Train a recipe, and compare the result with its baselines. A training that was ended goes on where it was."""
-    from mtl.commands.training_run import write_json
+    from mtl.commands.training_run import check_json, write_json
     from mtl.recipe import Recipe
 
+    check_json(json_file)
+
     settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
-    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet))
+    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet), fresh=fresh)
     if json_file and results:
         write_json(json_file, results)
 
@@ -106,8 +114,9 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Show a model's figures on a whole split, or on files."""
-    from mtl.commands.training_run import show_results, write_json
+    from mtl.commands.training_run import check_json, show_results, write_json
 
+    check_json(json_file)
     loaded, folder = _load(model)
     if data:
         found, split = _tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder)), "test"

@@ -105,7 +105,8 @@ class Recipe:
     def __init__(self, document: Document):
         self._document = document
         self.data = document.data
-        self.name = Path(document.name).stem
+        self.file = Path(document.name)
+        self.name = self.file.stem
         self._check()
 
     @classmethod

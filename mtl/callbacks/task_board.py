@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
+from mtl.callbacks.event_files import event_files, foreign_projector, suffix_of
 from mtl.callbacks.projector import pooled_features, write_projector
 from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.validation_rows import validation_rows
@@ -53,7 +55,7 @@ class TaskBoard(keras.callbacks.Callback):
     Callbacks that put back other weights at the end, such as `BestModel`, go before it.
 
     Args:
-        log_dir: the folder of the event files; a run that goes on may write to the same one.
+        log_dir: the folder of the event files; other trainings may write to the same one.
         update_freq: `"epoch"`, or a number of steps: losses and metrics so far in the epoch are then written that often too, and
             training waits for them.
         examples: texts, pairs, lists of words or `mtl.data.Example`s to predict; or how many examples from the beginning of each
@@ -97,6 +99,7 @@ class TaskBoard(keras.callbacks.Callback):
         # Keras need not wait for each step's logs where they are only read at the end of epochs.
         self.async_safe = update_freq == "epoch"
         self._writers: dict[str, Any] = {}
+        self._training = uuid.uuid4().hex[:8]
         self._epoch: int | None = None
         self._seen: tuple[dict[str, float], float] | None = None
         self._compared: dict[str, np.ndarray] | None = None
@@ -113,7 +116,7 @@ class TaskBoard(keras.callbacks.Callback):
     # When ---------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._epoch, self._begin, self._written = None, 0, 0
+        self._epoch, self._begin, self._written, self._training = None, 0, 0, uuid.uuid4().hex[:8]
         if not isinstance(self.examples, int) and self.model.encoder.tokenizer is None:
             raise ValueError(
                 "TaskBoard cannot predict texts: the encoder has no tokenizer. Leave `examples` out, or give it one."
@@ -172,10 +175,11 @@ class TaskBoard(keras.callbacks.Callback):
         """Where the training and the event files are, for `Checkpoint`."""
         self._flush()
         sizes = {path.relative_to(self.log_dir).as_posix(): path.stat().st_size for path in self._event_files()}
-        return {"epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
+        return {"training": self._training, "epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state()`: what was written after it is cut off, and will be written again."""
+        self._training = state["training"]
         self._epoch, self._begin, self._written = state["epoch"], state["begin"], state["written"]
         for name, size in state["sizes"].items() if self._writes else ():
             if not (path := self.log_dir / name).exists() or path.stat().st_size < size:
@@ -191,7 +195,7 @@ class TaskBoard(keras.callbacks.Callback):
                 path.unlink()
 
     def _event_files(self) -> list[Path]:
-        return [path for run in ("train", "validation") for path in sorted((self.log_dir / run).glob("events.out.tfevents.*"))]
+        return event_files(self.log_dir, self._training)
 
     def _due(self) -> bool:
         return self._epoch is None or (self._epoch + 1) % self.every == 0
@@ -251,6 +255,8 @@ class TaskBoard(keras.callbacks.Callback):
         readable = self.model.encoder.tokenizer is not None
         tasks = [task for task in self.model.tasks if task.head.predicts and readable]
         self._sample = validation_rows(tasks, self.sample)
+        if self._sample and (other := foreign_projector(self.log_dir / "validation")):
+            raise FileExistsError(f"TaskBoard's projector takes the place of '{other}', which mtl did not write. Move it away.")
         if isinstance(self.examples, int):
             self._shown = validation_rows(tasks, self.examples, first=True)
         else:
@@ -316,7 +322,8 @@ class TaskBoard(keras.callbacks.Callback):
 
     def _writer(self, run: str, step: int | None = None) -> Any:
         if run not in self._writers:
-            self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run))
+            suffix = suffix_of(self._training)
+            self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run), filename_suffix=suffix)
         return self._writers[run].as_default(self._step() if step is None else step)
 
     def _flush(self) -> None:

@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
     Saved is at the beginning, at the end, and in between as asked; by default after each epoch. SIGTERM and Ctrl-C save after the
     step that is under way, or after the validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`. A
     second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it used. Under `tf.distribute` the
-    chief writes, and all processes read: the folder is one that all of them see. Nothing is read or removed there but checkpoints.
+    chief writes, and all processes read: the folder is one that all of them see. Nothing else there is touched.
 
     A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
     `restore(state)`; any other begins anew.
@@ -258,7 +258,7 @@ def _newest(folder: Path, model: keras.Model) -> tuple[snapshots.Snapshot | None
 
     def fits(snapshot: snapshots.Snapshot) -> None:
         _check(snapshot)
-        for number, variable in enumerate(dict((id(each), each) for each in model.variables).values()):
+        for number, variable in enumerate({id(variable): variable for variable in model.variables}.values()):
             if snapshot.arrays[f"variable/{number}"].shape != tuple(variable.shape):
                 raise ValueError(f"'{variable.path}' has another shape")
 

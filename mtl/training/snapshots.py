@@ -15,7 +15,7 @@ import numpy as np
 
 from mtl.utils.whole_file import working_folder
 
-__all__ = ["Snapshot", "name_of", "newest", "remove", "remove_all", "write"]
+__all__ = ["Snapshot", "last_name", "name_of", "newest", "remove", "remove_all", "write"]
 
 #: Exact names of snapshots.
 NAME = re.compile(r"epoch-\d{6,}-step-\d{8,}")
@@ -84,8 +84,7 @@ def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapp
         raise OSError(
             error.errno, f"Could not write a checkpoint to '{folder}': {reason}. {stays}; make room and start again."
         ) from error
-    for old in [name for name in _names(folder) if _marked(folder / name)][:-keep]:
-        remove(folder / old)
+    remove_all(folder, keep)
 
 
 def newest(folder: Path, check: Callable[[Snapshot], None] = lambda snapshot: None) -> tuple[Snapshot | None, list[str]]:
@@ -120,9 +119,15 @@ def remove(snapshot: Path) -> None:
             snapshot.rmdir()
 
 
-def remove_all(folder: Path) -> None:
-    """Removes all snapshots, and then the folder around them if nothing else is in it."""
-    for name in _names(folder):
+def last_name(folder: Path) -> str | None:
+    """The name of the newest snapshot, whole or not; None where there is none."""
+    return next((name for name in reversed(_names(folder)) if _marked(folder / name)), None)
+
+
+def remove_all(folder: Path, keep: int = 0) -> None:
+    """Removes all snapshots but the newest, and then the folder around them if nothing is in it."""
+    marked = [name for name in _names(folder) if _marked(folder / name)]
+    for name in marked[: len(marked) - keep]:
         remove(folder / name)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -114,7 +114,7 @@ def locked(path: str | os.PathLike) -> Iterator[bool]:
         return
     import fcntl
 
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)  # Networks' disks lock what may be written.
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -275,9 +275,16 @@ def test_what_was_written_after_a_state_is_cut_off(run, tmp_path):
     first._scalars("train", {"loss": 2.0}, 2)
     first._scalars("validation", {"loss": 3.0}, 2)
     first._close()
+    later = board()
+    later._scalars("train", {"loss": 9.0}, 3)
+    later._close()
+    (others,) = later._event_files()
+    of_another_training = others.read_bytes()
     assert before != {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
     second = board()
     second.restore(state)
+    assert others.read_bytes() == of_another_training
+    others.unlink()
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
     assert not list((tmp_path / "validation").iterdir())
     second._close()
