@@ -46,9 +46,7 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path, load, name):
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     for fresh in (False, True):
-        with pytest.raises(
-            FileExistsError, match=f"folder of its own; '.*mine' holds '{name.partition('/')[0]}', which no run wrote"
-        ):
+        with pytest.raises(FileExistsError, match=f"of its own; '.*mine' holds '{name.partition('/')[0]}', which no run wrote"):
             RunFolder(tmp_path / "mine").find(load(), fresh)
     assert contents(tmp_path / "mine") == {name: b"mine"}
     with pytest.raises(NotADirectoryError, match="expects a folder for its results; '.*' is a file"):
@@ -159,9 +157,7 @@ def test_the_recipe_that_is_read_is_never_written(tmp_path, load):
     assert path.stat().st_mtime == 0
     more = Recipe.load(path, ["train.epochs=9"])
     for fresh in (False, True):
-        with pytest.raises(
-            FileExistsError, match="recipe.yaml' is read as the recipe, and the run would write it with its changes"
-        ):
+        with pytest.raises(FileExistsError, match="recipe.yaml' is read as the recipe, and the run would write it with"):
             folder.find(more, fresh)
     assert path.stat().st_mtime == 0
 
@@ -201,11 +197,11 @@ def test_without_a_checkpoint_a_model_is_not_replaced(tmp_path, load):
     ("old", "new", "expected"),
     [
         ({}, {}, {}),
-        ({"train": None}, {"train": {"epochs": 1}}, {"train": (None, "nothing")}),
+        ({"train": None}, {"train": {"epochs": 1}}, {}),
         (
             {"head": {"Tagging": None}},
             {"head": {"Masked": None}},
-            {"head.Tagging": (None, "nothing"), "head.Masked": ("nothing", None)},
+            {"a.X": (None, "nothing"), "a.Y": ("nothing", None)},
         ),
         ({"a": {"X": {}}}, {"a": {"Y": {}}}, {"a.X": ({}, "nothing"), "a.Y": ("nothing", {})}),
         ({"a": [1, 2]}, {"a": [2, 1]}, {"a": ([1, 2], [2, 1])}),
@@ -217,7 +213,7 @@ def test_differences(old, new, expected):
 
 
 def test_the_marker_is_plain_json(tmp_path, load):
-    run(RunFolder(tmp_path), load())
-    marker = json.loads((tmp_path / MARKER).read_text())
+    run(RunFolder(tmp_path / "run"), load())
+    marker = json.loads((tmp_path / "run" / MARKER).read_text())
     assert marker["mtl_run"] == 1 and marker["finished"] and marker["recipe"]["train"] == {"epochs": 3}
     assert marker["files"].keys() == {"model.keras", "recipe.yaml", "results.json"}
