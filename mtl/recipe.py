@@ -255,13 +255,6 @@ class Recipe:
         """Task -> the baselines it is compared with."""
         return {task: _listed(names) for task, names in self._section("baselines").items()}
 
-    def settings_of(self, task: str, kind: str) -> dict[str, Any] | None:
-        """How the recipe reads a task's files of a kind, such as `csv`, but for which they are; None where it reads none."""
-        for source in _listed(self.data["tasks"].get(task, {}).get("source")):
-            if isinstance(found := self.data["sources"][source], dict) and isinstance(found.get(kind), dict):
-                return {name: each for name, each in found[kind].items() if name not in ("path", "fractions", "seed")}
-        return None
-
     def as_yaml(self) -> str:
         """The recipe as it is used: with its overrides, and with absolute paths."""
         return yaml.safe_dump(self.data, allow_unicode=True, sort_keys=False, width=120)

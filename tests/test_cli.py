@@ -129,6 +129,24 @@ def test_evaluate_reads_files_as_the_training_data_was(work: Path, tmp_path: Pat
     assert scores["places"]["accuracy"] > 0 and scores["mood"]["examples"] == 8  # No tag is "x".
 
 
+def test_evaluate_leaves_out_no_option_in_silence(trained: tuple[Path, str], work: Path, tmp_path: Path) -> None:
+    """`--set` changes how the files of `--data` are read."""
+    folder, _ = trained
+    (tmp_path / "other.csv").write_text(MOODS.replace(",", ";"))
+    data = ["--data", f"mood={tmp_path / 'other.csv'}"]
+    assert mtl("evaluate", folder, *data).exit_code == 2
+    result = mtl("evaluate", folder, *data, "--set", "sources.moods.csv.delimiter=;")
+    assert result.exit_code == 0 and "mood (8)" in result.output
+    (tmp_path / "model.keras").write_bytes((folder / "model.keras").read_bytes())
+    for arguments, said in (
+        ([tmp_path, *data, "--set", "seed=1"], "--set changes a recipe, and there is none beside the model"),
+        ([folder, *data, "--split", "test"], "--data names files, which have no splits; got --split test as well."),
+        ([folder, "--text", "body"], "--text names the text's field in the files of --data; got --text body alone."),
+    ):
+        result = mtl("evaluate", *arguments)
+        assert result.exit_code == 2 and said in result.stderr
+
+
 def model_and_history(folder: Path) -> tuple[list[bytes], dict]:
     weights = keras.saving.load_model(folder / "model.keras").get_weights()
     return [weight.tobytes() for weight in weights], json.loads((folder / "results.json").read_text())["history"]
