@@ -196,7 +196,7 @@ def test_ctrl_c_says_how_to_go_on(work: Path, tmp_path: Path, monkeypatch) -> No
     arguments = ["train", work / "r.yaml", "--set", "train.epochs=2", "--output"]
     assert mtl(*arguments, tmp_path / "whole").exit_code == 0
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(EpochProgress, "on_train_batch_begin", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        interrupted.setattr(EpochProgress, "on_train_batch_begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         result = mtl(*arguments, tmp_path / "out")
     assert result.exit_code == 130, result.output
     assert "Interrupted. Saved in" in result.stderr and "Start the same training again to go on from there." in result.stderr

@@ -241,7 +241,7 @@ def plain(data: Any) -> Any:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and (value or not path):
         for key, part in value.items():
             yield from _leaves(part, (*path, str(key)))
     else:
