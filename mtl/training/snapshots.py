@@ -127,7 +127,7 @@ def last_name(folder: Path) -> str | None:
 def remove_all(folder: Path, keep: int = 0) -> None:
     """Removes all snapshots but the newest, and then the folder around them if nothing is in it."""
     marked = [name for name in _names(folder) if _marked(folder / name)]
-    for name in marked[: len(marked) - keep]:
+    for name in marked[: max(0, len(marked) - keep)]:
         remove(folder / name)
     with contextlib.suppress(OSError):
         folder.rmdir()

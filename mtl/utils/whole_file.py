@@ -59,8 +59,8 @@ def working_folder(parent: Path) -> Iterator[Path]:
     >>> with working_folder(Path()) as folder:
     ...     _ = (folder / "part").write_text("all of it")
     ...     _ = (folder / "part").rename("whole")
-    >>> sorted(os.listdir())
-    ['whole']
+    >>> Path("whole").read_text(), folder.exists()
+    ('all of it', False)
     """
     remove_rests(parent)
     folder, owner = parent / f".writing-{uuid.uuid4().hex}", os.getpid()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtl.training.snapshots import ARRAYS as ARRAYS_FILE
-from mtl.training.snapshots import STATE, SUM, _sum, name_of, newest, remove_all, write
+from mtl.training.snapshots import STATE, SUM, _sum, last_name, name_of, newest, remove_all, write
 
 ARRAYS = {"weight": np.arange(6, dtype="float32").reshape(2, 3), "flag": np.asarray(True)}
 
@@ -25,6 +25,14 @@ def test_what_is_written_comes_back(tmp_path):
     assert found.arrays.keys() == ARRAYS.keys()
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(found.arrays[name], value, strict=True)
+
+
+def test_as_many_stay_as_are_to(tmp_path):
+    for i in range(3):
+        write(tmp_path, STEP[i], ARRAYS, {"i": i}, keep=9)
+    assert sorted(os.listdir(tmp_path)) == STEP[:3]
+    remove_all(tmp_path, keep=1)
+    assert last_name(tmp_path) == STEP[2] and os.listdir(tmp_path) == [STEP[2]]
 
 
 def test_the_last_ones_stay(tmp_path):
