@@ -54,7 +54,8 @@ def tasks_of_files(model: Any, files: Sequence[str], text: str | None, recipe: A
             if text and LABELS[kind] != "label":
                 raise ValueError(f"--text names a field, and files of the kind {kind} have none; got '{path}'. Leave --text out.")
             if text:
-                settings["text"] = text.split(",")
+                fields = text.split(",")
+                settings["text"] = fields if len(fields) > 1 else text
             sources.append(getattr(mtl.data, kind)({"test": path}, **settings))
         labelled = all(label in source.labels for source in sources)
         tasks.append(mtl.Task(name, task.head, sources, label if labelled else None))
