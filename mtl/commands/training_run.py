@@ -48,7 +48,7 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None, fr
     folder = RunFolder(output or recipe.output)
     found = folder.find(recipe, fresh)
     if found.finished:
-        console.print(found.said, highlight=False, soft_wrap=True)
+        console.print(escape(found.said), highlight=False, soft_wrap=True)
         results = json.loads((folder.path / RESULTS).read_text("utf-8"))
         show_results(results, console)
         return results
@@ -85,7 +85,7 @@ def _train(
     together(run.model.distribute_strategy)  # The others look for checkpoints once those of a run before are removed.
     for said in (found.said, spans_training(recipe) if found.more else ""):
         if said:
-            console.print(said, highlight=False, soft_wrap=True)
+            console.print(escape(said), highlight=False, soft_wrap=True)
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
     saving = checkpoints(recipe, folder.path)
     start, validation = time.perf_counter(), run.validation
