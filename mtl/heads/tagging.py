@@ -166,7 +166,7 @@ class Tagging(Head):
     def _take(self, labels: Labels) -> None:
         if self.scheme is not None:
             for tag in labels.texts:
-                if (prefix := split_tag(tag)[0]) not in "O" + SCHEMES[self.scheme]:
+                if (prefix := split_tag(tag)[0]) not in ("O", *SCHEMES[self.scheme]):
                     others = [f"scheme='{name}'" for name, prefixes in SCHEMES.items() if prefix in prefixes]
                     raise ValueError(f"Expected labels of {self.scheme}, got '{tag}'; pass {' or '.join(others)}.")
             rules = allowed_transitions(labels.texts)

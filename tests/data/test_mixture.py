@@ -171,7 +171,7 @@ def test_one_source_labels_several_tasks_and_several_sources_feed_one(encoder):
 
 def test_labels_that_tokens_cannot_express_are_reported(encoder, caplog, tmp_path):
     tokenizer = Tokenizer.learn("bpe", ["北京", "天安门"] * 9, size=285)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": "北京天安门", "place": [(0, 5, "LOC")]},
         {"text": "北京", "place": [(1, 2, "LOC")]},
         {"text": "好", "place": []},
