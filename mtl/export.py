@@ -42,6 +42,7 @@ TEXTS = (
     "👩‍👩‍👧 😀😀 🇨🇭 ok 👍🏽",
     "[CLS] [SEP] [MASK] <s> </s> ##ing ▁a Ġb",
     "a" * 300 + " " + "1234567890" * 15,
+    "Ham\u00adburg New\u200bYork می\u200cخواهم ☀\ufe0f 葛\U000e0100城 دلّ दिल्लि Zu\u0308rich",
     "I'm we'll THEY'VE  two  spaces...!? (x_y) a@b.com https://example.org/a?b=c#d",
 )
 

@@ -29,6 +29,7 @@ TEXTS = [
     "the cat isn't here",
     "",
     "我爱 New York！",
+    "北京天安门 Ham\u00adburg \u200b☀\ufe0f",
     "👍🏽 so 👩‍👩‍👧 good",
     "  the mat\n",
     "the cat is on the mat and the dog is in New York, " * 4,
@@ -67,6 +68,7 @@ def transformer_bytes():
     heads = {
         "mood": Classification(3, hidden=4),
         "pos": Tagging(["N", "V"], scheme=None),
+        "ner": Tagging(["O", "B-X", "M-X", "E-X", "S-X"], scheme="BMES"),
         "mlm": MaskedLM(),
         "other": Regression(mean=0.0, scale=1.0),
     }
@@ -93,7 +95,7 @@ class Case:
 CASES = {
     "recurrent, characters": Case(recurrent_characters),
     "recurrent, word pieces": Case(recurrent_pieces),
-    "transformer, bytes": Case(transformer_bytes, ["mood", "pos"]),
+    "transformer, bytes": Case(transformer_bytes, ["mood", "pos", "ner"]),
     "pretrained": Case(pretrained),
 }
 
@@ -195,7 +197,11 @@ def test_description(exported):
 def test_only_what_the_tasks_need_is_saved(exported):
     names = [name for name, _ in tf.train.list_variables(str(exported / "transformer, bytes" / "variables" / "variables"))]
     model = CASES["transformer, bytes"].model
-    needed = {id(w) for layer in (model.encoder, model.heads["mood"], model.heads["pos"]) for w in layer.trainable_variables}
+    needed = {
+        id(w)
+        for layer in (model.encoder, *(model.heads[name] for name in ("mood", "pos", "ner")))
+        for w in layer.trainable_variables
+    }
     assert sum(name.startswith("weights/") for name in names) == len(needed)
 
 
