@@ -110,9 +110,9 @@ def _train(
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
-        found = any(next(task.labelled(split), None) for task in run.tasks.values() if task.head.predicts)
+        labelled = any(next(task.labelled(split), None) for task in run.tasks.values() if task.head.predicts)
         settings = {"batch_size": recipe.reporting["batch_size"], "limit": limit, "seed": recipe.seed}
-        scores = run.model.report(split, **settings) if found else {}
+        scores = run.model.report(split, **settings) if labelled else {}
     seconds["report"] = time.perf_counter() - start
     results = {
         "recipe": recipe.name,
@@ -220,7 +220,7 @@ def show_mixture(run: Any, console: Console) -> None:
     realised = mixture.realised()
     table = Table(title="One epoch of training", title_justify="left")
     for column, justify in (("rows labelled for", "left"), ("examples", "right"), ("drawn", "right"), ("share", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table.add_column(column, justify=justify)
     for names, size in zip(mixture.groups, mixture.sizes, strict=True):
         group = "+".join(names)
         table.add_row(", ".join(names), f"{size:,}", f"{realised['rows'][group]:,}", f"{realised['shares'][group]:.1%}")

@@ -148,7 +148,8 @@ class Checkpoint(keras.callbacks.Callback):
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Signals to end are remembered, once; a signal that is ignored, as for a process in the background, stays so."""
-        self._told, self._before = None, {}
+        self._told = None
+        self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             listened = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._tell) for number in listened}
