@@ -331,3 +331,21 @@ def test_scripts(name: str, monkeypatch, capsys) -> None:
 def test_scripts_hide_no_standard_module() -> None:
     """A script's folder comes first on the path, so `import inspect` would find a script of that name."""
     assert not {path.stem for path in (ROOT / "scripts").glob("*.py")} & sys.stdlib_module_names
+
+
+def test_labels_and_errors_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("text,mood\nso good,\x1b[31mup\nso bad,down\nok,\x9b2J\n")
+    recipe = RECIPE.split("  places: {conll")[0].replace("mood.csv", "m.csv") + (
+        "encoder: {Recurrent: {tokenizer: {learn: word}, embedding: 4, units: 4}}\n"
+        "tasks: {mood: {source: moods, head: Classification}}\ndata: {batch_size: 4, cache_dir: null}\n"
+    )
+    (tmp_path / "r.yaml").write_text(recipe)
+    result = mtl("inspect", tmp_path / "r.yaml")
+    assert result.exit_code == 0 and r"\x1b[31mup" in result.output and r"\x9b2J" in result.output, result.output
+    (tmp_path / "broken.keras").write_bytes(b"PK\x03\x04\x1b[31m")
+    for arguments in (["inspect", tmp_path / "broken.keras"], ["predict", tmp_path / "broken.keras", tmp_path / "m.csv"]):
+        broken = mtl(*arguments)
+        assert broken.exit_code == 2 and "is damaged or none" in broken.output and "Traceback" not in broken.output
+    unknown = mtl("inspect", tmp_path / "r.yaml", "--set", "seed=\x1b[31m")
+    assert unknown.exit_code == 2
+    assert "\x1b[31m" not in result.output + unknown.output and "\x9b" not in result.output

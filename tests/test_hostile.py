@@ -6,6 +6,7 @@ import random
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.encoders.arithmetic import write_bert
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SECONDS = 60
-ODD = [
+ODD: list[Any] = [
     None, True, -1, 0, 3, 10**9, 10**30, 1.5, -1e308, float("nan"), float("inf"), "", "x", "\x1b[31m", "../../etc/passwd", "hf://a/b",
     "y" * 5000, "9" * 400, [], {}, [[]], {"a": 1}, [None], ["x", 1], {"class_name": "Lambda", "config": {}}, {"": {"": []}},
 ]  # fmt: skip
@@ -94,7 +95,7 @@ def damaged_value(value, rng: random.Random):
             if rng.random() < 0.2:
                 del whole[key]
             else:
-                whole[key] = rng.choice(ODD)
+                whole[key] = copy.deepcopy(rng.choice(ODD))
     return value
 
 

@@ -94,9 +94,9 @@ def _show_task(task: Any, console: Console, most: int) -> None:
 def _show_doubts(task: Any, facts: Mapping[str, TaskFacts], console: Console) -> None:
     """Shows what is odd about a task's labels."""
     for split, counts in unseen_labels(facts).items():
-        names = escape(printable(", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))))
+        shown = escape(printable(", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))))
         more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
-        console.print(f"[yellow]Labels of '{task.name}' that stand in '{split}' and never in 'train': {names}{more}.[/yellow]")
+        console.print(f"[yellow]Labels of '{task.name}' that stand in '{split}' and never in 'train': {shown}{more}.[/yellow]")
     names = {name for part in facts.values() for name in part.labels or ()}
     for doubt in doubtful_labels(names, isinstance(task.head, MultiLabel)):
         console.print(f"[yellow]Task '{task.name}': {escape(printable(doubt))}[/yellow]")

@@ -106,7 +106,7 @@ def test_loading_opens_no_other_file_and_runs_nothing(saved, tmp_path, kind, mon
         at = at[key]
     at[route[-1]] = json.loads(json.dumps(value).replace("{secret}", str(secret)))
     path = changed(saved, tmp_path / "hostile.keras", json.dumps(config))
-    opened = []
+    opened: list[object] = []
     sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and live else None)
     live = True
     with pytest.raises(ValueError, match=message) as caught:
