@@ -83,7 +83,7 @@ class GradientsByRows:
     ):
         self.model, self.shared, self.own = model, shared, own
         self._same_features = reach.same_features
-        self._tables = {id(v) for v in reach.looked_up if slices and reach.same_features} & {id(v) for v in shared}
+        self.tables = {id(v) for v in reach.looked_up if slices and reach.same_features} & {id(v) for v in shared}
         behind = {id(v) for v in reach.behind if reach.same_features}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
@@ -207,7 +207,7 @@ class GradientsByRows:
 
         arrays = [
             Slices.arrays(turns, v)
-            if id(v) in self._tables
+            if id(v) in self.tables
             else tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)])
             for v in self.shared
         ]
@@ -249,7 +249,7 @@ class GradientsByRows:
         found = encoded.tape.gradient(encoded.points, [v.value for v in variables], output_gradients=features)
         pairs = list(zip(found, variables, strict=True))
         shared = [
-            Slices.of(each, v) if id(v) in self._tables else _flat(_dense(each, v.value)) for each, v in pairs[: len(self.shared)]
+            Slices.of(each, v) if id(v) in self.tables else _flat(_dense(each, v.value)) for each, v in pairs[: len(self.shared)]
         ]
         return shared, [_dense(each, v.value) for each, v in pairs[len(self.shared) :]]
 
@@ -263,7 +263,7 @@ class GradientsByRows:
                 heads[task].own[n] += each
         for n in sorted({n for head in heads.values() for n in head.shared}):
             variable, uses = self.shared[n], {task: head.shared[n] for task, head in heads.items() if n in head.shared}
-            if id(variable) in self._tables:
+            if id(variable) in self.tables:
                 place, length = self.model.task_names.index, variable.shape[0]
                 more = [Slices.of(each, variable).of_task(place(task), length) for task, each in uses.items()]
                 shared[n] = Slices.joined([shared[n], *more])
@@ -282,7 +282,7 @@ class GradientsByRows:
         number = len(self.model.task_names)
         shared = [
             Slices(tf.TensorSpec([None, v.shape[1]]), tf.TensorSpec([None], tf.int64))
-            if id(v) in self._tables
+            if id(v) in self.tables
             else tf.TensorSpec([number, math.prod(v.shape)])
             for v in self.shared
         ]

@@ -6,6 +6,8 @@ import tensorflow as tf
 from mtl.training.health import Health
 from tests.two_tasks import batch, make_model
 
+ONES = tf.ones(2)
+
 
 def fit(model, steps=4, bad=2, task="score", **kwargs):
     """Steps of two rows, of which one has a target that is not a number."""
@@ -40,11 +42,11 @@ def test_who_is_named(losses, gradients, who):
     shared, own, unused = (keras.Variable([0.0], name=name) for name in "sou")
     optimizer = keras.optimizers.SGD()
     optimizer.build([shared, own, unused])
-    health = Health(optimizer, [shared, own, unused], {"b": [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
-    assert health.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])
+    health = Health(optimizer, [shared, own, unused], {"b": [own]}, ["a", "b"], skip=False, compiled=False)
+    assert health.look(tf.constant([1.0, 1.0]), ONES, [tf.zeros(1), tf.ones(1), None])
     health.check()
-    assert not health.look(tf.constant(losses), [tf.constant([each]) for each in gradients] + [None])
-    health.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
+    assert not health.look(tf.constant(losses), ONES, [tf.constant([each]) for each in gradients] + [None])
+    health.look(tf.constant([1.0, 1.0]), ONES, [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
     with pytest.raises(FloatingPointError, match=f"^{who} not finite at step 1"):
         health.check()
 
@@ -104,16 +106,16 @@ def test_a_scale_is_trusted_as_long_as_it_helps():
     variable = keras.Variable([0.0])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     optimizer.build([variable])
-    health = Health(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
-    assert health.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
-    assert not health.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
+    health = Health(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, compiled=False)
+    assert health.look(tf.constant([np.inf, 1.0]), ONES, [tf.constant([np.nan])])
+    assert not health.look(tf.constant([np.nan, 1.0]), ONES, [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'a' was"):
         health.check()
-    assert not health.look(tf.constant([np.inf, 1.0]), [tf.constant([1.0])])  # Which the optimizer would apply.
+    assert not health.look(tf.constant([np.inf, 1.0]), ONES, [tf.constant([1.0])])  # Which the optimizer would apply.
     with pytest.raises(FloatingPointError, match="of 'a' was"):
         health.check()
     optimizer.dynamic_scale.assign(1.0)
-    assert not health.look(tf.constant([1.0, 1.0]), [tf.constant([np.nan])])
+    assert not health.look(tf.constant([1.0, 1.0]), ONES, [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'b' was"):
         health.check()
 
