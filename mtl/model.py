@@ -207,6 +207,7 @@ class MultiTaskModel(Engine):
         Raises:
             ValueError: an unknown task, or an encoder without a tokenizer.
             TypeError: what came is no text.
+            FloatingPointError: a prediction is not a number.
         """
         return self.predict_examples(to_examples(texts), tasks, batch_size)
 

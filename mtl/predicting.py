@@ -9,6 +9,7 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.store import word_mask
+from mtl.training import check_process
 from mtl.utils.one_line import one_line
 
 __all__ = ["Text", "pad", "predict_examples", "to_example", "to_examples"]
@@ -85,7 +86,13 @@ def predict_examples(
         heads: task -> head.
         function: a batch of inputs -> task -> prediction.
         batch_size: examples in a batch.
+
+    Raises:
+        ValueError: the encoder has no tokenizer, or a batch has no text.
+        FloatingPointError: a prediction is not a number.
+        RuntimeError: the process was forked off one that had used TensorFlow.
     """
+    check_process()
     if encoder.tokenizer is None:
         raise ValueError(
             "Predicting on texts expects an encoder that has a tokenizer; this one has none. Use predict with token ids."
@@ -103,5 +110,10 @@ def predict_examples(
                 size = len(encodings[i])
                 per_token = head.target.per_token
                 mine = tf.nest.map_structure(lambda t: t[row][:size] if per_token else t[row], predictions[task])  # noqa: B023
+                if any(value.dtype.kind == "f" and np.isnan(value).any() for value in tf.nest.flatten(mine)):
+                    raise FloatingPointError(
+                        f"Text {i + 1}: the prediction of '{task}' is not a number, as the model's weights are not finite. "
+                        "Load the model from before they became so, such as a checkpoint."
+                    )
                 results[task][i] = head.decode(mine, examples[i], encodings[i])
     return results

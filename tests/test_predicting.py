@@ -1,6 +1,10 @@
+import numpy as np
 import pytest
 
-from mtl.data import Example
+from mtl import MultiTaskModel, Task
+from mtl.data import Example, Tokenizer
+from mtl.encoders import Recurrent
+from mtl.heads import Classification, Regression, Tagging
 from mtl.predicting import to_example, to_examples
 
 
@@ -36,3 +40,15 @@ def test_the_columns_of_a_table_are_no_texts():
 
     with pytest.raises(TypeError, match=r"a list of texts; got Table. Give a list, such as list\(table\['text'\]\)"):
         to_examples(Table())
+
+
+@pytest.mark.parametrize("head", [Classification(["a", "b"]), Regression(mean=0.0, scale=1.0), Tagging(["A", "B"], scheme=None)])
+def test_a_prediction_that_is_no_number(head):
+    encoder = Recurrent(Tokenizer.learn("character", ["ab"]), embedding=2, units=2)
+    model = MultiTaskModel(encoder, Task("mood", head))
+    assert len(model.predict_text(["a", "ab"])["mood"]) == 2
+    encoder.set_weights(
+        [np.full_like(weight, np.nan) if weight.dtype.kind == "f" else weight for weight in encoder.get_weights()]
+    )
+    with pytest.raises(FloatingPointError, match="Text 1: the prediction of 'mood' is not a number, as the model's weights"):
+        model.predict_text(["a", "ab"])

@@ -14,6 +14,7 @@ from mtl.training.accumulation import AccumulationWindow, batches_to_an_update
 from mtl.training.adam import adam_in_one_pass
 from mtl.training.conflicts import Conflicts
 from mtl.training.epochs import Epochs
+from mtl.training.forking import check_process
 from mtl.training.health import Health
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
@@ -169,6 +170,7 @@ class Engine(Loop):
         ]
 
     def make_train_function(self, force: bool = False) -> None:
+        check_process()
         strategy = self.distribute_strategy
         self._build_optimizer()
         if {id(variable) for variable in optimizer_seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:

@@ -125,7 +125,7 @@ class Health:
             subjects.append(f"The sample weights of {self._names(weights)} were")
         if by_task.any():
             subjects.append(f"The loss or gradient of {self._names(by_task)} was")
-        if shared:
+        elif shared:
             subjects.append("The gradient of what the tasks share was")
         if update:
             subjects.append("What the update made of the weights was")

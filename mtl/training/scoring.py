@@ -40,8 +40,9 @@ class Batch(NamedTuple):
         return cls(x, y, {task: model.head_of(task).given(y[task], weight) for task, weight in weights.items()})
 
     def labelled(self) -> dict[str, tf.Tensor]:
-        """Task -> which rows have a label for it, bool `[B]`."""
-        return {task: w > 0 if w.shape.rank == 1 else tf.reduce_any(w > 0, axis=1) for task, w in self.weights.items()}
+        """Task -> which rows have a label for it, bool `[B]`; those whose weight is NaN are not lost."""
+        some = {task: ~(weight <= 0) for task, weight in self.weights.items()}
+        return {task: each if each.shape.rank == 1 else tf.reduce_any(each, axis=1) for task, each in some.items()}
 
     def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
         """Some of the rows, `[n]`, with what some of the tasks say of them."""

@@ -20,7 +20,7 @@ from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
-from tensorflow.python.eager.context import global_seed
+from tensorflow.python.eager.context import context_safe, global_seed
 
 from mtl.training.optimizer_seam import optimizers_in
 from mtl.training.passes import Passes
@@ -43,6 +43,7 @@ __all__ = [
     "several_processes",
     "split_validation",
     "strategy_of",
+    "tensorflow_in_use",
     "unrepeatable",
     "whole_batches",
 ]
@@ -116,6 +117,11 @@ def prepare_saving() -> None:
     it, but looks for it under another name.
     """
     set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
+
+
+def tensorflow_in_use() -> bool:
+    """Whether TensorFlow has made its threads in this process, or in the one that it was forked off."""
+    return getattr(context_safe(), "_initialized", False)
 
 
 # Random numbers -----------------------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ class TaskGradients:
         #: Gradients that are compared, and not kept, on one replica, may be of any length.
         slices = balancer.needs != "jacobian" and balancer.batches == 1
         slices &= model.distribute_strategy.num_replicas_in_sync == 1 and not model.static_shapes
+        slices &= not (window and at == "representation" and self.compares)
         self.gradients = GradientsByRows(model, reached, self.shared, self.own, slices)
         #: Where the balancer's state has room for variables that are frozen now: how many numbers each shared variable has.
         self._room = [(math.prod(v.shape), id(v) in trained) for v in common if id(v) in trained or balancer.tracks_gradients]

@@ -23,7 +23,9 @@ def state(model):
 
 
 def test_the_task_and_the_step_are_named():
-    with pytest.raises(FloatingPointError, match=r"The loss or gradient of 'score' was not finite at step 3\. Lower"):
+    with pytest.raises(
+        FloatingPointError, match=r"The loss or gradient of 'score' was not finite at step 3\. The model is as before"
+    ):
         fit(make_model(keras.optimizers.Adam(1e-2)))
     with pytest.raises(FloatingPointError, match=r"at step 1\. "):
         fit(make_model("sgd"), bad=0)
@@ -66,6 +68,67 @@ def test_a_step_that_is_left_out_changes_nothing():
         if mine.shape or mine.dtype.kind == "f":  # All but the number of steps.
             np.testing.assert_array_equal(mine, other)
     assert history == expected
+
+
+def kept_or_spoilt(change, message, balancer=None, **options):
+    """Three good steps, then one that is changed; the state before and after it."""
+    model = make_model(keras.optimizers.AdamW(1e-2, weight_decay=0.1), balancer)
+    x, y, weight = batch(16)
+    fit_rows = lambda rows, epochs=1: model.fit(  # noqa: E731
+        *(keras.tree.map_structure(lambda each: each[rows], part) for part in (x, y)),
+        sample_weight=keras.tree.map_structure(lambda each: each[rows], weight),
+        batch_size=4,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+    )
+    fit_rows(slice(0, 12))
+    before = state(model)
+    change(model, y, weight)
+    with pytest.raises(FloatingPointError, match=message):
+        fit_rows(slice(8, 16))
+    return before, state(model)
+
+
+@pytest.mark.parametrize("balancer", [None, "pcgrad"])
+@pytest.mark.parametrize("what", ["weight", "target"])
+def test_an_error_leaves_the_model_as_it_was(what, balancer):
+    def change(model, y, weight):
+        (weight if what == "weight" else y)["score"][8] = np.nan
+
+    subject = "The sample weights of 'score' were" if what == "weight" else "The loss or gradient of 'score' was"
+    for before, after in zip(*kept_or_spoilt(change, f"{subject} not finite at step 4. The model is as", balancer), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_update_that_spoils_the_weights_ends_the_training():
+    def change(model, y, weight):
+        model.optimizer.learning_rate.assign(np.nan)
+
+    message = "What the update made of the weights was not finite at step 4. The weights are spoilt: load a checkpoint"
+    _, after = kept_or_spoilt(change, message)
+    assert not np.isfinite(after[0]).all()
+
+
+@pytest.mark.parametrize("balancer", [None, "pcgrad"])
+@pytest.mark.parametrize("accumulate", [None, 2])
+def test_an_update_that_spoils_the_weights_is_undone(accumulate, balancer):
+    """A rate that is no number; and one at which finite weights become infinite."""
+    for rate in (np.nan, 3e38):
+        model = make_model("sgd", balancer)
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9, gradient_accumulation_steps=accumulate), skip_nonfinite=True)
+        x, y, weight = batch(8)
+        y["score"] *= 1e3
+        model.optimizer.build(model.trainable_variables)
+        before = state(model)
+        with pytest.warns(UserWarning, match="What the update made of the weights was not finite at step"):
+            model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
+        model.optimizer.learning_rate.assign(1e-4)
+        trained = list(model.trainable_variables)
+        for mine, other in zip(before, map(keras.ops.convert_to_numpy, trained), strict=False):
+            np.testing.assert_array_equal(mine, other)
+        model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
+        assert all(np.isfinite(each).all() for each in state(model))
 
 
 def test_steps_of_one_execution_are_counted():
