@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
     def labelled(self) -> dict[str, tf.Tensor]:
         """Task -> which rows have a label for it, bool `[B]`; those whose weight is NaN are not lost."""
-        some = {task: ~(weight <= 0) for task, weight in self.weights.items()}
+        some = {task: (weight > 0) | tf.math.is_nan(weight) for task, weight in self.weights.items()}
         return {task: each if each.shape.rank == 1 else tf.reduce_any(each, axis=1) for task, each in some.items()}
 
     def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
