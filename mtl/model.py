@@ -15,7 +15,7 @@ from mtl.encoders.encoder import Encoder
 from mtl.predicting import predict_examples, to_examples
 from mtl.sharing import Hard, Sharing
 from mtl.task import Task
-from mtl.training import Engine, shared_size
+from mtl.training import Engine, check_process, shared_size
 from mtl.utils import brief, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
@@ -207,7 +207,6 @@ class MultiTaskModel(Engine):
         Raises:
             ValueError: an unknown task, or an encoder without a tokenizer.
             TypeError: what came is no text.
-            FloatingPointError: a prediction is not a number.
         """
         return self.predict_examples(to_examples(texts), tasks, batch_size)
 
@@ -216,9 +215,9 @@ class MultiTaskModel(Engine):
         self, examples: Sequence[Example], tasks: str | Iterable[str] | None = None, batch_size: Count = 32
     ) -> dict[str, list[dict[str, Any]]]:
         """As `predict_text`, for `mtl.data.Example`s; their words are kept."""
-        names = self._chosen(tasks)
-        heads = {name: self.heads[name] for name in names}
-        return predict_examples(examples, self.encoder, heads, self._functions.get(self, names), batch_size)
+        check_process()
+        heads = {name: self.heads[name] for name in self._chosen(tasks)}
+        return predict_examples(examples, self.encoder, heads, self._functions.get(self, list(heads)), batch_size)
 
     @checked
     def report(

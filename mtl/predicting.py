@@ -9,7 +9,6 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.store import word_mask
-from mtl.training import check_process
 from mtl.utils.one_line import one_line
 
 __all__ = ["Text", "pad", "predict_examples", "to_example", "to_examples"]
@@ -90,9 +89,7 @@ def predict_examples(
     Raises:
         ValueError: the encoder has no tokenizer, or a batch has no text.
         FloatingPointError: a prediction is not a number.
-        RuntimeError: the process was forked off one that had used TensorFlow.
     """
-    check_process()
     if encoder.tokenizer is None:
         raise ValueError(
             "Predicting on texts expects an encoder that has a tokenizer; this one has none. Use predict with token ids."

@@ -188,7 +188,7 @@ def test_a_batch_that_is_left_out_is_none_of_the_window():
         weight["score"] = np.ones_like(weight["score"])
         y["score"] = y["score"].copy()
         if bad:
-            y["score"][5:10] = np.nan
+            y["score"][5:10] = np.inf
         else:
             weight = {task: np.where(np.arange(len(w)) // 5 == 1, 0.0, w) for task, w in weight.items()}
         return trained(model, (x, y, weight), not kwargs)

@@ -50,7 +50,7 @@ def test_a_forked_process_says_so():
     lines = run.stdout.split("\n")
     assert lines[:2] == [
         "predict_text This process was forked off one that had used Tens",
-        "predict This process was forked off one that had used Tens",
+        "predict_text This process was forked off one that had used Tens",
     ]
     assert lines[-2] == "done"
 

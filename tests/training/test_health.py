@@ -10,11 +10,11 @@ ONES = tf.ones(2)
 
 
 def fit(model, steps=4, bad=2, task="score", **kwargs):
-    """Steps of two rows, of which one has a target that is not a number."""
+    """Steps of two rows, of which one has a target that is not finite."""
     x, y, weight = batch(2 * steps)
     if bad is not None:
         y[task] = y[task].astype("float32")
-        y[task][2 * bad] = np.nan
+        y[task][2 * bad] = np.inf
     return model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0, **kwargs)
 
 
@@ -94,7 +94,7 @@ def kept_or_spoilt(change, message, balancer=None, **options):
 @pytest.mark.parametrize("what", ["weight", "target"])
 def test_an_error_leaves_the_model_as_it_was(what, balancer):
     def change(model, y, weight):
-        (weight if what == "weight" else y)["score"][8] = np.nan
+        (weight if what == "weight" else y)["score"][8] = np.nan if what == "weight" else np.inf
 
     subject = "The sample weights of 'score' were" if what == "weight" else "The loss or gradient of 'score' was"
     for before, after in zip(*kept_or_spoilt(change, f"{subject} not finite at step 4. The model is as", balancer), strict=True):
@@ -135,7 +135,7 @@ def test_steps_of_one_execution_are_counted():
     model = make_model("sgd")
     model.compile("sgd", skip_nonfinite=True, steps_per_execution=4)
     x, y, weight = batch(8)
-    y["score"][[2, 6]] = np.nan
+    y["score"][[2, 6]] = np.inf
     with pytest.warns(UserWarning, match="not finite at step 2, and at 1 of those after it, which were left out") as told:
         model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
     assert len(told) == 1
