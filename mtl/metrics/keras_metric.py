@@ -41,7 +41,7 @@ class KerasMetric(TaskMetric):
     @checked
     def __init__(self, metric: keras.metrics.Metric, name: str | None = None, **kwargs: Any):
         metric = type(metric).from_config(metric.get_config())
-        start = [ops.convert_to_numpy(variable.value) for variable in metric.variables]
+        start = [ops.convert_to_numpy(ops.convert_to_tensor(variable)) for variable in metric.variables]
         if not start or any(value.dtype.kind != "f" or value.any() for value in start):
             raise ValueError(
                 f"{type(metric).__name__} expects sums that begin with 0 as its state, to be right on several replicas; "

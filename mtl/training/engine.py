@@ -100,7 +100,7 @@ class Engine(Loop):
             if kwargs.pop(name, None) is not None:
                 raise ValueError(
                     f"compile takes no '{name}': heads own their losses and metrics, and the balancer their weights. "
-                    "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
+                    "Set them there: Classification(label_smoothing=0.1), Classification(metrics=[...]), Static({'task': 2.0})."
                 )
         strategy = self.distribute_strategy
         self.skip_nonfinite = bool(kwargs.pop("skip_nonfinite", False))
