@@ -94,11 +94,16 @@ class RegressionScores(TaskMetric):
             return sizes * ops.stack([of[:, 0] ** 2, of[:, 1] ** 2, of[:, 0] * of[:, 1]], axis=1)
 
         squares = ops.sum(parts[:, 7:] - products(near) + products(gap), axis=0)
-        return ops.concatenate([ops.sum(parts[:, :3], axis=0), mean, ops.zeros_like(mean), squares], axis=0)
+        # A centre that float32 holds, with what it is off the mean, so that nothing is lost on the way between replicas.
+        centre = ops.cast(ops.cast(mean, "float32"), "float64")
+        off = mean - centre
+        squares += size * ops.stack([off[0] ** 2, off[1] ** 2, off[0] * off[1]])
+        return ops.concatenate([ops.sum(parts[:, :3], axis=0), centre, size * off, squares], axis=0)
 
     def scores(self, state: Any) -> dict[str, Any]:
-        size, mae, mse, mean_t, mean_y, _, _, tt, yy, ty = ops.unstack(state, num=10)
-        mae, mse, tt, yy, ty = (ops.divide_no_nan(each, size) for each in (mae, mse, tt, yy, ty))
+        size, mae, mse, mean_t, mean_y, off_t, off_y, tt, yy, ty = ops.unstack(state, num=10)
+        mae, mse, off_t, off_y, tt, yy, ty = (ops.divide_no_nan(each, size) for each in (mae, mse, off_t, off_y, tt, yy, ty))
+        tt, yy, ty = tt - off_t**2, yy - off_y**2, ty - off_t * off_y
         spread = ops.sqrt(_spread(mean_t, tt)) * ops.sqrt(_spread(mean_y, yy))
         return {
             "mae": mae * self.scale,

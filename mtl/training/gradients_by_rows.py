@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mtl.training import seam
 from mtl.training.reach import Reach
-from mtl.training.scoring import Batch, Scores, score
+from mtl.training.scoring import Batch, Scores, joined, score
 from mtl.training.slices import Slices
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
@@ -122,7 +122,12 @@ class GradientsByRows:
 
         def sums() -> Tensors:
             pairs = zip(both, each, specs, strict=True)  # Slices, whose number is not known, follow one another.
-            return [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
+            total = [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
+            shaped = [
+                [tf.ensure_shape(value, spec.shape) for value, spec in zip(part, specs, strict=True)] for part in (both, each)
+            ]
+            scores = joined(self.model, [keras.tree.pack_sequence_as(like, part).scores for part in shaped])
+            return keras.tree.flatten(keras.tree.pack_sequence_as(like, total)._replace(scores=scores))
 
         both = tf.cond(any_several, together, nothing)
         each = tf.cond(any_alone | ~any_several, one_by_one, nothing)  # Zeros where no row has a label.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtl.training.replicas import by_replica, replicas, sum_over_replicas
 from mtl.utils.texts import refuse_texts
 
-__all__ = ["Batch", "Scores", "Totals", "penalty", "score", "total"]
+__all__ = ["Batch", "Scores", "Totals", "joined", "penalty", "score", "total"]
 
 
 class Batch(NamedTuple):
@@ -109,6 +109,19 @@ def score(model: Any, batch: Batch, training: bool, features: Mapping[str, Any] 
             for metric in model.task_metrics[task].values()
         ]
     return scores
+
+
+def joined(model: Any, parts: Sequence[Scores]) -> Scores:
+    """What several parts of a batch's rows give together."""
+    losses, weights = ({task: tf.add_n([each[i][task] for each in parts]) for task in parts[0][i]} for i in (0, 1))
+    statistics: dict[str, list[tf.Tensor]] = {}
+    for task, found in parts[0].statistics.items():
+        statistics[task] = []
+        for i, metric in enumerate(model.task_metrics[task].values()):
+            values = tf.stack([each.statistics[task][i] for each in parts])
+            whole = tf.reduce_sum(values, axis=0) if metric.additive else metric.merge(tf.cast(values, tf.float64))
+            statistics[task].append(tf.cast(whole, found[i].dtype))
+    return Scores(losses, weights, statistics)
 
 
 def penalty(model: Any) -> tf.Tensor:

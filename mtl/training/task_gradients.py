@@ -12,7 +12,7 @@ from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.measured import ByTask, Measured, SharedRows, Step, update_of
 from mtl.training.reach import common_to_tasks, reach
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
-from mtl.training.scoring import Batch, Scores, penalty, score, total
+from mtl.training.scoring import Batch, Scores, joined, penalty, score, total
 from mtl.training.slices import Slices
 from mtl.utils import unknown_name
 
@@ -120,7 +120,7 @@ class TaskGradients:
         sizes = sum_over_replicas([self._sizes(part) for part in parts])
         found = [self._found(part, scale, each) for part, each in zip(parts, sizes, strict=True)]
         added, of_penalty = (penalty(model), {}) if self.window else self.penalty(scale)
-        scores = keras.tree.map_structure(lambda *each: tf.add_n(each), *[each.scores for each in found])
+        scores = joined(model, [each.scores for each in found])
         totals = total(model, batch, scores, added)
         own = found[0].own
         if len(parts) > 1:
