@@ -48,7 +48,7 @@ class AccumulationWindow:
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, gradients: TaskGradients):
-        self._gradients, self._optimizer = gradients, optimizer
+        self.gradients, self._optimizer = gradients, optimizer
         self.length = batches_to_an_update(optimizer)
         count, halves = len(gradients.model.task_names), gradients.model.balancer.batches
         self._sums: list[Any] = []
@@ -102,17 +102,17 @@ class AccumulationWindow:
 
     def add(self, measured: Measured, finite: tf.Tensor) -> None:
         """Adds a batch, or nothing where it is not finite."""
-        scale = self._gradients.scale()
+        scale = self.gradients.scale()
 
         def put(variable: Any, value: tf.Tensor) -> None:
             variable.assign_add(tf.where(finite, value, tf.zeros_like(value)))
 
-        count = len(self._gradients.model.task_names)
+        count = len(self.gradients.model.task_names)
         for sums, shared, size in zip(self._shared, measured.shared, measured.sizes, strict=True):
             factor = size / scale  # Gradients are of losses over the batch's weights, times the optimizer's scale.
-            for variable, (rows, taken), v in zip(sums, shared, self._gradients.shared, strict=True):
+            for variable, (rows, taken), v in zip(sums, shared, self.gradients.shared, strict=True):
                 value = factor[:, None] * rows
-                if id(v) not in self._gradients.gradients.tables:
+                if id(v) not in self.gradients.gradients.tables:
                     put(variable, value)
                     continue
                 places = tf.range(count, dtype=tf.int64)[:, None] * v.shape[0] + taken
@@ -133,7 +133,7 @@ class AccumulationWindow:
 
     def measured(self) -> Measured:
         """What all batches give together, as one batch would."""
-        gradients, scale = self._gradients, self._gradients.scale()
+        gradients, scale = self.gradients, self.gradients.scale()
         sizes = tf.unstack(self._sizes.value)
         count, shared = len(gradients.model.task_names), []
         for sums, size in zip(self._shared, sizes, strict=True):

@@ -4,6 +4,7 @@ The engine knows a model only as features of a task, and as loss sum and weight 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -199,7 +200,8 @@ class Engine(Loop):
                 skip=self.skip_nonfinite,
                 compiled=self.static_shapes,
             )
-        after = None if self._window is None else seam.Every(self._window.due, self.update_step, self._window.skip)
+        window = self._window
+        after = None if window is None else seam.Every(window.due, partial(self._update, window), window.skip)
         steps, health = seam.make_function(self, self.train_step, after), self._health
 
         def checked(iterator: Any) -> Any:
@@ -225,7 +227,7 @@ class Engine(Loop):
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
         if compared is not None and compared.conflicts is not None:
-            self.conflicts.accumulate(*compared.conflicts, totals.active)
+            self.conflicts.accumulate(*compared.conflicts, active=totals.active)
         # A target that is found wrong comes before any update.
         with tf.control_dependencies([totals.means, *self._health.gate(finite)]):
             self._apply(gradients, totals.active, finite)
@@ -237,7 +239,7 @@ class Engine(Loop):
 
     def _accumulate(self, data: Any, window: AccumulationWindow) -> dict[str, Any]:
         """Adds a batch to the window."""
-        measured = self._gradients.measure(data, window.rows)
+        measured = window.gradients.measure(data, window.rows)
         owners, gradients = measured.gradients(self.task_names)
         finite = self._health.look(measured.totals.means, measured.totals.weights, gradients, owners)
         totals = measured.totals.where(finite) if self.skip_nonfinite else measured.totals
@@ -246,12 +248,11 @@ class Engine(Loop):
         self._record(totals)
         return self.get_metrics_result()
 
-    def update_step(self) -> None:
+    def _update(self, window: AccumulationWindow) -> None:
         """Updates the variables by what the window has."""
-        window = self._window
-        step, before = self._gradients.combine(window.measured()), window.steps()
+        step, before = window.gradients.combine(window.measured()), window.steps()
         if step.conflicts is not None:
-            self.conflicts.accumulate(*step.conflicts, step.totals.active)
+            self.conflicts.accumulate(*step.conflicts, active=step.totals.active)
         self._apply(step.gradients, step.totals.active, window.counts)
         window.close(before)
 

@@ -73,7 +73,7 @@ class TaskGradients:
         several = {id(v) for v in common}
         self.own = {task: [v for v in found if id(v) in trained - several] for task, found in reached.variables.items()}
         #: Gradients that are compared, and not kept, on one replica, may be of any length.
-        slices = balancer.needs != "jacobian" and balancer.batches == 1
+        slices = (balancer.needs == "gramian" and balancer.batches == 1) or (window and not self.compares)
         slices &= model.distribute_strategy.num_replicas_in_sync == 1 and not model.static_shapes
         slices &= not (window and at == "representation" and self.compares)
         self.gradients = GradientsByRows(model, reached, self.shared, self.own, slices)
@@ -175,8 +175,8 @@ class TaskGradients:
             weights = balancer.weights(shown, active, losses)
             slopes = tf.linalg.matvec(gramian, weights)
             length = tf.tensordot(weights, slopes, 1)
-            update = measured.update if len(sizes) == 1 else update_of(self.shared, rows)
-            return update(weights * counted), (gramian, slopes, length)
+            made = measured.update if len(sizes) == 1 else update_of(self.shared, rows)
+            return made(weights * counted), (gramian, slopes, length)
         jacobian = self._with_frozen(rows) * unit[:, None]
         direction = balancer.aggregate(jacobian, active, losses)
         slopes, length = tf.linalg.matvec(jacobian, direction), tf.tensordot(direction, direction, 1)

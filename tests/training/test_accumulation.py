@@ -1,5 +1,8 @@
 """`k` batches of an accumulated gradient against one batch of all their rows."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -14,12 +17,12 @@ from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 
 LENGTH, ROWS = 3, 5
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "SGD": lambda **kwargs: keras.optimizers.SGD(0.5, momentum=0.9, **kwargs),
     "Adam": lambda **kwargs: keras.optimizers.Adam(1e-2, global_clipnorm=0.5, **kwargs),
     "AdamW": lambda **kwargs: keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=2, **kwargs),
 }
-BALANCERS = {
+BALANCERS: dict[str, Callable[[], Any]] = {
     "Static": lambda: Static({"mood": 2.0}),
     "mean": lambda: Static(reduction="mean"),
     "UncertaintyWeighting": UncertaintyWeighting,

@@ -3,6 +3,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.training.measured import Measured, update_of
+from mtl.training.scoring import Totals
+
+TOTALS = Totals(tf.zeros(2), tf.zeros(2), tf.zeros([]), tf.zeros(5), {})
 
 
 def test_weighted_sums_of_a_matrix_and_of_rows_of_a_table():
@@ -18,6 +21,6 @@ def test_weighted_sums_of_a_matrix_and_of_rows_of_a_table():
 
 def test_gradients_and_whose_they_are():
     shared, own = tf.zeros([2, 3]), {"b": [tf.ones(1), tf.ones(2)]}
-    measured = Measured([], [[(shared, None)]], own, [], None, lambda weights: [], None, {})
+    measured = Measured([], [[(shared, None)]], own, [], TOTALS, lambda weights: [], None, {})
     owners, gradients = measured.gradients(["a", "b"])
     assert owners == [2, 1, 1] and gradients == [shared, *own["b"]]
