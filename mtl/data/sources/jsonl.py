@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mtl.data.fields import Convert, Fields, Label, Text
-from mtl.data.files import FileSource, Paths, read_lines, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row, Segment, shown
 from mtl.data.source import Source
+from mtl.data.sources.fields import Convert, Fields, Label, Text
+from mtl.data.sources.files import FileSource, Paths, read_lines, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, Segment, shown
 
 __all__ = ["jsonl"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtl.data.example import Example, join_words
-from mtl.data.rows import Malformed, Row, shown
+from mtl.data.sources.rows import Malformed, Row, shown
 from mtl.utils import unknown_name
 
 __all__ = ["Convert", "Field", "Fields", "Label", "Text", "class_names", "plain"]

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl.data.fields import Convert, Field, Fields, Label, Text, class_names, plain
-from mtl.data.files import PathLike, files_fingerprint
-from mtl.data.records import RecordSource
-from mtl.data.rows import Segment
 from mtl.data.source import Source
+from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, class_names, plain
+from mtl.data.sources.files import PathLike, files_fingerprint
+from mtl.data.sources.records import RecordSource
+from mtl.data.sources.rows import Segment
 
 __all__ = ["tfds"]
 

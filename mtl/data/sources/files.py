@@ -13,8 +13,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl.data.rows import Malformed, Row, RowSource, named_splits, split_named
 from mtl.data.source import SPLITS, fingerprint_of
+from mtl.data.sources.rows import Malformed, Row, RowSource, named_splits, split_named
 from mtl.utils import nearest
 
 __all__ = [

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from mtl.data.fields import Convert, Field, Fields, Label, Text
-from mtl.data.files import FileSource, Paths, read_lines, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row, Segment
 from mtl.data.source import Source
+from mtl.data.sources.fields import Convert, Field, Fields, Label, Text
+from mtl.data.sources.files import FileSource, Paths, read_lines, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, Segment
 from mtl.utils import unknown_name
 
 __all__ = ["csv", "tsv"]

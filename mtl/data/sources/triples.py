@@ -5,9 +5,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mtl.data.example import Example
-from mtl.data.files import FileSource, PathLike, by_split, existing, files_fingerprint, read_lines, undecodable
-from mtl.data.rows import FRACTIONS, Malformed, Row, named_splits
 from mtl.data.source import Source
+from mtl.data.sources.files import FileSource, PathLike, by_split, existing, files_fingerprint, read_lines, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, named_splits
 
 __all__ = ["triples"]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mtl.data.example import Example
-from mtl.data.rows import FRACTIONS, Malformed, RowSource, named_splits, shown, split_named
+from mtl.data.sources.rows import FRACTIONS, Malformed, RowSource, named_splits, shown, split_named
 
 
 def source(rows, **options):

@@ -8,7 +8,7 @@ import pytest
 
 from mtl.data import conllu, jsonl, lines, triples
 from mtl.data.example import Example
-from mtl.data.files import FileSource, blocks, by_split, existing, files_fingerprint, open_text, read_lines, undecodable
+from mtl.data.sources.files import FileSource, blocks, by_split, existing, files_fingerprint, open_text, read_lines, undecodable
 
 
 def write(path: Path, data: str | bytes = "a\n") -> Path:

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from mtl.data.example import Example
-from mtl.data.fields import Fields, class_names, plain
-from mtl.data.rows import Malformed
+from mtl.data.sources.fields import Fields, class_names, plain
+from mtl.data.sources.rows import Malformed
 
 RECORD = {"a": "one", "b": "two", "words": ["in", "Rome"], "n": 3, "empty": "", "none": None, "nan": math.nan, "list": []}
 

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mtl.data.fields import Convert, Fields, Label, Text, class_names
-from mtl.data.files import existing, files_fingerprint
-from mtl.data.records import RecordSource
-from mtl.data.rows import FRACTIONS, Segment
 from mtl.data.source import Source
+from mtl.data.sources.fields import Convert, Fields, Label, Text, class_names
+from mtl.data.sources.files import existing, files_fingerprint
+from mtl.data.sources.records import RecordSource
+from mtl.data.sources.rows import FRACTIONS, Segment
 
 __all__ = ["huggingface"]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mtl.data.example import Example
-from mtl.data.files import FileSource, Paths, read_lines, undecodable
-from mtl.data.rows import FRACTIONS, Row, Segment
 from mtl.data.source import Source
+from mtl.data.sources.files import FileSource, Paths, read_lines, undecodable
+from mtl.data.sources.rows import FRACTIONS, Row, Segment
 
 __all__ = ["lines"]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mtl.data.fields import Convert, Fields, Label, Text, plain
-from mtl.data.rows import FRACTIONS, Reader, Row, RowSource, Segment, named_splits
 from mtl.data.source import Source
+from mtl.data.sources.fields import Convert, Fields, Label, Text, plain
+from mtl.data.sources.rows import FRACTIONS, Reader, Row, RowSource, Segment, named_splits
 
 __all__ = ["RecordSource", "from_dataset", "records"]
 

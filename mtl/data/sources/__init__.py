@@ -1,0 +1,3 @@
+"""Sources: one file per format."""
+
+__all__: list[str] = []
