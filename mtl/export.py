@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
-from mtl.data.graph_alignment import align_words
+from mtl.data.tokenizers.in_graph.alignment import align_words
 from mtl.model import MultiTaskModel
 from mtl.predicting import pad
 from mtl.utils.labels import label_text

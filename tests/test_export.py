@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import mtl
-from mtl.data.graph_tokenizer import GraphTokenizer
+from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
 from mtl.export import _without_cudnn, export
 from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 from mtl.predicting import to_example

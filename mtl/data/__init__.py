@@ -13,7 +13,7 @@ from mtl.data.sources.records import from_dataset, records
 from mtl.data.sources.tfds import tfds
 from mtl.data.sources.triples import triples
 from mtl.data.sources.unique import unique
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
     "Example",

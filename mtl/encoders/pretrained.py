@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
 from mtl.utils import nearest, unknown_name
 

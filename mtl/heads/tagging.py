@@ -11,8 +11,8 @@ from keras import ops
 from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.graph_spans import span_edges
 from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, spans_of_tags, split_tag
+from mtl.data.tokenizers.in_graph.spans import span_edges
 from mtl.heads.head import Head, Target
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.readout import Readout

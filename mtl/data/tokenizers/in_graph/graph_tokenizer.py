@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from mtl.data import graph_text, graph_words
-from mtl.data.graph_models import BytePairs, Unigrams, WholeWords, WordPieces
-from mtl.data.graph_text import CharacterMap, Characters, CharacterTable, decode
-from mtl.data.graph_words import SPACE, Words
-from mtl.data.tokenizer_conversion import ALONE, WHITE
-from mtl.data.tokenizer_learning import BLANKS, SIGNS, WORDS
-from mtl.data.tokenizer_template import FIRST, Template
+from mtl.data.tokenizers.conversion import ALONE, WHITE
+from mtl.data.tokenizers.in_graph import text, words
+from mtl.data.tokenizers.in_graph.models import BytePairs, Unigrams, WholeWords, WordPieces
+from mtl.data.tokenizers.in_graph.text import CharacterMap, Characters, CharacterTable, decode
+from mtl.data.tokenizers.in_graph.words import SPACE, Words
+from mtl.data.tokenizers.learning import BLANKS, SIGNS, WORDS
+from mtl.data.tokenizers.template import FIRST, Template
 
 if TYPE_CHECKING:
-    from mtl.data.tokenizer import Tokenizer
+    from mtl.data.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["GraphTokenizer"]
 
@@ -40,7 +40,7 @@ class GraphTokenizer(tf.Module):
 
     Example:
 
-    >>> from mtl.data.tokenizer import Tokenizer
+    >>> from mtl.data.tokenizers.tokenizer import Tokenizer
     >>> graph = Tokenizer.learn("word", ["the cat sat"]).graph()
     >>> batch = graph(tf.constant(["the cat", "sat"]))
     >>> batch["padding_mask"].numpy().tolist(), batch["ends"].numpy().tolist()
@@ -89,7 +89,7 @@ class GraphTokenizer(tf.Module):
 
     def word_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """The starts and ends of the words of `split_words`, in characters: int32 `[B, (words)]` each, of strings `[B]`."""
-        return graph_words.word_spans(texts)
+        return words.word_spans(texts)
 
     def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Each text's pieces: ragged int32 `[B, (pieces), 3]` of id, start and end."""
@@ -151,7 +151,7 @@ class _Pieces(tf.Module):
         ids, starts, ends = self._model(words.strings)
         word = tf.cast(ids.value_rowids(), tf.int32)
         # Bytes of words -> characters of words -> characters of the texts.
-        byte = tf.cumsum(graph_text.byte_lengths(words.characters.codes), exclusive=True)
+        byte = tf.cumsum(text.byte_lengths(words.characters.codes), exclusive=True)
         base = tf.gather(byte, tf.gather(words.first, word))
         first, last = (tf.searchsorted(byte, base + at, "right") - 1 for at in (starts.values, ends.values - 1))
         source = words.characters.source
@@ -182,10 +182,10 @@ def _normalizers(definition: dict[str, Any] | None) -> list[Callable]:
 def _step(name: str, left: bool = True, right: bool = True) -> Callable:
     """One function for one name, so that equal steps are the same."""
     if name == "squeeze":
-        return graph_text.squeeze
+        return text.squeeze
     if name == "strip":
-        return partial(graph_text.strip, signs=_SPACES, left=left, right=right)
-    return partial(graph_text.compose, form=name)
+        return partial(text.strip, signs=_SPACES, left=left, right=right)
+    return partial(text.compose, form=name)
 
 
 def _of_many_characters(step: dict[str, Any]) -> Callable | None:
@@ -198,7 +198,7 @@ def _of_many_characters(step: dict[str, Any]) -> Callable | None:
     if pattern == " {2,}" and step["content"] in (" ", "▁"):
         return _step("squeeze")
     if pattern == "^ +| +$" and step["content"] == "":
-        return partial(graph_text.strip, signs=[ord(" ")])
+        return partial(text.strip, signs=[ord(" ")])
     return None
 
 
@@ -215,7 +215,7 @@ def _one_by_one(steps: str) -> Callable:
             raise _impossible(f"the normalizer {part['type']} {pattern}")
     normalizer = _part("normalizer", {"type": "Sequence", "normalizers": parts})
     between = "\ua66e"  # a letter that nothing becomes and that becomes nothing else
-    signs = [chr(code) if chr(code) != between else "" for code in graph_text.PROBED.tolist()]
+    signs = [chr(code) if chr(code) != between else "" for code in text.PROBED.tolist()]
     outputs = normalizer.normalize_str(between.join(signs)).split(between)
     outputs[signs.index("")] = between
     table = CharacterMap(outputs)
@@ -249,40 +249,40 @@ def _splitter(definition: dict[str, Any] | None) -> Callable[[Characters], Words
 @lru_cache(maxsize=8)
 def _kinds(definition: str) -> np.ndarray:
     splitter = _part("pre_tokenizer", json.loads(definition))
-    return graph_words.character_kinds(lambda text: [span for _, span in splitter.pre_tokenize_str(text)])
+    return words.character_kinds(lambda text: [span for _, span in splitter.pre_tokenize_str(text)])
 
 
 def _split_by_kinds(table: CharacterTable, characters: Characters) -> Words:
     kinds = table(characters.codes)
-    return graph_words.split(characters, kinds != SPACE, graph_words.word_starts(kinds, characters.text))
+    return words.split(characters, kinds != SPACE, words.word_starts(kinds, characters.text))
 
 
 def _split_as_gpt2(prefix: bool, characters: Characters) -> Words:
     if prefix:
-        characters = graph_text.prepend(characters, ord(" "))
+        characters = text.prepend(characters, ord(" "))
     kinds = CharacterTable(_gpt2_kinds())(characters.codes)
-    starts = graph_words.gpt2_starts(characters.codes, kinds, characters.text)
-    return graph_words.split(characters, tf.ones_like(starts), starts)
+    starts = words.gpt2_starts(characters.codes, kinds, characters.text)
+    return words.split(characters, tf.ones_like(starts), starts)
 
 
 def _split_by_marks(prefix: bool, split: bool, characters: Characters) -> Words:
     mark = ord("▁")
     characters = characters._replace(codes=tf.where(characters.codes == ord(" "), mark, characters.codes))
     if prefix:
-        characters = graph_text.prepend(characters, mark)
-    starts = graph_text.firsts(characters.text)
+        characters = text.prepend(characters, mark)
+    starts = text.firsts(characters.text)
     if split:
         starts |= characters.codes == mark
-    return graph_words.split(characters, tf.ones_like(starts), starts)
+    return words.split(characters, tf.ones_like(starts), starts)
 
 
 @lru_cache(maxsize=1)
 def _gpt2_kinds() -> np.ndarray:
     from tokenizers import Regex, normalizers
 
-    signs = "".join(map(chr, graph_text.PROBED.tolist()))
-    kinds = np.full(len(signs), graph_words.GPT2_OTHER, np.uint8)
-    patterns = {graph_words.GPT2_SPACE: r"\s", graph_words.GPT2_LETTER: r"\p{L}", graph_words.GPT2_NUMBER: r"\p{N}"}
+    signs = "".join(map(chr, text.PROBED.tolist()))
+    kinds = np.full(len(signs), words.GPT2_OTHER, np.uint8)
+    patterns = {words.GPT2_SPACE: r"\s", words.GPT2_LETTER: r"\p{L}", words.GPT2_NUMBER: r"\p{N}"}
     for kind, pattern in patterns.items():
         marked = normalizers.Replace(Regex(pattern), "\0").normalize_str(signs)
         kinds[[mark == "\0" != sign for mark, sign in zip(marked, signs, strict=True)]] = kind

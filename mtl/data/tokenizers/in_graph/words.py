@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.data.example import split_words
-from mtl.data.graph_text import PROBED, Characters, CharacterTable, decode, encode, neighbours
+from mtl.data.tokenizers.in_graph.text import PROBED, Characters, CharacterTable, decode, encode, neighbours
 
 __all__ = ["SPACE", "Words", "character_kinds", "gpt2_starts", "split", "word_spans", "word_starts"]
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from mtl.data.encoding import Encoding
 from mtl.data.source import fingerprint_of
-from mtl.data.tokenizer_conversion import read_folder, read_keras_hub
-from mtl.data.tokenizer_learning import learn_definition
-from mtl.data.tokenizer_template import FIRST, SECOND, Template
+from mtl.data.tokenizers.conversion import read_folder, read_keras_hub
+from mtl.data.tokenizers.learning import learn_definition
+from mtl.data.tokenizers.template import FIRST, SECOND, Template
 from mtl.utils import unknown_name
 
 if TYPE_CHECKING:
-    from mtl.data.graph_tokenizer import GraphTokenizer
+    from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
 
 __all__ = ["Tokenizer"]
 
@@ -291,7 +291,7 @@ class Tokenizer:
         Raises:
             ValueError: a part of the definition has no equal among TensorFlow's operations.
         """
-        from mtl.data.graph_tokenizer import GraphTokenizer
+        from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
 
         return GraphTokenizer(self)
 

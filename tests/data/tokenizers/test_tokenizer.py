@@ -11,7 +11,7 @@ import pytest
 
 import mtl
 from mtl.data.example import split_words
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from tests.data.texts import MINILM, NASTY
 
 KINDS = ["word", "character", "wordpiece", "bpe"]

@@ -3,8 +3,8 @@ import random
 
 import tensorflow as tf
 
-from mtl.data.graph_models import BytePairs, Unigrams, WholeWords, WordPieces
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.in_graph.models import BytePairs, Unigrams, WholeWords, WordPieces
+from mtl.data.tokenizers.tokenizer import Tokenizer
 
 
 def rows(model: tf.Module, words: list[str]) -> list[list[tuple[int, int, int]]]:

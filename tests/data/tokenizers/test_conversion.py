@@ -9,8 +9,8 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
-from mtl.data.tokenizer import Tokenizer
-from mtl.data.tokenizer_conversion import read_folder, read_keras_hub
+from mtl.data.tokenizers.conversion import read_folder, read_keras_hub
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from tests.data.texts import MINILM, NASTY
 
 HUB = keras_hub.tokenizers

@@ -13,8 +13,8 @@ import tensorflow as tf
 import tokenizers
 
 from mtl.data.example import split_words
-from mtl.data.graph_tokenizer import GraphTokenizer
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from tests.data.texts import MINILM, NASTY
 
 KINDS = ["word", "character", "wordpiece", "bpe"]

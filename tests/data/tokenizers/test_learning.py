@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from mtl.data.tokenizer import Tokenizer
-from mtl.data.tokenizer_learning import learn_definition
+from mtl.data.tokenizers.learning import learn_definition
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from tests.data.texts import NASTY
 
 KINDS = ["word", "character", "wordpiece", "bpe"]
@@ -30,7 +30,7 @@ def test_the_same_texts_give_the_same_vocabulary(kind: str) -> None:
 
 def test_another_process_gives_the_same_vocabulary() -> None:
     code = (
-        "from tests.data.test_tokenizer_learning import *\n"
+        "from tests.data.tokenizers.test_learning import *\n"
         "print(*[Tokenizer.learn(kind, corpus(), size=500).fingerprint for kind in KINDS])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=sys.path[0] or ".")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl.data.tokenizer_template import FIRST, SECOND, Template
+from mtl.data.tokenizers.template import FIRST, SECOND, Template
 
 BERT = Template((2, FIRST, 3, SECOND, 3))
 

@@ -1,8 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.graph_spans import span_edges
 from mtl.data.spans import spans_of_tags
+from mtl.data.tokenizers.in_graph.spans import span_edges
 
 LABELS = ["O", *(f"{prefix}-{kind}" for kind in ("X", "Y") for prefix in "BIES"), "O"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.data.graph_text import (
+from mtl.data.tokenizers.in_graph.text import (
     PROBED,
     CharacterMap,
     Characters,

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.data.encoding import Encoding
-from mtl.data.graph_alignment import align_words
+from mtl.data.tokenizers.in_graph.alignment import align_words
 
 
 def aligned(encodings, words):

@@ -7,8 +7,8 @@ import regex  # type: ignore[import-untyped]
 import tensorflow as tf
 
 from mtl.data.example import split_words
-from mtl.data.graph_text import PROBED, CharacterTable, decode
-from mtl.data.graph_words import SPACE, character_kinds, gpt2_starts, split, word_spans, word_starts
+from mtl.data.tokenizers.in_graph.text import PROBED, CharacterTable, decode
+from mtl.data.tokenizers.in_graph.words import SPACE, character_kinds, gpt2_starts, split, word_spans, word_starts
 from tests.data.texts import NASTY
 
 GPT2 = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")

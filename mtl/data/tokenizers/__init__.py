@@ -1,0 +1,3 @@
+"""Tokenizers on the host; `in_graph` holds the same as TensorFlow operations."""
+
+__all__: list[str] = []

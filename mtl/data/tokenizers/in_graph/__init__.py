@@ -1,0 +1,3 @@
+"""Tokenizers as TensorFlow graph operations, for exported models."""
+
+__all__: list[str] = []
