@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
-from mtl.data.store import word_mask
+from mtl.data.mixture.store import word_mask
 
 __all__ = ["Text", "pad", "predict_examples", "to_example"]
 

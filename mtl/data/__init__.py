@@ -1,6 +1,6 @@
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.mixture import mix
+from mtl.data.mixture.mixture import mix
 from mtl.data.source import Source
 from mtl.data.sources.conll import conll
 from mtl.data.sources.conllu import conllu

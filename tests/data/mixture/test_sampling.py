@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl.data.sampling import counts, order, shares
+from mtl.data.mixture.sampling import counts, order, shares
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from mtl.data.plan import Group, Plan
+from mtl.data.mixture.batch_sampler import Group, Plan
 
 
 def group(lengths, tasks=("a",), store=0):

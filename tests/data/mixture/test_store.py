@@ -7,7 +7,7 @@ import pytest
 import mtl
 from mtl import Task
 from mtl.data import Encoding, Example, Tokenizer, csv, records
-from mtl.data.store import prepare, word_mask
+from mtl.data.mixture.store import prepare, word_mask
 from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 from tests.tiny import Bag
 

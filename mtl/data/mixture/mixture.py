@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.plan import Group, Plan
+from mtl.data.mixture.batch_sampler import Group, Plan
+from mtl.data.mixture.store import Store, prepare
 from mtl.data.source import fingerprint_of
-from mtl.data.store import Store, prepare
 
 __all__ = ["Mixture", "cache_folder", "mix"]
 
@@ -28,7 +28,7 @@ class Mixture:
 
     Args:
         tasks, encoder, split, max_length, cache_dir: as in `mix`.
-        **settings: of `mtl.data.plan.Plan`.
+        **settings: of `mtl.data.mixture.batch_sampler.Plan`.
 
     Attributes:
         plan: which rows stand in which batch.
@@ -239,7 +239,7 @@ def mix(
         split: which split of the tasks' sources.
         batch_size: rows in a batch.
         sampling: how often each task is drawn in training: `"proportional"` (each example once an epoch), `"uniform"`,
-            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.sampling.shares`. Follows from `weights` or `temperature`
+            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.mixture.sampling.shares`. Follows from `weights` or `temperature`
             where given.
         weights: task -> weight in the draws, for `"weights"`; tasks that label the same rows add up.
         temperature: for `"temperature"`; 1 is proportional, larger is more even.

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mtl.data.buckets import choose_buckets
+from mtl.data.mixture.buckets import choose_buckets
 
 
 def padded(lengths, buckets):

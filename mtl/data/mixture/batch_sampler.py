@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl.data.buckets import choose_buckets
-from mtl.data.sampling import as_weights, counts, order, shares
+from mtl.data.mixture.buckets import choose_buckets
+from mtl.data.mixture.sampling import as_weights, counts, order, shares
 
 __all__ = ["Batch", "Group", "Plan"]
 
