@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl.balancing.gramian import Gramian, gramian_of
+from mtl.balancing.solvers.gramian import Gramian, gramian_of
 from mtl.utils import unknown_name
 
 __all__ = ["Balancer", "State"]

@@ -1,0 +1,3 @@
+"""Balancers: one file per method."""
+
+__all__: list[str] = []

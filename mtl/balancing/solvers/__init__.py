@@ -1,0 +1,3 @@
+"""What the balancing methods compute with."""
+
+__all__: list[str] = []
