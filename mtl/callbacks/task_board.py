@@ -21,7 +21,7 @@ from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
-from mtl.training.optimizer_seam import iterations_of, unscaled
+from mtl.training.keras_internals.optimizer_internals import iterations_of, unscaled
 from mtl.utils.matrix_image import drawable, matrix_image
 from mtl.utils.one_line import one_line
 

@@ -9,17 +9,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training import optimizer_seam, seam
-from mtl.training.adam import adam_in_one_pass
-from mtl.training.conflicts import Conflicts
 from mtl.training.epochs import Epochs
-from mtl.training.health import Health
+from mtl.training.gradients.conflicts import Conflicts
+from mtl.training.gradients.task_gradients import TaskGradients
+from mtl.training.keras_internals import model_internals, optimizer_internals
+from mtl.training.keras_internals.adam import adam_in_one_pass
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
-from mtl.training.own import OwnVariables, Window
+from mtl.training.non_finite_guard import Health
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
-from mtl.training.task_gradients import TaskGradients
+from mtl.training.task_variables import OwnVariables, Window
 
 __all__ = ["Engine"]
 
@@ -71,7 +71,7 @@ class Engine(Loop):
         Raises:
             ValueError: the model is made under a strategy or a distribution that it cannot train under.
         """
-        check_strategy(seam.strategy_of(self))
+        check_strategy(model_internals.strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.conflicts = Conflicts(self.task_names, name="conflicts")
         self._gradients = None
@@ -108,10 +108,10 @@ class Engine(Loop):
             )
         with strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
-            if seam.several_processes(seam.strategy_of(self)):
-                seam.prepare_saving()
-        seam.check_scope(self)
-        optimizer_seam.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
+            if model_internals.several_processes(model_internals.strategy_of(self)):
+                model_internals.prepare_saving()
+        model_internals.check_scope(self)
+        optimizer_internals.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
@@ -124,7 +124,7 @@ class Engine(Loop):
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        given = seam.given_to(keras.Model.fit, self, args, kwargs)
+        given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
         if self.balancer.counts_epochs or self.balancer.uses_metrics:
             given["callbacks"] = Epochs.before(given.get("callbacks"), self)
         return super().fit(**given)
@@ -154,7 +154,9 @@ class Engine(Loop):
         with strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-        if {id(variable) for variable in optimizer_seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:
+        if {id(variable) for variable in optimizer_internals.trained_by(self.optimizer)} != {
+            id(v) for v in self.trainable_variables
+        }:
             raise ValueError(
                 "What is trained has changed since the model was compiled. "
                 "Compile it again, or freeze with mtl.transfer.freeze(model)."
@@ -162,8 +164,8 @@ class Engine(Loop):
         if self.train_function is not None and not force:
             return
         if strategy.num_replicas_in_sync > 1:
-            optimizer_seam.update_each_replica(self.optimizer)
-            seam.differ_in_dropout(self)
+            optimizer_internals.update_each_replica(self.optimizer)
+            model_internals.differ_in_dropout(self)
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
@@ -187,7 +189,7 @@ class Engine(Loop):
                 accumulates=self._window.length > 1,
                 compiled=self.static_shapes,
             )
-        steps, health = seam.make_function(self, self.train_step), self._health
+        steps, health = model_internals.make_function(self, self.train_step), self._health
 
         def checked(iterator: Any) -> Any:
             logs = steps(iterator)
@@ -262,7 +264,7 @@ class Engine(Loop):
         parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
         kept = [(own, before, finite) for own, before in self._health.keep(finite)]
         kept += [(own, own.read(moved), moved) for own, moved in parts]
-        several = isinstance(optimizer_seam.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
+        several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
             unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))

@@ -7,8 +7,8 @@ import keras
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
-from mtl.training.optimizer_seam import trained_by
-from mtl.training.own import slots_of
+from mtl.training.keras_internals.optimizer_internals import trained_by
+from mtl.training.task_variables import slots_of
 
 __all__ = ["encoders_of", "freeze", "unfreeze"]
 

@@ -11,7 +11,7 @@ from mtl.balancing import FAMO, MGDA, PCGrad, SDMGrad, UncertaintyWeighting
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, Regression, Tagging
 from mtl.sharing import Soft
-from mtl.training.task_gradients import TaskGradients
+from mtl.training.gradients.task_gradients import TaskGradients
 from tests.two_tasks import batch, make_model
 
 METHODS = [

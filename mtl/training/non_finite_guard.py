@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training.optimizer_seam import iterations_of
-from mtl.training.own import OwnVariables
+from mtl.training.keras_internals.optimizer_internals import iterations_of
+from mtl.training.task_variables import OwnVariables
 
 __all__ = ["Health"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training.slices import Slices
+from mtl.training.gradients.row_gradients import Slices
 
 #: The gradients of two tasks of a table of 5 rows; row 0 of the first task stands in two slices.
 PARTS = [([0, 3, 0], [[1.0, 2.0], [3.0, 4.0], [10.0, 20.0]]), ([3, 1], [[5.0, 6.0], [7.0, 8.0]])]

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from mtl.training.snapshots import newest, write
+from mtl.training.resume.snapshots import newest, write
 
 ARRAYS = {"weight": np.arange(6, dtype="float32").reshape(2, 3), "flag": np.asarray(True)}
 

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from mtl.callbacks import Checkpoint
 from mtl.transfer import extract, freeze, head_model, unfreeze
 from tests.training.killed import EPOCHS
-from tests.training.test_snapshots import last
+from tests.training.resume.test_snapshots import last
 from tests.two_tasks import batch, make_model
 
 ROOT = Path(__file__).parent.parent.parent

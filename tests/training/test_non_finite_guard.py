@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training.health import Health
+from mtl.training.non_finite_guard import Health
 from tests.two_tasks import batch, make_model
 
 

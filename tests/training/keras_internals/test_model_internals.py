@@ -1,4 +1,4 @@
-"""What the engine relies on inside Keras and TensorFlow. A failure says that a new Keras moved it: mend mtl/training/seam.py."""
+"""What the engine relies on inside Keras and TensorFlow. A failure says that a new Keras moved it: mend mtl/training/keras_internals/model_internals.py."""
 
 import configparser
 import inspect
@@ -15,8 +15,8 @@ from keras.src.trainers.data_adapters import array_slicing, data_adapter, get_da
 from keras.src.trainers.epoch_iterator import EpochIterator
 from tensorflow.python.eager import context
 
-from mtl.training import optimizer_seam, seam
-from mtl.training.passes import Passes
+from mtl.training.keras_internals import model_internals, optimizer_internals
+from mtl.training.resume.epoch_batches import Passes
 from tests.two_tasks import batch, make_model
 
 #: Where each private name is looked up, by whom it is used.
@@ -52,21 +52,23 @@ def test_shuffled_datasets_are_seen():
     data = tf.data.Dataset.range(4)
     shuffled = data.shuffle(4, seed=1, reshuffle_each_iteration=False)
     assert {"_seed", "_seed2", "_reshuffle_each_iteration"} <= vars(shuffled).keys()
-    assert not seam.unrepeatable(data.batch(2)) and not seam.unrepeatable(shuffled.batch(2))
+    assert not model_internals.unrepeatable(data.batch(2)) and not model_internals.unrepeatable(shuffled.batch(2))
     for anew in (data.shuffle(4), data.shuffle(4, seed=1)):
-        assert seam.unrepeatable(anew.batch(2).prefetch(1)) and seam.unrepeatable(tf.data.Dataset.zip(data, anew))
+        assert model_internals.unrepeatable(anew.batch(2).prefetch(1)) and model_internals.unrepeatable(
+            tf.data.Dataset.zip(data, anew)
+        )
 
 
 def test_what_is_made_of_a_mixtures_dataset_is_shuffled_too():
     for shuffle in (True, False):
         dataset = tf.data.Dataset.range(4)
         dataset.mixture = type("Mixture", (), {"shuffle": shuffle})()
-        assert seam.unrepeatable(dataset.map(lambda each: each).take(2)) is shuffle
+        assert model_internals.unrepeatable(dataset.map(lambda each: each).take(2)) is shuffle
 
 
 def test_an_epoch_that_begins_at_a_step():
     seen, batches = [], Passes(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
-    data = seam.Placed(batches, 2, 3)
+    data = model_internals.Placed(batches, 2, 3)
     for _ in range(2):
         for first, last, iterator in data.steps(2):
             seen.append((first, last, int(next(iterator))))
@@ -81,8 +83,8 @@ def test_no_dataset_tunes_itself_unless_it_is_asked_to(asked):
         options = tf.data.Options()
         options.autotune.enabled = asked
         data = data.with_options(options)
-    whole = seam.whole_batches(data).get_tf_dataset()
-    placed = seam.Placed(Passes(lambda epoch, step: data, 2), 0, 0).get_tf_dataset()
+    whole = model_internals.whole_batches(data).get_tf_dataset()
+    placed = model_internals.Placed(Passes(lambda epoch, step: data, 2), 0, 0).get_tf_dataset()
     for each in (whole, placed):
         assert each._dataset.options().autotune.enabled is bool(asked)
         assert [batch.numpy().tolist() for batch in each] == [[0, 1], [2, 3]]
@@ -118,7 +120,7 @@ def test_keras_calls_what_is_put_in_its_place():
     ):
         assert call in fit
     assert "_use_cached_eval_dataset=True" in fit and "array_slicing.train_validation_split(" in fit
-    for name in optimizer_seam.UPDATES:
+    for name in optimizer_internals.UPDATES:
         assert f"self.{name}(" in apply
     assert "isinstance(x, data_adapter.DataAdapter)" in inspect.getsource(get_data_adapter)
     assert ".next()" in inspect.getsource(keras.src.random.seed_generator.draw_seed)
@@ -131,7 +133,7 @@ def test_one_device_keeps_keras_optimizers_and_random_stream():
     assert not hasattr(model.optimizer, "_updates_each_replica")
     layer = keras.layers.Dropout(0.5, seed=3)
     before = keras.random.uniform((4,), seed=keras.random.SeedGenerator(3)).numpy()
-    seam.differ_in_dropout(keras.Sequential([layer]))
+    model_internals.differ_in_dropout(keras.Sequential([layer]))
     np.testing.assert_array_equal(keras.random.uniform((4,), seed=layer.seed_generator), before)
 
 
@@ -151,7 +153,7 @@ def test_what_is_made_outside_the_scope_is_refused():
 
 
 def test_saving_makes_no_variables_once_it_is_prepared(tmp_path):
-    seam.prepare_saving()
+    model_internals.prepare_saving()
     model = make_model("adamw")
     made: list[dict[str, Any]] = []
 
@@ -169,8 +171,13 @@ def test_saving_makes_no_variables_once_it_is_prepared(tmp_path):
 
 def test_arguments_by_name_or_place():
     model = make_model("sgd")
-    assert seam.given_to(keras.Model.fit, model, (1, 2, 8), {"epochs": 3}) == {"x": 1, "y": 2, "batch_size": 8, "epochs": 3}
-    given = seam.given_to(keras.Model.evaluate, model, (), {"x": 1, "_use_cached_eval_dataset": True})
+    assert model_internals.given_to(keras.Model.fit, model, (1, 2, 8), {"epochs": 3}) == {
+        "x": 1,
+        "y": 2,
+        "batch_size": 8,
+        "epochs": 3,
+    }
+    given = model_internals.given_to(keras.Model.evaluate, model, (), {"x": 1, "_use_cached_eval_dataset": True})
     assert given == {"x": 1, "_use_cached_eval_dataset": True}
 
 

@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training import optimizer_seam
-from tests.training.test_own import OPTIMIZERS
+from mtl.training.keras_internals import optimizer_internals
+from tests.training.test_task_variables import OPTIMIZERS
 
 
 def test_what_is_spared_from_decay_is_added_to_what_is_already():
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
     first, second, third = (keras.Variable([1.0]) for _ in range(3))
     optimizer.exclude_from_weight_decay(var_list=[first])
-    optimizer_seam.spare_from_decay(optimizer, [second])
+    optimizer_internals.spare_from_decay(optimizer, [second])
     optimizer.build([first, second, third])
     assert [optimizer._use_weight_decay(each) for each in (first, second, third)] == [False, False, True]
 
@@ -27,7 +27,7 @@ def test_updating_here_is_what_keras_does(name, accumulate):
         optimizer = getattr(keras.optimizers, name)(0.1, weight_decay=0.1, **options)
         optimizer.build(variables)
         if here:
-            optimizer_seam.update_each_replica(optimizer)
+            optimizer_internals.update_each_replica(optimizer)
         for step in range(1, 6):
             optimizer.apply([tf.constant([[0.1, 0.2], [0.3, -0.4]]) * step, tf.constant([0.5])], variables)
         results.append([variable.numpy() for variable in [*variables, *optimizer.variables]])

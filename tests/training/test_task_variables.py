@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mtl.balancing import FAMO
-from mtl.training.own import OwnVariables, Window, slots_of
+from mtl.training.task_variables import OwnVariables, Window, slots_of
 from tests.two_tasks import batch, make_model
 
 #: Each optimizer of Keras with what makes it keep and move most.

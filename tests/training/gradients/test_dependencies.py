@@ -6,7 +6,7 @@ from mtl.data import Tokenizer
 from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, MaskedLM, Tagging
 from mtl.sharing import Soft
-from mtl.training.reach import reach
+from mtl.training.gradients.dependencies import reach
 from tests.tiny import Bag
 from tests.two_tasks import make_model
 

@@ -14,10 +14,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training import seam, snapshots
-from mtl.training.passes import passes_of
+from mtl.training.keras_internals import model_internals
 from mtl.training.replicas import agreed
-from mtl.training.state import read_callbacks, read_variables, write_callbacks, write_variables
+from mtl.training.resume import snapshots
+from mtl.training.resume.epoch_batches import passes_of
+from mtl.training.resume.state import read_callbacks, read_variables, write_callbacks, write_variables
 
 __all__ = ["Checkpoint"]
 
@@ -123,7 +124,7 @@ class Checkpoint(keras.callbacks.Callback):
             if self._told is not None:  # After the last step; all of it is saved.
                 raise SystemExit(TERMINATED)
         except tf.errors.OpError:
-            if self._told is None or not seam.several_processes(seam.strategy_of(model)):
+            if self._told is None or not model_internals.several_processes(model_internals.strategy_of(model)):
                 raise
             raise SystemExit(TERMINATED) from None  # The chief, which was told as well, has left.
         finally:
@@ -134,11 +135,15 @@ class Checkpoint(keras.callbacks.Callback):
         """Arguments of `fit` whose `x` begins at a place."""
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         if (share := given.pop("validation_split", 0.0)) and given.get("validation_data") is None:
-            arrays, given["validation_data"] = seam.split_validation(arrays, share)
+            arrays, given["validation_data"] = model_internals.split_validation(arrays, share)
         if (batch_size := given.pop("batch_size", None)) is not None:
             given.setdefault("validation_batch_size", batch_size)
         passes = passes_of(
-            arrays, unrepeatable=seam.unrepeatable, batch_size=batch_size, shuffle=given.pop("shuffle", True), seed=self.seed
+            arrays,
+            unrepeatable=model_internals.unrepeatable,
+            batch_size=batch_size,
+            shuffle=given.pop("shuffle", True),
+            seed=self.seed,
         )
         self._data = passes.made_of
         if self._found and (data := self._found.state["data"]) != self._data:
@@ -146,7 +151,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The checkpoints in '{self.folder}' are of a training with {data}; got {self._data}. "
                 "Give Checkpoint another folder, or delete this one to begin anew."
             )
-        return {**given, "x": seam.Placed(passes, epoch, step)}
+        return {**given, "x": model_internals.Placed(passes, epoch, step)}
 
     def _tell(self, *_: Any) -> None:
         self._told = self._told or time.monotonic()

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training.optimizer_seam import moments_of, optimizers_in, step_by, trained_by
+from mtl.training.keras_internals.optimizer_internals import moments_of, optimizers_in, step_by, trained_by
 
 __all__ = ["adam_in_one_pass"]
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training import seam
-from mtl.training.reach import Reach
+from mtl.training.gradients.dependencies import Reach
+from mtl.training.gradients.row_gradients import Slices
+from mtl.training.keras_internals import model_internals
 from mtl.training.scoring import Batch, Scores, score
-from mtl.training.slices import Slices
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
 
@@ -98,7 +98,7 @@ class GradientsByRows:
         """
         if len(batch.y) == 1 or self.model.static_shapes:  # All rows then go through all heads.
             return self._together(batch, seeds, training)
-        with seam.equal_draws(self.model, times=len(batch.y)):
+        with model_internals.equal_draws(self.model, times=len(batch.y)):
             return self._apart(batch, seeds, training)
 
     def _apart(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:

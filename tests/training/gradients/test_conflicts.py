@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl.training.conflicts import Conflicts
+from mtl.training.gradients.conflicts import Conflicts
 
 
 def test_means_over_the_steps_in_which_tasks_were_active():

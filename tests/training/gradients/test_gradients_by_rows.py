@@ -11,12 +11,12 @@ from mtl.data import Tokenizer
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from mtl.sharing import Hard
-from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
-from mtl.training.reach import reach
+from mtl.training.gradients.dependencies import reach
+from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
+from mtl.training.gradients.row_gradients import Slices
+from mtl.training.gradients.task_gradients import TaskGradients
+from mtl.training.keras_internals.model_internals import layers_in
 from mtl.training.scoring import Batch, score
-from mtl.training.seam import layers_in
-from mtl.training.slices import Slices
-from mtl.training.task_gradients import TaskGradients
 from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 

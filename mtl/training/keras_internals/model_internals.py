@@ -22,9 +22,9 @@ from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from tensorflow.python.eager.context import global_seed
 
-from mtl.training.optimizer_seam import optimizers_in
-from mtl.training.passes import Passes
+from mtl.training.keras_internals.optimizer_internals import optimizers_in
 from mtl.training.replicas import rows_of_replica
+from mtl.training.resume.epoch_batches import Passes
 
 __all__ = [
     "Built",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training.adam import adam_in_one_pass
-from mtl.training.optimizer_seam import optimizers_in
+from mtl.training.keras_internals.adam import adam_in_one_pass
+from mtl.training.keras_internals.optimizer_internals import optimizers_in
 
 OPTIMIZERS: dict[str, Any] = {
     "Adam": lambda: keras.optimizers.Adam(0.1, 0.8, 0.99, 1e-3),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training import seam
-from mtl.training.passes import passes_of
+from mtl.training.keras_internals import model_internals
+from mtl.training.resume.epoch_batches import passes_of
 
 
 def batches(passes, epoch, step):
@@ -54,7 +54,7 @@ def test_arrays_as_keras_takes_them():
 
 def test_a_dataset_is_read_to_the_place():
     data = tf.data.Dataset.range(10).batch(3)
-    passes = passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+    passes = passes_of((data, None, None), unrepeatable=model_internals.unrepeatable)
     assert passes.steps == 4 and [each.tolist() for each in passes.at(3, 2).as_numpy_iterator()] == [[6, 7, 8], [9]]
     unknown = passes_of((data.filter(lambda each: True), None, None))
     assert unknown.steps is None
@@ -78,12 +78,12 @@ def test_a_mixture_is_asked():
 )
 def test_what_cannot_be_placed(data, message):
     with pytest.raises(ValueError, match=message):
-        passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+        passes_of((data, None, None), unrepeatable=model_internals.unrepeatable)
 
 
 def test_a_fixed_shuffle_is_fine():
     data = tf.data.Dataset.range(30).shuffle(30, seed=1, reshuffle_each_iteration=False)
-    passes = passes_of((data, None, None), unrepeatable=seam.unrepeatable)
+    passes = passes_of((data, None, None), unrepeatable=model_internals.unrepeatable)
     assert list(passes.at(1, 4).as_numpy_iterator()) == list(data.as_numpy_iterator())[4:]
 
 

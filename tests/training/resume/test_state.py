@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from mtl.training.state import KERAS, read_callbacks, read_variables, write_callbacks, write_variables
+from mtl.training.resume.state import KERAS, read_callbacks, read_variables, write_callbacks, write_variables
 
 
 def test_variables_of_every_kind_come_back():

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from mtl.training.optimizer_seam import iterations_of, optimizers_in, state_of, trained_by
+from mtl.training.keras_internals.optimizer_internals import iterations_of, optimizers_in, state_of, trained_by
 
 __all__ = ["OwnVariables", "Window", "slots_of"]
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training import seam
-from mtl.training.gradients_by_rows import GradientsByRows, dense_gradients
-from mtl.training.reach import common_to_tasks, reach
+from mtl.training.gradients.dependencies import common_to_tasks, reach
+from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
+from mtl.training.gradients.row_gradients import Slices
+from mtl.training.keras_internals import model_internals
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, Totals, penalty, score, total
-from mtl.training.slices import Slices
 from mtl.utils import unknown_name
 
 __all__ = ["Step", "TaskGradients"]
@@ -75,7 +75,7 @@ class TaskGradients:
     def __init__(self, model: Any, at: str | Sequence[str] = "parameters"):
         self.model, self.at = model, at
         reached = reach(model)
-        if adding := seam.layers_with_losses(model):
+        if adding := model_internals.layers_with_losses(model):
             raise ValueError(
                 f"Gradients are those of the tasks' losses; the layers {adding} add losses of their own (add_loss, an activity "
                 "regularizer), which are no task's. Leave them out, or balance losses, as UncertaintyWeighting does."
@@ -106,7 +106,7 @@ class TaskGradients:
         self.compared = [] if isinstance(at, str) else self._variables_of(at)
 
     def _variables_of(self, names: Sequence[str]) -> list[keras.Variable]:
-        layers = seam.layers_in(self.model)
+        layers = model_internals.layers_in(self.model)
         for name in names:
             if name not in (known := {layer.name for layer in layers}):
                 raise unknown_name("layer to compare gradients at", name, known)

@@ -1,0 +1,3 @@
+"""Gradients of each task, and how they become one update."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Every private name of Keras and TensorFlow that the engine touches."""
+
+__all__: list[str] = []

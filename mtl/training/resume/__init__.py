@@ -1,0 +1,3 @@
+"""Training that continues from where it was interrupted."""
+
+__all__: list[str] = []
