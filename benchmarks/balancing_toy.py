@@ -52,7 +52,7 @@ from mtl.balancing import (
     UncertaintyWeighting,
     UPGrad,
 )
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import whole_file
 
 __all__ = ["METHODS", "STARTS", "Walk", "app", "distances", "draw", "losses", "pareto_set", "table"]
 

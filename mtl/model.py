@@ -17,7 +17,7 @@ from mtl.sharing import Hard, Sharing
 from mtl.task import Task
 from mtl.training import Engine, shared_size
 from mtl.utils import unknown_name
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 
 __all__ = ["MultiTaskModel"]
 

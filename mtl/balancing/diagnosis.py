@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.balancing.grouping import group_tasks
+from mtl.utils.atomic_write import whole_file
 from mtl.utils.matrix_image import matrix_image
-from mtl.utils.whole_file import whole_file
 
 __all__ = ["Diagnosis", "diagnose"]
 

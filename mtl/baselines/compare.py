@@ -12,7 +12,7 @@ from mtl.data.example import Example
 from mtl.heads.head import Head
 from mtl.task import Task
 from mtl.utils import unknown_name
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 
 __all__ = ["BASELINES", "Baseline", "compare"]
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import whole_file
 
 __all__ = ["BestModel"]
 

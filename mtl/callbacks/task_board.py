@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
+from mtl.callbacks.formatting import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.projector import pooled_features, write_projector
-from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.validation_rows import validation_rows
 from mtl.data.example import Example
 from mtl.heads.tagging import Tagging

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mtl.commands.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task, read_texts
 from mtl.commands.training_run import show_mixture
 from mtl.data.source import SPLITS
+from mtl.reports.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task, read_texts
 
 __all__ = ["inspect_model", "inspect_recipe"]
 

@@ -8,7 +8,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mtl.commands.figures import main_figures, shown
+from mtl.reports.metrics import main_figures, shown
 
 __all__ = ["EpochProgress"]
 

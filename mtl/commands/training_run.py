@@ -14,10 +14,10 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from mtl.commands.figures import better, main_figures, shown
 from mtl.commands.progress import EpochProgress
+from mtl.reports.metrics import better, main_figures, shown
 from mtl.training.replicas import together
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import whole_file
 from mtl.version import __version__
 
 __all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]

@@ -1,4 +1,4 @@
 from mtl.utils.errors import find_name, nearest, unknown_name
-from mtl.utils.figures import less_is_better
+from mtl.utils.metrics import less_is_better
 
 __all__ = ["find_name", "less_is_better", "nearest", "unknown_name"]

@@ -2,7 +2,7 @@ import html
 
 import pytest
 
-from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
+from mtl.callbacks.formatting import example_text, gold_text, markdown_table, prediction_text
 from mtl.data.example import Example
 from mtl.heads import Classification, MultiLabel, Regression, Tagging
 

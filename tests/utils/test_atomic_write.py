@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import whole_file
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 
 
 def test_a_sample_is_one_pass_in_order_and_always_the_same():

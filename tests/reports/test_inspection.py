@@ -1,7 +1,7 @@
 from collections import Counter
 
 import mtl
-from mtl.commands.inspection import contradictions, histogram, label_names, overlaps, read_split, read_task
+from mtl.reports.inspection import contradictions, histogram, label_names, overlaps, read_split, read_task
 
 ROWS = {
     "train": [("a b", "x"), ("a b", "y"), ("a b", "x"), ("c", "x"), ("d d d d", "y")],

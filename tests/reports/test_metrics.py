@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.commands.figures import better, main_figures, shown
+from mtl.reports.metrics import better, main_figures, shown
 
 
 def test_main_figures() -> None:

@@ -1,0 +1,3 @@
+"""What data and results hold, as facts and tables."""
+
+__all__: list[str] = []
