@@ -152,7 +152,7 @@ def export(
     tasks: TaskNames = None,
 ) -> None:
     """Write a SavedModel that takes texts."""
-    from mtl.export import export as export_model
+    from mtl.export.exporting import export as export_model
 
     loaded, _ = _load(model)
     export_model(loaded, out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import mtl
 from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
-from mtl.export import _without_cudnn, export
+from mtl.export.exporting import _without_cudnn, export
 from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 from mtl.predicting import to_example
 from tests.served import assert_served

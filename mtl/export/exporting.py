@@ -73,7 +73,7 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
     Example:
 
     >>> import mtl, tempfile
-    >>> from mtl.export import export
+    >>> from mtl.export.exporting import export
     >>> tokenizer = mtl.data.Tokenizer.learn("word", ["so good", "so bad"])
     >>> encoder = mtl.encoders.Recurrent(tokenizer, embedding=4, units=4)
     >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(["down", "up"])))

@@ -1,0 +1,3 @@
+"""Models that take strings."""
+
+__all__: list[str] = []
