@@ -91,10 +91,10 @@ class MultiTaskModel(Engine):
                 f"Expected gradients_at as one of {list(GRADIENTS_AT)}, or a list of layers' names; got {gradients_at!r}."
             )
         balancer = balancing.get(balancer)
-        if balancer.connected:  # To another model, whose state it holds.
+        if balancer.bound:  # To another model, whose state it holds.
             balancer = type(balancer).from_config(balancer.get_config())
-        balancer.connect(names)
-        sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
+        balancer.bind(names)
+        sharing = (sharing if sharing is not None else Hard()).bind(encoder, names)
 
         # Functional model
         inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
@@ -120,7 +120,7 @@ class MultiTaskModel(Engine):
         self._functions = _Functions()
         self.start_engine()
         if balancer.tracks_gradients and len(names) > 1:
-            balancer.connect(names, shared_size(self))
+            balancer.bind(names, shared_size(self))
         self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
 
     # What the engine asks -----------------------------------------------------------------------------------------
@@ -157,8 +157,8 @@ class MultiTaskModel(Engine):
     def head_of(self, task: str) -> Any:
         return self.heads[task]
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        return [self.heads[task], *self.sharing.own_layers(task)]
+    def task_layers(self, task: str) -> list[keras.layers.Layer]:
+        return [self.heads[task], *self.sharing.task_layers(task)]
 
     def penalty(self) -> Any:
         return self.sharing.penalty()

@@ -73,7 +73,7 @@ class Task:
 
     def label_in(self, source: Source) -> str | None:
         """The name of this task's label in a source's examples; None where the head needs no label."""
-        if self.head.own_rows:
+        if self.head.corrupts_inputs:
             return None
         if self.label is not None:
             if self.label not in source.labels:

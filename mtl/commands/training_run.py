@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl.commands.progress import EpochProgress
-from mtl.reports.metrics import better, main_figures, shown
+from mtl.reports.metrics import better, main_metrics, shown
 from mtl.training.replicas import together
-from mtl.utils.atomic_write import whole_file
+from mtl.utils.atomic_write import atomic_write
 from mtl.version import __version__
 
 __all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]
@@ -91,7 +91,7 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     seconds["training"] = time.perf_counter() - start
     if not chief:
         return {}
-    with whole_file(folder / "model.keras") as beside:
+    with atomic_write(folder / "model.keras") as beside:
         run.model.save(beside)
 
     start = time.perf_counter()
@@ -172,7 +172,7 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
     """Task -> main figure -> whether the model beats the best baseline."""
     result: dict[str, dict[str, bool]] = {}
     for task, by_name in baselines.items():
-        for figure in main_figures(scores[task], [each["metrics"] for each in by_name.values()]):
+        for figure in main_metrics(scores[task], [each["metrics"] for each in by_name.values()]):
             others = [each["metrics"][figure] for each in by_name.values() if figure in each["metrics"]]
             if others:
                 result.setdefault(task, {})[figure] = all(better(figure, scores[task][figure], other) for other in others)
@@ -181,7 +181,7 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
 
 def write(path: Path, text: str) -> None:
     """Writes a file at once: it holds the old text or the new one, never a part."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(text, "utf-8")
 
 
@@ -230,7 +230,7 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
         table.add_column(column)
     for task, scores in results["scores"].items():
         first = f"{task} ({scores['examples']:,})"
-        for figure in main_figures(scores, [each["metrics"] for each in baselines.get(task, {}).values()]):
+        for figure in main_metrics(scores, [each["metrics"] for each in baselines.get(task, {}).values()]):
             cells = [first, figure, shown(scores[figure])]
             first = ""
             if baselines:

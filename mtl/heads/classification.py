@@ -65,7 +65,7 @@ class Classification(Head):
     """
 
     needs_offsets = False
-    encoded_by = ("labels", "unknown")
+    cache_key = ("labels", "unknown")
 
     def __init__(
         self,

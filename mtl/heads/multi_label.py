@@ -59,7 +59,7 @@ class MultiLabel(Head):
 
     progress = "micro_f1"
     needs_offsets = False
-    encoded_by = ("labels", "unknown", "separator")
+    cache_key = ("labels", "unknown", "separator")
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ class Tagging(Head):
         Entity Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
     """
 
-    encoded_by = ("labels", "level", "scheme", "unknown")
+    cache_key = ("labels", "level", "scheme", "unknown")
 
     def __init__(
         self,

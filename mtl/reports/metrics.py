@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 
 from mtl.utils import less_is_better
 
-__all__ = ["better", "main_figures", "shown"]
+__all__ = ["better", "main_metrics", "shown"]
 
 MAIN = (
     "accuracy", "macro_f1", "subset_accuracy", "micro_f1", "span_f1", "pearson", "spearman", "mae", "rmse", "perplexity",
 )  # fmt: skip
 
 
-def main_figures(scores: Mapping[str, float], others: Iterable[Mapping[str, float]] = (), most: int = 3) -> list[str]:
+def main_metrics(scores: Mapping[str, float], others: Iterable[Mapping[str, float]] = (), most: int = 3) -> list[str]:
     """The figures of a report that tell most, in the report's order; the first ones where none is known.
 
     Args:
@@ -21,7 +21,7 @@ def main_figures(scores: Mapping[str, float], others: Iterable[Mapping[str, floa
 
     Example:
 
-    >>> main_figures({"accuracy": 0.5, "examples": 3, "macro_recall": 0.5, "macro_f1": 0.4})
+    >>> main_metrics({"accuracy": 0.5, "examples": 3, "macro_recall": 0.5, "macro_f1": 0.4})
     ['accuracy', 'macro_f1']
     """
     names = [name for name in scores if name != "examples"]

@@ -26,10 +26,10 @@ class Hard(Sharing):
 
     encoder: keras.Model
 
-    def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Hard":
-        connected = Hard()
-        connected.encoder = encoder
-        return connected
+    def bind(self, encoder: keras.Model, tasks: Sequence[str]) -> "Hard":
+        bound = Hard()
+        bound.encoder = encoder
+        return bound
 
     def features(
         self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None

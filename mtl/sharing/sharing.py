@@ -11,10 +11,10 @@ __all__ = ["Sharing"]
 class Sharing:
     """How tasks share encoders: gives each task its features.
 
-    A way of sharing is described by its constructor, and gets its encoder and tasks from `connect`.
+    A way of sharing is described by its constructor, and gets its encoder and tasks from `bind`.
     """
 
-    def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Sharing":
+    def bind(self, encoder: keras.Model, tasks: Sequence[str]) -> "Sharing":
         """A new object of the same kind that holds the encoders of the tasks; called by `MultiTaskModel`."""
         raise NotImplementedError
 
@@ -28,7 +28,7 @@ class Sharing:
         """The encoder whose features a task gets."""
         raise NotImplementedError
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
+    def task_layers(self, task: str) -> list[keras.layers.Layer]:
         """Layers that only this task uses, its head left out."""
         return []
 

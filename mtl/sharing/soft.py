@@ -41,17 +41,17 @@ class Soft(Sharing):
         self.strength = float(strength)
         self.encoders: dict[str, keras.Model] = {}
 
-    def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Soft":
-        connected = Soft(self.strength)
-        connected.encoders = {task: self.encoders[task] for task in tasks if task in self.encoders}
+    def bind(self, encoder: keras.Model, tasks: Sequence[str]) -> "Soft":
+        bound = Soft(self.strength)
+        bound.encoders = {task: self.encoders[task] for task in tasks if task in self.encoders}
         for task in tasks:
-            if not connected.encoders:
-                connected.encoders[task] = encoder
-            elif task not in connected.encoders:
+            if not bound.encoders:
+                bound.encoders[task] = encoder
+            elif task not in bound.encoders:
                 copy = type(encoder).from_config({**encoder.get_config(), "name": f"{encoder.name}_{task}"})
                 copy.set_weights(encoder.get_weights())
-                connected.encoders[task] = copy
-        return connected
+                bound.encoders[task] = copy
+        return bound
 
     def features(
         self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
@@ -66,7 +66,7 @@ class Soft(Sharing):
     def encoder_of(self, task: str) -> keras.Model:
         return self.encoders[task]
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
+    def task_layers(self, task: str) -> list[keras.layers.Layer]:
         return [self.encoders[task]]
 
     def penalty(self) -> Any:

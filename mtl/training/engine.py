@@ -16,10 +16,10 @@ from mtl.training.keras_internals import model_internals, optimizer_internals
 from mtl.training.keras_internals.adam import adam_in_one_pass
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
-from mtl.training.non_finite_guard import Health
+from mtl.training.non_finite_guard import NonFiniteGuard
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
-from mtl.training.task_variables import OwnVariables, Window
+from mtl.training.task_variables import AccumulationWindow, TaskVariables
 
 __all__ = ["Engine"]
 
@@ -30,7 +30,7 @@ class Engine(Loop):
     A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
     a labelled row leaves its own layers and their optimizer state as they were, and its metrics too.
 
-    A subclass gives `task_names`, `complete`, `features_of`, `head_of`, `own_layers`, `balancer`, `gradients_at` and `penalty`,
+    A subclass gives `task_names`, `complete`, `features_of`, `head_of`, `task_layers`, `balancer`, `gradients_at` and `penalty`,
     and calls `start_engine` when its heads are built.
     """
 
@@ -38,9 +38,9 @@ class Engine(Loop):
     balancer: Any
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
-    _own: dict[str, OwnVariables]
-    _window: Window
-    _health: Health
+    _own: dict[str, TaskVariables]
+    _window: AccumulationWindow
+    _guard: NonFiniteGuard
     skip_nonfinite = False
 
     def complete(self, x: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Engine(Loop):
         """A task's head."""
         raise NotImplementedError
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
+    def task_layers(self, task: str) -> list[keras.layers.Layer]:
         """The layers that belong to one task: its head, and what sharing gives it alone."""
         raise NotImplementedError
 
@@ -169,18 +169,18 @@ class Engine(Loop):
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
-        variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
+        variables = {task: [v for layer in self.task_layers(task) for v in layer.trainable_variables] for task in self.task_names}
         for task, own in variables.items():
-            own.extend(self.balancer.own_variables(task))
+            own.extend(self.balancer.task_variables(task))
         with strategy.scope():
-            self._own = {task: OwnVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
-            self._window = Window(self.optimizer, len(self.task_names))
+            self._own = {task: TaskVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
+            self._window = AccumulationWindow(self.optimizer, len(self.task_names))
             if self.balancer.looks_ahead and self._window.length > 1:
                 raise ValueError(
                     f"{type(self.balancer).__name__} looks at what each batch's update does to the losses; got an optimizer that "
                     f"updates once in {self._window.length} batches. Leave gradient_accumulation_steps out."
                 )
-            self._health = Health(
+            self._guard = NonFiniteGuard(
                 self.optimizer,
                 self.trainable_variables,
                 variables,
@@ -189,11 +189,11 @@ class Engine(Loop):
                 accumulates=self._window.length > 1,
                 compiled=self.static_shapes,
             )
-        steps, health = model_internals.make_function(self, self.train_step), self._health
+        steps, guard = model_internals.make_function(self, self.train_step), self._guard
 
         def checked(iterator: Any) -> Any:
             logs = steps(iterator)
-            health.check()
+            guard.check()
             return logs
 
         self.train_function = checked
@@ -206,7 +206,7 @@ class Engine(Loop):
     def train_step(self, data: Any) -> dict[str, Any]:
         compared = None if self._gradients is None else self._gradients.step(data)
         gradients, totals = self._of_losses(data) if compared is None else (compared.gradients, compared.totals)
-        finite = self._health.look(totals.means, gradients)
+        finite = self._guard.look(totals.means, gradients)
         if self.skip_nonfinite:
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
@@ -262,11 +262,11 @@ class Engine(Loop):
         variables = self.trainable_variables
         taking_part = self._window.add(active)
         parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
-        kept = [(own, before, finite) for own, before in self._health.keep(finite)]
+        kept = [(own, before, finite) for own, before in self._guard.keep(finite)]
         kept += [(own, own.read(moved), moved) for own, moved in parts]
         several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
-            unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
+            unreached = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from mtl.training.keras_internals.optimizer_internals import iterations_of
-from mtl.training.task_variables import OwnVariables
+from mtl.training.task_variables import TaskVariables
 
-__all__ = ["Health"]
+__all__ = ["NonFiniteGuard"]
 
 
-class Health:
+class NonFiniteGuard:
     """Watches the losses and gradients of each step, in the graph; the replicas see the same.
 
     Args:
@@ -43,7 +43,7 @@ class Health:
         self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")
         self._faults = keras.Variable(tf.zeros(len(self._tasks) + 1), trainable=False, name="faults")
         # A batch that is left out of an accumulated gradient is zeros in it; alone, it must not even move the momentum.
-        self._all = OwnVariables(optimizer, variables, compiled) if skip and not accumulates else None
+        self._all = TaskVariables(optimizer, variables, compiled) if skip and not accumulates else None
 
     def look(self, losses: tf.Tensor, gradients: Sequence[Any]) -> tf.Tensor:
         """Remembers what is not finite in a step; whether all is.
@@ -74,7 +74,7 @@ class Health:
         self._count.assign_add(tf.cast(bad, tf.int64))
         return ~bad
 
-    def keep(self, finite: tf.Tensor) -> list[tuple[OwnVariables, list[tf.Tensor]]]:
+    def keep(self, finite: tf.Tensor) -> list[tuple[TaskVariables, list[tf.Tensor]]]:
         """What a step that is left out must not move, and its values."""
         return [] if self._all is None else [(self._all, self._all.read(finite))]
 

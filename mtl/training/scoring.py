@@ -67,7 +67,7 @@ class Totals(NamedTuple):
         losses: each task's weighted sum of losses, `[K]`.
         weights: each task's sum of weights, `[K]`.
         penalty: what is added to the tasks' losses.
-        counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, `[K + 3]`.
+        counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, `[K + 3]`.
         statistics: as in `Scores`.
     """
 

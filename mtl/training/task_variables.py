@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtl.training.keras_internals.optimizer_internals import iterations_of, optimizers_in, state_of, trained_by
 
-__all__ = ["OwnVariables", "Window", "slots_of"]
+__all__ = ["TaskVariables", "AccumulationWindow", "slots_of"]
 
 
 def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
@@ -36,7 +36,7 @@ def _built(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optim
     return [each for each in optimizers_in(optimizer) if each.built]
 
 
-class OwnVariables:
+class TaskVariables:
     """What only one task uses: variables and their slots in the optimizer.
 
     Momentum and weight decay move a variable whose gradient is zero. For a task without a labelled row in the step, the
@@ -81,7 +81,7 @@ class OwnVariables:
             tf.cond(active, lambda: tf.constant(False), put_back)
 
 
-class Window:
+class AccumulationWindow:
     """Which tasks took part since the optimizer's last update: in this batch, or in those whose gradients it accumulates.
 
     All count as having done so in a window that was begun by others, such as that of a model loaded in the midst of one.

@@ -14,11 +14,11 @@ from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.sharing import Hard
 
-__all__ = ["Features", "extract", "head_model"]
+__all__ = ["CachedFeatures", "extract", "head_model"]
 
 
 @keras.saving.register_keras_serializable("mtl")
-class Features(Encoder):
+class CachedFeatures(Encoder):
     """Stands where an encoder would, and gives on the features that it gets as inputs.
 
     Args:
@@ -29,7 +29,7 @@ class Features(Encoder):
 
     Example:
 
-    >>> sorted(Features(["token_ids", "padding_mask"], 16).input_names)
+    >>> sorted(CachedFeatures(["token_ids", "padding_mask"], 16).input_names)
     ['padding_mask', 'pooled', 'token_ids']
     """
 
@@ -79,7 +79,7 @@ def head_model(model: MultiTaskModel) -> MultiTaskModel:
     True
     """
     encoder = _encoder(model)
-    features = Features(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
+    features = CachedFeatures(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
     # Heads alone share nothing to balance: methods on gradients train heads by the sum of their losses.
     balancer = model.balancer if model.balancer.needs == "losses" else Static()
     return MultiTaskModel(features, model.tasks, balancer=balancer)
@@ -176,7 +176,7 @@ def _encoder(model: MultiTaskModel) -> Encoder:
         raise ValueError(
             f"Features are computed once for a model whose tasks share one encoder, Hard(); got {type(model.sharing).__name__}."
         )
-    changing = [task.name for task in model.tasks if task.head.own_rows]
+    changing = [task.name for task in model.tasks if task.head.corrupts_inputs]
     if changing:
         raise ValueError(
             f"The head of task '{changing[0]}' changes its rows' inputs in every epoch, so their features cannot be kept. "

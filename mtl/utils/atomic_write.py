@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file"]
+__all__ = ["atomic_write"]
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Where to write a file, which then takes its place: under its name is the old file or the new one, never a part.
 
     Args:
@@ -20,7 +20,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Example:
 
-    >>> with whole_file("notes.txt") as beside:
+    >>> with atomic_write("notes.txt") as beside:
     ...     _ = beside.write_text("all of it")
     >>> Path("notes.txt").read_text()
     'all of it'

@@ -46,7 +46,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 @each
 def test_each_task_gets_features_of_its_encoder(make):
     encoder = Bag(width=6)
-    sharing = make().connect(encoder, ["a", "b", "c"])
+    sharing = make().bind(encoder, ["a", "b", "c"])
     x = {"token_ids": np.array([[3, 4, 5, 0]] * 2, "int32"), "padding_mask": np.array([[1, 1, 1, 0]] * 2, "int32")}
     features = sharing.features({name: keras.ops.convert_to_tensor(value) for name, value in x.items()}, ["a", "c"])
     assert sorted(features) == ["a", "c"]
@@ -61,7 +61,7 @@ def test_each_task_gets_features_of_its_encoder(make):
 @each
 def test_it_begins_with_the_encoder_given(make):
     encoder = Bag()
-    sharing = make().connect(encoder, ["a", "b"])
+    sharing = make().bind(encoder, ["a", "b"])
     for task in "ab":
         np.testing.assert_array_equal(sharing.encoder_of(task).get_weights()[0], encoder.get_weights()[0])
     penalty = sharing.penalty()
@@ -71,7 +71,7 @@ def test_it_begins_with_the_encoder_given(make):
 @each
 def test_one_description_serves_several_models(make):
     described, first, second = make(), Bag(), Bag()
-    one, two = described.connect(first, ["a", "b"]), described.connect(second, ["a", "b"])
+    one, two = described.bind(first, ["a", "b"]), described.bind(second, ["a", "b"])
     assert one is not described and type(one) is type(described)
     assert one.encoder_of("a") is first and two.encoder_of("a") is second
     assert one.encoder_of("b") is not two.encoder_of("b")
@@ -101,7 +101,7 @@ def test_a_saved_model_predicts_the_same(make, tmp_path):
 @each
 def test_a_task_without_rows_leaves_its_own_layers_as_they_were(make):
     model = trained(make)
-    own = [weight for layer in model.own_layers("score") for weight in layer.weights]
+    own = [weight for layer in model.task_layers("score") for weight in layer.weights]
     others = [weight for weight in model.weights if all(weight is not mine for mine in own)]
     before, moving = [weight.numpy() for weight in own], [weight.numpy() for weight in others]
     x, y, weight = batch(score=np.zeros(8))

@@ -1,17 +1,17 @@
 import pytest
 
-from mtl.reports.metrics import better, main_figures, shown
+from mtl.reports.metrics import better, main_metrics, shown
 
 
 def test_main_figures() -> None:
     one_of_several = {"accuracy": 1.0, "macro_f1": 1.0, "macro_recall": 1.0, "micro_f1": 1.0, "mcc": 1.0, "examples": 9}
-    assert main_figures(one_of_several) == ["accuracy", "macro_f1"]
-    assert main_figures({"subset_accuracy": 1.0, "macro_f1": 1.0, "micro_f1": 1.0}) == ["subset_accuracy", "macro_f1", "micro_f1"]
-    assert main_figures({"mae": 1.0, "mse": 1.0, "rmse": 1.0, "pearson": 1.0, "spearman": 1.0}) == ["mae", "rmse", "pearson"]
-    assert main_figures({"examples": 3, "x": 1.0, "y": 1.0}, most=1) == ["x"]
+    assert main_metrics(one_of_several) == ["accuracy", "macro_f1"]
+    assert main_metrics({"subset_accuracy": 1.0, "macro_f1": 1.0, "micro_f1": 1.0}) == ["subset_accuracy", "macro_f1", "micro_f1"]
+    assert main_metrics({"mae": 1.0, "mse": 1.0, "rmse": 1.0, "pearson": 1.0, "spearman": 1.0}) == ["mae", "rmse", "pearson"]
+    assert main_metrics({"examples": 3, "x": 1.0, "y": 1.0}, most=1) == ["x"]
     tags = {"accuracy": 0.5, "span_f1": 0.5, "span_recall": 0.5, "type_accuracy": 0.5, "examples": 9}
-    assert main_figures(tags, [{"span_f1": 0.1}]) == ["accuracy", "span_f1"]
-    assert main_figures(tags, [{"span_f1": 0.1}, {"type_accuracy": 0.1}]) == ["accuracy", "span_f1", "type_accuracy"]
+    assert main_metrics(tags, [{"span_f1": 0.1}]) == ["accuracy", "span_f1"]
+    assert main_metrics(tags, [{"span_f1": 0.1}, {"type_accuracy": 0.1}]) == ["accuracy", "span_f1", "type_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training.non_finite_guard import Health
+from mtl.training.non_finite_guard import NonFiniteGuard
 from tests.two_tasks import batch, make_model
 
 
@@ -40,13 +40,15 @@ def test_who_is_named(losses, gradients, who):
     shared, own, unused = (keras.Variable([0.0], name=name) for name in "sou")
     optimizer = keras.optimizers.SGD()
     optimizer.build([shared, own, unused])
-    health = Health(optimizer, [shared, own, unused], {"b": [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
-    assert health.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])
-    health.check()
-    assert not health.look(tf.constant(losses), [tf.constant([each]) for each in gradients] + [None])
-    health.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
+    guard = NonFiniteGuard(
+        optimizer, [shared, own, unused], {"b": [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False
+    )
+    assert guard.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])
+    guard.check()
+    assert not guard.look(tf.constant(losses), [tf.constant([each]) for each in gradients] + [None])
+    guard.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
     with pytest.raises(FloatingPointError, match=f"^{who} not finite at step 1"):
-        health.check()
+        guard.check()
 
 
 def test_a_step_that_is_left_out_changes_nothing():
@@ -104,18 +106,18 @@ def test_a_scale_is_trusted_as_long_as_it_helps():
     variable = keras.Variable([0.0])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     optimizer.build([variable])
-    health = Health(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
-    assert health.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
-    assert not health.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
+    guard = NonFiniteGuard(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
+    assert guard.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
+    assert not guard.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'a' was"):
-        health.check()
-    assert not health.look(tf.constant([np.inf, 1.0]), [tf.constant([1.0])])  # Which the optimizer would apply.
+        guard.check()
+    assert not guard.look(tf.constant([np.inf, 1.0]), [tf.constant([1.0])])  # Which the optimizer would apply.
     with pytest.raises(FloatingPointError, match="of 'a' was"):
-        health.check()
+        guard.check()
     optimizer.dynamic_scale.assign(1.0)
-    assert not health.look(tf.constant([1.0, 1.0]), [tf.constant([np.nan])])
+    assert not guard.look(tf.constant([1.0, 1.0]), [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'b' was"):
-        health.check()
+        guard.check()
 
 
 def test_the_setting_is_saved(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mtl.balancing import FAMO
-from mtl.training.task_variables import OwnVariables, Window, slots_of
+from mtl.training.task_variables import AccumulationWindow, TaskVariables, slots_of
 from tests.two_tasks import batch, make_model
 
 #: Each optimizer of Keras with what makes it keep and move most.
@@ -81,7 +81,7 @@ def test_values_are_put_back_unless_the_task_was_active(active, compiled):
     own, shared, frozen = (keras.Variable(value, name=f"v{value:.0f}") for value in (1.0, 2.0, 3.0))
     optimizer = keras.optimizers.SGD(0.5, momentum=0.5)
     optimizer.build([own, shared])
-    kept = OwnVariables(optimizer, [own, frozen], compiled)
+    kept = TaskVariables(optimizer, [own, frozen], compiled)
     assert [variable is own for variable in kept.variables] == [True, False]  # The variable and its momentum.
     before = kept.read(tf.constant(active))
     optimizer.apply([tf.constant(4.0), tf.constant(4.0)], [own, shared])
@@ -96,7 +96,7 @@ def test_a_window_has_the_tasks_of_all_its_batches():
     variable = keras.Variable(1.0)
     optimizer = keras.optimizers.SGD(0.5, gradient_accumulation_steps=2)
     optimizer.build([variable])
-    window, seen = Window(optimizer, 3), []
+    window, seen = AccumulationWindow(optimizer, 3), []
     for active in ([True, False, False], [False, True, False], [False, False, True]):
         seen.append(window.add(tf.constant(active)).numpy().tolist())
         optimizer.apply([tf.constant(1.0)], [variable])
@@ -105,7 +105,7 @@ def test_a_window_has_the_tasks_of_all_its_batches():
     optimizer = keras.optimizers.SGD(0.5)
     optimizer.build([variable])
     active = tf.constant([True, False])
-    assert Window(optimizer, 2).add(active) is active
+    assert AccumulationWindow(optimizer, 2).add(active) is active
 
 
 def test_a_model_saved_within_a_window_loses_nothing(tmp_path):

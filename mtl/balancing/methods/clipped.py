@@ -24,7 +24,7 @@ class Clipped(Balancer):
         norms: task -> its own bound, `inf` for none; `norm` for tasks not named.
 
     Raises:
-        ValueError: a bound that is not above 0, or (from `connect`) an unknown task.
+        ValueError: a bound that is not above 0, or (from `bind`) an unknown task.
 
     Example:
 

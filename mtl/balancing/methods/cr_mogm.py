@@ -24,7 +24,7 @@ class CRMOGM(Balancer):
         momentum: how much of the average stays.
 
     Raises:
-        ValueError: (from `connect`) the method has trained variables.
+        ValueError: (from `bind`) the method has trained variables.
 
     Example:
 
@@ -47,11 +47,11 @@ class CRMOGM(Balancer):
             setattr(self, name, getattr(balancer, name))
 
     @property
-    def connected(self) -> bool:
-        return super().connected or self.balancer.connected
+    def bound(self) -> bool:
+        return super().bound or self.balancer.bound
 
     def _connect(self, tasks: tuple[str, ...], size: int | None) -> None:
-        self.balancer.connect(tasks, size)
+        self.balancer.bind(tasks, size)
         super()._connect(tasks, size)
         if self.balancer.state.trainable_variables:
             raise ValueError(f"CRMOGM averages weights, and {type(self.balancer).__name__} learns its own; use that alone.")

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range, check_whole
-from mtl.balancing.solvers.rng import Draws
+from mtl.balancing.solvers.rng import Rng
 
 __all__ = ["GradDrop"]
 
@@ -40,12 +40,12 @@ class GradDrop(Balancer):
         self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
-        self._draws = Draws(self.state, self.seed)
+        self._rng = Rng(self.state, self.seed)
 
     def _mix(self, jacobian: Any, active: Any, losses: Any) -> tuple[Any, Any]:
         total, size = tf.reduce_sum(jacobian, axis=0), tf.reduce_sum(tf.abs(jacobian), axis=0)
         purity = 0.5 * (1.0 + tf.math.divide_no_nan(total, size))
-        level = tf.cast(tf.random.stateless_uniform(tf.shape(purity), self._draws.next(self._keep)), jacobian.dtype)
+        level = tf.cast(tf.random.stateless_uniform(tf.shape(purity), self._rng.next(self._keep)), jacobian.dtype)
         stays = ((purity > level) & (jacobian > 0)) | ((purity < level) & (jacobian < 0))
         rows = tf.where(stays, jacobian, self.leak * jacobian)
         return tf.cast(active, jacobian.dtype), rows

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range, check_whole
-from mtl.balancing.solvers.gradient_projection import operate
+from mtl.balancing.solvers.gradient_projection import project_conflicts
 from mtl.balancing.solvers.gramian import Gramian
-from mtl.balancing.solvers.rng import Draws
+from mtl.balancing.solvers.rng import Rng
 
 __all__ = ["GradVac"]
 
@@ -43,7 +43,7 @@ class GradVac(Balancer):
         self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
-        self._draws = Draws(self.state, self.seed)
+        self._rng = Rng(self.state, self.seed)
         self._targets = self.state.add("targets", [count, count])
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
@@ -53,6 +53,6 @@ class GradVac(Balancer):
             return tf.where(cosine < target, length * (target * rest - cosine * sine) / (other * sine), tf.zeros_like(cosine))
 
         targets = tf.cast(tf.identity(tf.convert_to_tensor(self._targets)), tf.float64)
-        weights, moved = operate(gramian, targets, self._draws.next(self._keep), turn, self.beta)
+        weights, moved = project_conflicts(gramian, targets, self._rng.next(self._keep), turn, self.beta)
         self._keep(self._targets, moved)
         return weights

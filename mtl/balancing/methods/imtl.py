@@ -36,11 +36,11 @@ class IMTL(Balancer):
 
     def _make_state(self, count: int) -> None:
         self._scaling = IMTLL()
-        self._scaling.connect(self.tasks)
+        self._scaling.bind(self.tasks)
         self.state.scaling = self._scaling.state
 
-    def own_variables(self, task: str) -> list[Any]:
-        return self._scaling.own_variables(task)
+    def task_variables(self, task: str) -> list[Any]:
+        return self._scaling.task_variables(task)
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
         return self._scaling.combine(losses, active, training=False)

@@ -29,7 +29,7 @@ class IMTLL(Balancer):
     def _make_state(self, count: int) -> None:
         self._scales = [self.state.add(f"scale_{i}", trainable=True) for i in range(count)]
 
-    def own_variables(self, task: str) -> list[Any]:
+    def task_variables(self, task: str) -> list[Any]:
         return [self._scales[self.tasks.index(task)]]
 
     def factors(self, dtype: Any) -> Any:

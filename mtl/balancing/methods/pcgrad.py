@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_whole
-from mtl.balancing.solvers.gradient_projection import operate
+from mtl.balancing.solvers.gradient_projection import project_conflicts
 from mtl.balancing.solvers.gramian import Gramian
-from mtl.balancing.solvers.rng import Draws
+from mtl.balancing.solvers.rng import Rng
 
 __all__ = ["PCGrad"]
 
@@ -38,11 +38,11 @@ class PCGrad(Balancer):
         self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
-        self._draws = Draws(self.state, self.seed)
+        self._rng = Rng(self.state, self.seed)
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
         def project(cosine: Any, length: Any, other: Any, target: Any) -> Any:
             return tf.where(cosine < 0, -cosine * length / other, tf.zeros_like(cosine))
 
-        weights, _ = operate(gramian, tf.zeros_like(gramian.matrix), self._draws.next(self._keep), project, 0.0)
+        weights, _ = project_conflicts(gramian, tf.zeros_like(gramian.matrix), self._rng.next(self._keep), project, 0.0)
         return weights

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_whole
-from mtl.balancing.solvers.rng import Draws
+from mtl.balancing.solvers.rng import Rng
 from mtl.balancing.solvers.simplex import softmax
 
 __all__ = ["RLW"]
@@ -35,12 +35,12 @@ class RLW(Balancer):
         self.seed = check_whole(self, "seed", seed)
 
     def _make_state(self, count: int) -> None:
-        self._draws = Draws(self.state, self.seed)
+        self._rng = Rng(self.state, self.seed)
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
         logits = tf.zeros_like(losses)
         if training:
-            logits = tf.cast(tf.random.stateless_normal([len(self.tasks)], self._draws.next(self._keep)), losses.dtype)
+            logits = tf.cast(tf.random.stateless_normal([len(self.tasks)], self._rng.next(self._keep)), losses.dtype)
         weights = softmax(logits, active)
         if training:
             self._show(weights, active)

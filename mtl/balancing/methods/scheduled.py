@@ -20,13 +20,13 @@ class Scheduled(Balancer):
             first and after the last; 1 for tasks not named.
 
     Raises:
-        ValueError: points out of order, a negative weight, or (from `connect`) an unknown task.
+        ValueError: points out of order, a negative weight, or (from `bind`) an unknown task.
 
     Example:
 
     >>> import mtl
     >>> balancer = mtl.balancing.Scheduled({"a": [[0, 0.0], [2, 1.0]]})
-    >>> balancer.connect(["a", "b"])
+    >>> balancer.bind(["a", "b"])
     >>> [float(balancer.combine([1.0, 4.0])) for step in range(4)]
     [4.0, 4.5, 5.0, 5.0]
     """

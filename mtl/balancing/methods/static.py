@@ -25,13 +25,13 @@ class Static(Balancer):
         reduction: `"sum"` or `"mean"`.
 
     Raises:
-        ValueError: a negative weight, an unknown reduction, or (from `connect`) an unknown task.
+        ValueError: a negative weight, an unknown reduction, or (from `bind`) an unknown task.
 
     Example:
 
     >>> import mtl
     >>> balancer = mtl.balancing.Static({"a": 2.0})
-    >>> balancer.connect(["a", "b"])
+    >>> balancer.bind(["a", "b"])
     >>> float(balancer.combine([0.5, 3.0], [True, True]))
     4.0
     """

@@ -33,7 +33,7 @@ class UncertaintyWeighting(Balancer):
     def _make_state(self, count: int) -> None:
         self._log_variances = [self.state.add(f"log_variance_{i}", trainable=True) for i in range(count)]
 
-    def own_variables(self, task: str) -> list[Any]:
+    def task_variables(self, task: str) -> list[Any]:
         return [self._log_variances[self.tasks.index(task)]]
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:

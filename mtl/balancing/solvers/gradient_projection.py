@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtl.balancing.solvers.gramian import Gramian
 
-__all__ = ["operate", "orders"]
+__all__ = ["project_conflicts", "orders"]
 
 
 def orders(count: int, seed: Any) -> Any:
@@ -15,7 +15,7 @@ def orders(count: int, seed: Any) -> Any:
     return tf.argsort(tf.random.stateless_uniform([count, count], seed), axis=1)
 
 
-def operate(gramian: Gramian, targets: Any, seed: Any, change: Callable[..., Any], rate: float) -> tuple[Any, Any]:
+def project_conflicts(gramian: Gramian, targets: Any, seed: Any, change: Callable[..., Any], rate: float) -> tuple[Any, Any]:
     """Lets each gradient `g_i'`, which starts as `g_i`, meet the others: `g_i' <- g_i' + a g_j`.
 
     A changed gradient is known by its weights `C_i` for the gradients as they were, so its products with them are `C_i G`.

@@ -4,10 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Draws"]
+__all__ = ["Rng"]
 
 
-class Draws:
+class Rng:
     """A seed, and the number of the draw as a variable of the balancer's state."""
 
     def __init__(self, state: Any, seed: int):

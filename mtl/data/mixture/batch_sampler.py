@@ -10,11 +10,11 @@ import numpy as np
 from mtl.data.mixture.buckets import choose_buckets
 from mtl.data.mixture.sampling import as_weights, counts, order, shares
 
-__all__ = ["Batch", "Group", "Plan"]
+__all__ = ["Batch", "Group", "BatchSampler"]
 
 
 class Batch(NamedTuple):
-    """One batch of a plan.
+    """One batch of a sampler.
 
     Args:
         groups: each row's group, int32 `[B]`.
@@ -54,7 +54,7 @@ class Group:
                 yield store, chosen, self.row_of[positions[chosen]]
 
 
-class Plan:
+class BatchSampler:
     """Which rows stand in which batch, as a function of the seed and the epoch.
 
     Args:
@@ -69,8 +69,8 @@ class Plan:
     Example:
 
     >>> rows = np.arange(5)
-    >>> plan = Plan([Group(["a"], [(0, rows, rows + 1)])], ["a"], batch_size=2, buckets=[3, 5], shuffle=False)
-    >>> [(batch.positions.tolist(), batch.length) for batch in plan.of(0)]
+    >>> sampler = BatchSampler([Group(["a"], [(0, rows, rows + 1)])], ["a"], batch_size=2, buckets=[3, 5], shuffle=False)
+    >>> [(batch.positions.tolist(), batch.length) for batch in sampler.of(0)]
     [([0, 1], 3), ([2, 3], 5), ([4], 5)]
     """
 

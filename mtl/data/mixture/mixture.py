@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.mixture.batch_sampler import Group, Plan
+from mtl.data.mixture.batch_sampler import BatchSampler, Group
 from mtl.data.mixture.store import Store, prepare
 from mtl.data.source import fingerprint_of
 
@@ -24,14 +24,14 @@ def cache_folder() -> Path:
 
 
 class Mixture:
-    """What stands behind the dataset that `mix` returns: the prepared examples, and the plan of the batches.
+    """What stands behind the dataset that `mix` returns: the prepared examples, and the sampler of the batches.
 
     Args:
         tasks, encoder, split, max_length, cache_dir: as in `mix`.
-        **settings: of `mtl.data.mixture.batch_sampler.Plan`.
+        **settings: of `mtl.data.mixture.batch_sampler.BatchSampler`.
 
     Attributes:
-        plan: which rows stand in which batch.
+        sampler: which rows stand in which batch.
         buckets: the padded lengths in use.
         groups: the tasks of each group of rows; rows that the same tasks label are drawn alike.
         sizes: how many rows each group has.
@@ -53,9 +53,9 @@ class Mixture:
         self.epoch = 0
         self._lock = threading.Lock()
         groups = self._read(max_length, cache_dir)
-        self.plan = Plan(groups, [task.name for task in self.tasks], **settings)
-        self.batch_size, self.shuffle, self.seed = self.plan.batch_size, self.plan.shuffle, self.plan.seed
-        self.buckets, self.sizes, self.groups = self.plan.buckets, self.plan.sizes, [group.tasks for group in groups]
+        self.sampler = BatchSampler(groups, [task.name for task in self.tasks], **settings)
+        self.batch_size, self.shuffle, self.seed = self.sampler.batch_size, self.sampler.shuffle, self.sampler.seed
+        self.buckets, self.sizes, self.groups = self.sampler.buckets, self.sampler.sizes, [group.tasks for group in groups]
 
     def _read(self, max_length: int | None, cache_dir: str | os.PathLike | None) -> list[Group]:
         """Prepares the sources that have the split; returns their rows by the tasks that label them."""
@@ -76,8 +76,8 @@ class Mixture:
             store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
             self._stores.append(store)
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
-            together = tuple(task.name for task in feeds if not task.head.own_rows)
-            for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.own_rows]:
+            together = tuple(task.name for task in feeds if not task.head.corrupts_inputs)
+            for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.corrupts_inputs]:
                 rows = np.flatnonzero(np.any([store.labelled(name) for name in names], axis=0))
                 if len(rows):
                     parts.setdefault(names, []).append((number, rows, store.lengths[rows]))
@@ -88,15 +88,15 @@ class Mixture:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
-        return self.plan.steps_per_epoch
+        return self.sampler.steps_per_epoch
 
     def realised(self, epoch: int = 0) -> dict[str, Any]:
         """What an epoch holds: rows and share of each group, and the share of tokens that are padding."""
-        return self.plan.realised(epoch)
+        return self.sampler.realised(epoch)
 
     def signature(self) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
         """What the batches look like."""
-        rows = self.batch_size if self.plan.drop_remainder else None
+        rows = self.batch_size if self.sampler.drop_remainder else None
         length = self.buckets[0] if len(self.buckets) == 1 else None
         x = {name: tf.TensorSpec((rows, length), tf.int32) for name in self._features()}
         y, w = {}, {}
@@ -124,7 +124,7 @@ class Mixture:
 
     def batch(self, epoch: int, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
         """One batch as NumPy arrays: `(x, y, sample_weight)`."""
-        groups, positions, length = self.plan.of(epoch)[step]
+        groups, positions, length = self.sampler.of(epoch)[step]
         size = len(groups)
         features = self._features()
         x = {name: np.zeros((size, length), np.int32) for name in features}
@@ -136,7 +136,7 @@ class Mixture:
             y[task.name] = np.zeros(shape, target.dtype)
             w[task.name] = np.zeros((size, length) if target.per_token else (size,), np.float32)
         for g in np.unique(groups):
-            group, of_group = self.plan.groups[g], np.flatnonzero(groups == g)
+            group, of_group = self.sampler.groups[g], np.flatnonzero(groups == g)
             for number, chosen, rows in group.by_store(positions[of_group]):
                 store, at = self._stores[number], of_group[chosen]
                 x["padding_mask"][at] = np.arange(length) < store.lengths[rows][:, None]
@@ -147,7 +147,7 @@ class Mixture:
                     if task.name in group.tasks:
                         _labels(task, store, rows, at, length, y[task.name], w[task.name])
         for task in self.tasks:
-            if task.head.own_rows and w[task.name].any():
+            if task.head.corrupts_inputs and w[task.name].any():
                 rng = np.random.default_rng([self.seed, 1 << 33, epoch if self.shuffle else 0, step])
                 task.head.prepare_batch(x, y[task.name], w[task.name], rng)
         return x, y, w
@@ -255,7 +255,7 @@ def mix(
         cache_dir: a folder for tokenized data; True for the user's cache folder, None or False for a temporary one.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality. Its attribute `mixture` is the plan behind it (a `Mixture`).
+        A `tf.data.Dataset` of known cardinality. Its attribute `mixture` is the `Mixture` behind it.
 
     Raises:
         ValueError: the encoder has no tokenizer, a task has no training split, a setting is out of its range.
@@ -288,7 +288,7 @@ def mix(
     shuffle = split == "train" if shuffle is None else shuffle
     for task in tasks:
         task.prepare()
-        if task.head.own_rows and not task.head.built:
+        if task.head.corrupts_inputs and not task.head.built:
             task.head.attach(encoder)  # It changes its rows, for which it needs the tokenizer.
     return Mixture(
         tasks,

@@ -177,7 +177,7 @@ def _found(folder: Path) -> Store | None:
 def _settings(head: Any) -> dict[str, Any]:
     """What a head's targets depend on. A label's number is its place, so that the order of labels counts."""
     config = head.get_config()
-    names = head.encoded_by if head.encoded_by is not None else config.keys() - {"name", "dtype", "trainable"}
+    names = head.cache_key if head.cache_key is not None else config.keys() - {"name", "dtype", "trainable"}
     return {name: config[name] for name in names}
 
 

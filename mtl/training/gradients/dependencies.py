@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-__all__ = ["Reach", "common_to_tasks", "reach", "shared_size"]
+__all__ = ["Dependencies", "common_to_tasks", "dependencies_of", "shared_size"]
 
 #: Operations that no gradient passes.
 _BARRIERS = ("StopGradient", "PreventGradient")
 
 
-class Reach(NamedTuple):
+class Dependencies(NamedTuple):
     """What a model's tasks depend on.
 
     Args:
@@ -31,7 +31,7 @@ class Reach(NamedTuple):
     looked_up: list[keras.Variable]
 
 
-def reach(model: Any) -> Reach:
+def dependencies_of(model: Any) -> Dependencies:
     """What the tasks of a model depend on.
 
     Found in the graph of the model, which is traced for this alone and never run.
@@ -63,7 +63,7 @@ def reach(model: Any) -> Reach:
 
     variables = {}
     for task, output in zip(model.task_names, traced.outputs, strict=True):
-        own = {id(variable) for layer in model.own_layers(task) for variable in layer.weights} | reached([output])
+        own = {id(variable) for layer in model.task_layers(task) for variable in layer.weights} | reached([output])
         variables[task] = [variable for variable in model.weights if id(variable) in own]
     behind = reached([tf.convert_to_tensor(each) for of_task in features.values() for each in of_task.values()])
     used = [(handles[id(given)], inner) for given, inner in traced.graph.captures if id(given) in handles]
@@ -71,7 +71,7 @@ def reach(model: Any) -> Reach:
     first, *others = features.values()
     same = all(each.keys() == first.keys() and all(each[name] is first[name] for name in first) for each in others)
     made = [variable for variable in model.weights if id(variable) in behind]
-    return Reach(variables, made, same, [variable for variable in made if id(variable) in tables])
+    return Dependencies(variables, made, same, [variable for variable in made if id(variable) in tables])
 
 
 def _behind(outputs: Iterable[tf.Tensor]) -> set[str]:
@@ -97,7 +97,7 @@ def _only_rows(resource: tf.Tensor) -> bool:
 
 def shared_size(model: Any) -> int:
     """How many weights two or more tasks reach, those that are frozen included: the length of the gradients to be tracked."""
-    return sum(math.prod(v.shape) for v in common_to_tasks(reach(model).variables))
+    return sum(math.prod(v.shape) for v in common_to_tasks(dependencies_of(model).variables))
 
 
 def common_to_tasks(reached: Mapping[str, Sequence[keras.Variable]]) -> list[keras.Variable]:

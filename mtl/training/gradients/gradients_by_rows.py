@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training.gradients.dependencies import Reach
-from mtl.training.gradients.row_gradients import Slices
+from mtl.training.gradients.dependencies import Dependencies
+from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.keras_internals import model_internals
 from mtl.training.scoring import Batch, Scores, score
 
@@ -17,7 +17,7 @@ __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
 
 Tensors = list[tf.Tensor]
 #: Of each shared variable, flat; of a table that is looked up, slices.
-Shared = list[tf.Tensor | Slices]
+Shared = list[tf.Tensor | RowGradients]
 
 
 class Rows(NamedTuple):
@@ -67,8 +67,8 @@ class GradientsByRows:
 
     Args:
         model: the engine.
-        reach: which variables the tasks reach, and how.
-        shared: the variables that two or more tasks reach.
+        dependencies: which variables the tasks reach, and how.
+        shared: the variables that two or more tasks dependencies.
         own: task -> the variables that it alone reaches.
         slices: whether the gradients of tables that the encoder looks up are kept as slices, in shapes that depend on the data.
     """
@@ -76,15 +76,15 @@ class GradientsByRows:
     def __init__(
         self,
         model: Any,
-        reach: Reach,
+        dependencies: Dependencies,
         shared: Sequence[keras.Variable],
         own: Mapping[str, Sequence[keras.Variable]],
         slices: bool = False,
     ):
         self.model, self.shared, self.own = model, shared, own
-        self._same_features = reach.same_features
-        self._tables = {id(v) for v in reach.looked_up if slices and reach.same_features} & {id(v) for v in shared}
-        behind = {id(v) for v in reach.behind if reach.same_features}
+        self._same_features = dependencies.same_features
+        self._tables = {id(v) for v in dependencies.looked_up if slices and dependencies.same_features} & {id(v) for v in shared}
+        behind = {id(v) for v in dependencies.behind if dependencies.same_features}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
 
@@ -121,7 +121,7 @@ class GradientsByRows:
             return [tf.zeros([0] * spec.shape.rank, spec.dtype) for spec in specs]
 
         def sums() -> Tensors:
-            pairs = zip(both, each, specs, strict=True)  # Slices, whose number is not known, follow one another.
+            pairs = zip(both, each, specs, strict=True)  # RowGradients, whose number is not known, follow one another.
             return [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
 
         both = tf.cond(any_several, together, nothing)
@@ -184,36 +184,38 @@ class GradientsByRows:
         """The gradients of some tasks, one after the other.
 
         Args:
-            chosen: the tasks' places in the batch, int32 `[n]`.
+            chosen: the tasks' positions in the batch, int32 `[n]`.
             of_task: a place, and `rest` -> the gradients of the shared variables and of those behind, and the new `rest`.
             rest: what changes from task to task.
 
         Returns:
             As `of_task`: of each shared variable the gradients of all tasks.
         """
-        places = tf.constant([self.model.task_names.index(task) for task in batch.y])
+        positions = tf.constant([self.model.task_names.index(task) for task in batch.y])
         number, turns = len(self.model.task_names), tf.size(chosen)
 
         def turn(done: tf.Tensor, arrays: Any, behind: Any, rest: Any) -> tuple[Any, Any, Any, Any]:
             shared, added, rest = of_task(chosen[done], rest)
             if shared:
-                place, of_variables = places[chosen[done]], zip(arrays, shared, self.shared, strict=True)
+                place, of_variables = positions[chosen[done]], zip(arrays, shared, self.shared, strict=True)
                 arrays = [
-                    array.write(done, each.of_task(place, v.shape[0])) if isinstance(each, Slices) else array.write(place, each)
+                    array.write(done, each.of_task(place, v.shape[0]))
+                    if isinstance(each, RowGradients)
+                    else array.write(place, each)
                     for array, each, v in of_variables
                 ]
             # Of what one task reaches, the others' gradients are 0.
             return done + 1, arrays, [a + b for a, b in zip(behind, added, strict=True)], rest
 
         arrays = [
-            Slices.arrays(turns, v)
+            RowGradients.arrays(turns, v)
             if id(v) in self._tables
             else tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)])
             for v in self.shared
         ]
         start = (0, arrays, [tf.zeros(v.shape, v.dtype) for v in self._variables_behind()], rest)
         _, arrays, behind, rest = tf.while_loop(lambda done, *_: done < turns, turn, start, parallel_iterations=1)
-        return [array.read() if isinstance(array, Slices) else array.stack() for array in arrays], behind, rest
+        return [array.read() if isinstance(array, RowGradients) else array.stack() for array in arrays], behind, rest
 
     def _encode(self, batch: Batch, training: bool) -> Encoded:
         """The features that all tasks get; nothing where each gets its own."""
@@ -249,7 +251,8 @@ class GradientsByRows:
         found = encoded.tape.gradient(encoded.points, [v.value for v in variables], output_gradients=features)
         pairs = list(zip(found, variables, strict=True))
         shared = [
-            Slices.of(each, v) if id(v) in self._tables else _flat(_dense(each, v.value)) for each, v in pairs[: len(self.shared)]
+            RowGradients.of(each, v) if id(v) in self._tables else _flat(_dense(each, v.value))
+            for each, v in pairs[: len(self.shared)]
         ]
         return shared, [_dense(each, v.value) for each, v in pairs[len(self.shared) :]]
 
@@ -265,8 +268,8 @@ class GradientsByRows:
             variable, uses = self.shared[n], {task: head.shared[n] for task, head in heads.items() if n in head.shared}
             if id(variable) in self._tables:
                 place, length = self.model.task_names.index, variable.shape[0]
-                more = [Slices.of(each, variable).of_task(place(task), length) for task, each in uses.items()]
-                shared[n] = Slices.joined([shared[n], *more])
+                more = [RowGradients.of(each, variable).of_task(place(task), length) for task, each in uses.items()]
+                shared[n] = RowGradients.joined([shared[n], *more])
             else:
                 zero = tf.zeros([math.prod(variable.shape)])
                 shared[n] += tf.stack([_flat(uses[task]) if task in uses else zero for task in self.model.task_names])
@@ -281,7 +284,7 @@ class GradientsByRows:
                 of_tasks |= mine
         number = len(self.model.task_names)
         shared = [
-            Slices(tf.TensorSpec([None, v.shape[1]]), tf.TensorSpec([None], tf.int64))
+            RowGradients(tf.TensorSpec([None, v.shape[1]]), tf.TensorSpec([None], tf.int64))
             if id(v) in self._tables
             else tf.TensorSpec([number, math.prod(v.shape)])
             for v in self.shared

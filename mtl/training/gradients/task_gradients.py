@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training.gradients.dependencies import common_to_tasks, reach
+from mtl.training.gradients.dependencies import common_to_tasks, dependencies_of
 from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
-from mtl.training.gradients.row_gradients import Slices
+from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.keras_internals import model_internals
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, Totals, penalty, score, total
@@ -74,7 +74,7 @@ class TaskGradients:
 
     def __init__(self, model: Any, at: str | Sequence[str] = "parameters"):
         self.model, self.at = model, at
-        reached = reach(model)
+        reached = dependencies_of(model)
         if adding := model_internals.layers_with_losses(model):
             raise ValueError(
                 f"Gradients are those of the tasks' losses; the layers {adding} add losses of their own (add_loss, an activity "
@@ -180,7 +180,7 @@ class TaskGradients:
         counted = tf.math.divide_no_nan(size, totals.weights)
         count = len(self.model.task_names)
         pairs = zip(found.shared, self.shared, strict=True)
-        rows = [each.dense(count, v.shape[0]) if isinstance(each, Slices) else each for each, v in pairs]
+        rows = [each.dense(count, v.shape[0]) if isinstance(each, RowGradients) else each for each, v in pairs]
         return [counted[:, None] * each for each in sum_gradients(rows)], totals.means, totals.active
 
     def losses(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -232,7 +232,7 @@ class TaskGradients:
         scores, shared, own = self.gradients.of(batch, seeds, True)
         count = len(self.model.task_names)
         pairs = zip(shared, self.shared, strict=True)
-        parts = [each.compact(count, v.shape[0]) if isinstance(each, Slices) else (each, None) for each, v in pairs]
+        parts = [each.compact(count, v.shape[0]) if isinstance(each, RowGradients) else (each, None) for each, v in pairs]
         rows = sum_gradients([each for each, _ in parts])
         return Found(scores, rows, _summed(own), _update_of(self.shared, rows, [taken for _, taken in parts]))
 

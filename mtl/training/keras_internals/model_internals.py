@@ -24,11 +24,11 @@ from tensorflow.python.eager.context import global_seed
 
 from mtl.training.keras_internals.optimizer_internals import optimizers_in
 from mtl.training.replicas import rows_of_replica
-from mtl.training.resume.epoch_batches import Passes
+from mtl.training.resume.epoch_batches import EpochBatches
 
 __all__ = [
     "Built",
-    "Placed",
+    "ResumableAdapter",
     "agree_on_shuffling",
     "check_scope",
     "differ_in_dropout",
@@ -56,7 +56,7 @@ class Built(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds nothing: Keras's own takes a batch out of the data, and fails on one that the replicas cannot share evenly."""
         check_scope(self)
-        if isinstance(data := getattr(iterator, "data_adapter", None), Placed):
+        if isinstance(data := getattr(iterator, "data_adapter", None), ResumableAdapter):
             iterator._enumerate_iterator = partial(data.steps, iterator.steps_per_execution)
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
@@ -206,27 +206,27 @@ class _WholeDataset(tf.distribute.DistributedDataset):
         return self._dataset.reduce(initial_state, reduce_func)
 
 
-class Placed(DataAdapter):
+class ResumableAdapter(DataAdapter):
     """What `fit` takes as `x` where its first epoch begins at a step.
 
     Args:
-        passes: the batches of each epoch.
+        epochs: the batches of each epoch.
         epoch, step: where to begin.
     """
 
     batch_size = has_partial_batch = partial_batch_size = None
 
-    num_batches = property(attrgetter("_passes.steps"))
+    num_batches = property(attrgetter("_epochs.steps"))
 
-    def __init__(self, passes: Passes, epoch: int, step: int):
-        self._passes, self._epoch, self._step = passes, epoch, step
+    def __init__(self, epochs: EpochBatches, epoch: int, step: int):
+        self._epochs, self._epoch, self._step = epochs, epoch, step
 
     def get_tf_dataset(self) -> Any:
-        return _WholeDataset(self._passes.at(self._epoch, self._step))
+        return _WholeDataset(self._epochs.at(self._epoch, self._step))
 
     def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
         """The next epoch's steps, so many at a time: the first, the last, and the iterator that has their batches."""
-        batches, step, count = iter(self.get_tf_dataset()), self._step, self._passes.steps
+        batches, step, count = iter(self.get_tf_dataset()), self._step, self._epochs.steps
         self._epoch, self._step = self._epoch + 1, 0
         for first in itertools.count(step, together) if count is None else range(step, count, together):
             yield first, first + together - 1, batches
@@ -261,7 +261,7 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         x, y, sample_weight: arrays, or a dataset as `x`.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
     """
-    return x if isinstance(x, Placed) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+    return x if isinstance(x, ResumableAdapter) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
 
 
 def unrepeatable(dataset: tf.data.Dataset) -> bool:

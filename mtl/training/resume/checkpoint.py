@@ -17,7 +17,7 @@ import tensorflow as tf
 from mtl.training.keras_internals import model_internals
 from mtl.training.replicas import agreed
 from mtl.training.resume import snapshots
-from mtl.training.resume.epoch_batches import passes_of
+from mtl.training.resume.epoch_batches import epoch_batches
 from mtl.training.resume.state import read_callbacks, read_variables, write_callbacks, write_variables
 
 __all__ = ["Checkpoint"]
@@ -138,20 +138,20 @@ class Checkpoint(keras.callbacks.Callback):
             arrays, given["validation_data"] = model_internals.split_validation(arrays, share)
         if (batch_size := given.pop("batch_size", None)) is not None:
             given.setdefault("validation_batch_size", batch_size)
-        passes = passes_of(
+        epochs = epoch_batches(
             arrays,
             unrepeatable=model_internals.unrepeatable,
             batch_size=batch_size,
             shuffle=given.pop("shuffle", True),
             seed=self.seed,
         )
-        self._data = passes.made_of
+        self._data = epochs.made_of
         if self._found and (data := self._found.state["data"]) != self._data:
             raise ValueError(
                 f"The checkpoints in '{self.folder}' are of a training with {data}; got {self._data}. "
                 "Give Checkpoint another folder, or delete this one to begin anew."
             )
-        return {**given, "x": model_internals.Placed(passes, epoch, step)}
+        return {**given, "x": model_internals.ResumableAdapter(epochs, epoch, step)}
 
     def _tell(self, *_: Any) -> None:
         self._told = self._told or time.monotonic()

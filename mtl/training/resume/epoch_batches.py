@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Passes", "passes_of"]
+__all__ = ["EpochBatches", "epoch_batches"]
 
 
-class Passes:
+class EpochBatches:
     """The batches of each epoch, in an order that depends on the number of the epoch and on nothing else.
 
     Args:
@@ -25,15 +25,15 @@ class Passes:
         self.made_of = f"{'an unknown number of' if steps is None else steps} batches in an epoch{made_of and ', '}{made_of}"
 
 
-def passes_of(
+def epoch_batches(
     data: tuple[Any, ...],
     *,
     unrepeatable: Callable[[tf.data.Dataset], bool] = lambda dataset: False,
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: int = 0,
-) -> Passes:
-    """What `fit` was given, as passes.
+) -> EpochBatches:
+    """What `fit` was given, as epochs.
 
     Args:
         data: a dataset of `mtl.data.mix`, a `tf.data.Dataset`, or arrays; with targets and sample weights, or None for them.
@@ -47,13 +47,13 @@ def passes_of(
 
     Example:
 
-    >>> passes = passes_of((np.arange(5), None, None), batch_size=2, shuffle=False)
-    >>> passes.steps, [batch[0].tolist() for batch in passes.at(0, 1).as_numpy_iterator()]
+    >>> epochs = epoch_batches((np.arange(5), None, None), batch_size=2, shuffle=False)
+    >>> epochs.steps, [batch[0].tolist() for batch in epochs.at(0, 1).as_numpy_iterator()]
     (3, [[2, 3], [4]])
     """
     x = data[0]
     if mixture := getattr(x, "mixture", None):
-        return Passes(mixture.at, mixture.steps_per_epoch, mixture.made_of)
+        return EpochBatches(mixture.at, mixture.steps_per_epoch, mixture.made_of)
     if isinstance(x, tf.data.Dataset):
         if unrepeatable(x):
             raise ValueError(
@@ -64,7 +64,7 @@ def passes_of(
         steps = int(x.cardinality())
         if steps == tf.data.INFINITE_CARDINALITY:
             raise ValueError("Training that can go on expects the data of one epoch; got an endless dataset. Use .take(STEPS).")
-        return Passes(lambda epoch, step: x.skip(step), steps if steps >= 0 else None)
+        return EpochBatches(lambda epoch, step: x.skip(step), steps if steps >= 0 else None)
     leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
     if not leaves or not all(hasattr(leaf, "shape") and len(leaf.shape) > 0 for leaf in leaves):
         raise ValueError(
@@ -74,7 +74,7 @@ def passes_of(
     return _of_arrays(data, batch_size or 32, shuffle, seed)
 
 
-def _of_arrays(data: tuple[Any, ...], batch_size: int, shuffle: bool, seed: int) -> Passes:
+def _of_arrays(data: tuple[Any, ...], batch_size: int, shuffle: bool, seed: int) -> EpochBatches:
     with tf.device("CPU"):
         tensors = keras.tree.map_structure(_tensor, tuple(_without_none(part) for part in data if part is not None))
     sizes = {int(tensor.shape[0]) for tensor in keras.tree.flatten(tensors)}
@@ -88,7 +88,7 @@ def _of_arrays(data: tuple[Any, ...], batch_size: int, shuffle: bool, seed: int)
         return chosen.map(lambda rows: keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)).prefetch(2)
 
     order = f"shuffled with the seed {seed}" if shuffle else "in order"
-    return Passes(at, math.ceil(rows / batch_size), f"of {rows} rows, {batch_size} in a batch, {order}")
+    return EpochBatches(at, math.ceil(rows / batch_size), f"of {rows} rows, {batch_size} in a batch, {order}")
 
 
 def _without_none(part: Any) -> Any:

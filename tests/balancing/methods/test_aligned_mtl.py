@@ -25,7 +25,7 @@ def test_by_the_singular_values(scale, rank):
 
 def test_preferences():
     balancer = AlignedMTL(preferences={"a": 3.0})
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     np.testing.assert_allclose(balancer.weights(np.eye(2)), [0.75, 0.25])
     with pytest.raises(ValueError, match="Unknown scale of AlignedMTL 'max'"):
         AlignedMTL("max")

@@ -15,7 +15,7 @@ def test_each_gradient_is_clipped_by_itself():
 
 def test_bounds_by_task():
     balancer = Clipped(2.0, {"a": float("inf"), "b": 0.25})
-    balancer.connect(["a", "b", "c"])
+    balancer.bind(["a", "b", "c"])
     assert balancer.weights(JACOBIAN @ JACOBIAN.T).numpy() == pytest.approx([1.0, 0.5, 0.2])
     assert balancer.subset(["b", "c"]).get_config() == {"norm": 2.0, "norms": {"b": 0.25}}
 

@@ -28,7 +28,7 @@ def test_models_do_not_share_what_it_wraps():
 
 def test_of_a_method_for_losses():
     balancer = CRMOGM(Static({"a": 3.0}, "mean"), momentum=0.5)
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     assert float(balancer.combine([1.0, 5.0])) == 2.0  # 0.75, 0.25
     assert float(balancer.combine([1.0, 5.0], [True, False])) == 0.875  # The mean of 0.75 and 1
     assert float(balancer.combine([1.0, 0.0])) == pytest.approx((0.875 + 0.75) / 2)
@@ -54,4 +54,4 @@ def test_configuration():
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(balancer))
     assert copy.balancer.normalization == "loss" and copy.momentum == 0.5 and copy.uses_losses
     with pytest.raises(ValueError, match="CRMOGM averages weights, and UncertaintyWeighting learns its own"):
-        CRMOGM(UncertaintyWeighting()).connect(["a", "b"])
+        CRMOGM(UncertaintyWeighting()).bind(["a", "b"])

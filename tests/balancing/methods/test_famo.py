@@ -37,7 +37,7 @@ def test_negative_losses_lower_the_bound():
     balancer.combine([2.0, 2.0])  # 6 above its bound
     assert list(balancer.current_weights().values()) == pytest.approx([0.25, 0.75])
     balancer = FAMO(bounds={"a": -1.0})
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     balancer.combine([1.0, 2.0])
     assert list(balancer.current_weights().values()) == pytest.approx([0.5, 0.5])
 

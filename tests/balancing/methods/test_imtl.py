@@ -7,9 +7,9 @@ J = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 
 def test_both_halves():
     balancer = IMTL()
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     np.testing.assert_allclose(balancer.weights(J @ J.T), [0.59233, 0.40767], atol=1e-5)
-    balancer.own_variables("b")[0].assign(np.log(2.0))
+    balancer.task_variables("b")[0].assign(np.log(2.0))
     np.testing.assert_allclose(balancer.combine([3.0, 5.0]), 3.0 + 10.0 - np.log(2.0), rtol=1e-6)
     # The gradient of the second loss, scaled, is twice as long.
     scaled = J * [[1.0], [2.0]]

@@ -6,8 +6,8 @@ from mtl.balancing import IMTLL
 
 def test_by_hand():
     balancer = IMTLL()
-    balancer.connect(["a", "b"])
-    balancer.own_variables("a")[0].assign(np.log(0.5))
+    balancer.bind(["a", "b"])
+    balancer.task_variables("a")[0].assign(np.log(0.5))
     with tf.GradientTape() as tape:
         total = balancer.combine([2.0, 3.0])
     np.testing.assert_allclose(total, 1.0 + np.log(2.0) + 3.0, rtol=1e-6)

@@ -5,7 +5,7 @@ from mtl.balancing import Scheduled
 
 def test_straight_lines_between_points():
     balancer = Scheduled({"a": [[1, 1.0], [3, 2.0], [4, 0.0]], "b": 0.5})
-    balancer.connect(["a", "b", "c"])
+    balancer.bind(["a", "b", "c"])
     assert [float(balancer.combine([1.0, 10.0, 100.0])) for _ in range(6)] == [106.0, 106.0, 106.5, 107.0, 105.0, 105.0]
     assert float(balancer.combine([1.0, 10.0, 100.0], [True, False, True])) == 100.0
 
@@ -18,4 +18,4 @@ def test_subset_and_errors():
     with pytest.raises(ValueError, match="weights of at least 0; got -1 for task 'a'"):
         Scheduled({"a": -1})
     with pytest.raises(ValueError, match="Unknown task in the balancer's schedules 'b'"):
-        balancer.connect(["a"])
+        balancer.bind(["a"])

@@ -5,7 +5,7 @@ from mtl.balancing import Static
 
 
 def combine(balancer, losses, active=(True, True, True)):
-    balancer.connect(["a", "b", "c"])
+    balancer.bind(["a", "b", "c"])
     return float(balancer.combine(list(losses), list(active)))
 
 
@@ -24,7 +24,7 @@ def test_a_missing_task_counts_for_nothing():
 @pytest.mark.parametrize(("reduction", "expected"), [("sum", [3.0, 1.0, 0.0]), ("mean", [0.75, 0.25, 0.0])])
 def test_what_each_task_counts_now(reduction, expected):
     balancer = Static({"a": 3.0, "c": 0.0}, reduction)
-    balancer.connect(["a", "b", "c"])
+    balancer.bind(["a", "b", "c"])
     assert balancer.current_weights() == dict(zip("abc", expected, strict=True))
 
 

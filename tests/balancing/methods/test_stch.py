@@ -6,7 +6,7 @@ from mtl.balancing import STCH
 
 def test_the_formula():
     balancer = STCH(mu=0.3, preferences={"a": 3.0}, ideals={"b": 0.5})
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     terms = np.array([0.75 * 1.0, 0.25 * (2.0 - 0.5)]) / 0.3
     np.testing.assert_allclose(balancer.combine([1.0, 2.0]), 0.3 * np.log(np.exp(terms).sum()), rtol=1e-6)
     np.testing.assert_allclose(balancer.combine([1.0, 2.0], [False, True]), 1.5, rtol=1e-6)

@@ -6,7 +6,7 @@ from mtl.balancing import UncertaintyWeighting
 
 def test_by_hand():
     balancer = UncertaintyWeighting()
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     for variable, value in zip(balancer.state.trainable_variables, [np.log(2.0), np.log(4.0)], strict=True):
         variable.assign(value)
     with tf.GradientTape() as tape:
@@ -19,9 +19,9 @@ def test_by_hand():
 
 def test_a_missing_task_has_no_term_and_no_gradient():
     balancer = UncertaintyWeighting()
-    balancer.connect(["a", "b"])
-    balancer.own_variables("b")[0].assign(3.0)
+    balancer.bind(["a", "b"])
+    balancer.task_variables("b")[0].assign(3.0)
     with tf.GradientTape() as tape:
         total = balancer.combine([4.0, 4.0], [True, False])
     assert float(total) == 2.0
-    assert float(tape.gradient(total, balancer.own_variables("b")[0].value)) == 0.0
+    assert float(tape.gradient(total, balancer.task_variables("b")[0].value)) == 0.0

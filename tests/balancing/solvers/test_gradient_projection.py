@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from mtl.balancing.solvers.gradient_projection import operate, orders
+from mtl.balancing.solvers.gradient_projection import orders, project_conflicts
 from mtl.balancing.solvers.gramian import Gramian
 
 
@@ -15,7 +15,7 @@ def test_each_meets_every_other_once():
     """With a change of 1 at every meeting, each gradient becomes the sum of all."""
     jacobian = np.eye(3)
     problem, _ = Gramian.of(tf.constant(jacobian), tf.fill([3], True))
-    weights, targets = operate(
+    weights, targets = project_conflicts(
         problem, tf.zeros([3, 3], tf.float64), tf.constant([0, 0], tf.int64), lambda c, length, n, t: tf.ones_like(c), 1.0
     )
     assert weights.numpy().tolist() == [3.0, 3.0, 3.0]
@@ -25,7 +25,7 @@ def test_each_meets_every_other_once():
 def test_targets_move_towards_the_cosines():
     """Two gradients at 60 degrees that stay as they are: half the way from 0 to 0.5."""
     problem, _ = Gramian.of(tf.constant([[1.0, 0.5], [0.5, 1.0]], tf.float64), tf.fill([2], True))
-    _, targets = operate(
+    _, targets = project_conflicts(
         problem, tf.zeros([2, 2], tf.float64), tf.constant([0, 0], tf.int64), lambda c, length, n, t: tf.zeros_like(c), 0.5
     )
     np.testing.assert_allclose(targets, [[0.0, 0.25], [0.25, 0.0]], atol=1e-12)

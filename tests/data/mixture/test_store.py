@@ -95,14 +95,14 @@ def test_settings_that_change_no_row_change_no_key(encoder, tmp_path):
     assert folder(Regression(mean=0.0, scale=1.0, range=(0, 5)), "stars") != folder(Regression(mean=0.0, scale=1.0), "stars")
 
     class OfItsOwn(Classification):
-        encoded_by: Any = None
+        cache_key: Any = None
 
     assert folder(OfItsOwn(["up", "down"])) != folder(OfItsOwn(["up", "down"], dropout=0.5))
 
 
 @pytest.mark.parametrize("head", [Classification, MultiLabel, Regression, Tagging, MaskedLM])
 def test_heads_name_settings_that_they_have(head):
-    assert set(head.encoded_by) <= set(inspect.signature(head).parameters)
+    assert set(head.cache_key) <= set(inspect.signature(head).parameters)
 
 
 @pytest.mark.parametrize("name", ["token_ids.bin", "store.json"])

@@ -6,13 +6,13 @@ from mtl.data import Tokenizer
 from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, MaskedLM, Tagging
 from mtl.sharing import Soft
-from mtl.training.gradients.dependencies import reach
+from mtl.training.gradients.dependencies import dependencies_of
 from tests.tiny import Bag
 from tests.two_tasks import make_model
 
 
 def names(model):
-    return {task: {variable.path for variable in variables} for task, variables in reach(model).variables.items()}
+    return {task: {variable.path for variable in variables} for task, variables in dependencies_of(model).variables.items()}
 
 
 def test_each_task_reaches_its_head_and_what_its_features_are_made_of():
@@ -48,12 +48,12 @@ def test_frozen_weights_are_reached_too():
 
 
 def test_encoders_of_their_own_are_reached_by_one_task():
-    found = reach(make_model("sgd", sharing=Soft(0.1))).variables
+    found = dependencies_of(make_model("sgd", sharing=Soft(0.1))).variables
     assert not {id(v) for v in found["mood"]} & {id(v) for v in found["score"]} and len(found["mood"]) == len(found["score"]) == 3
 
 
 def test_where_the_tasks_get_the_same_features():
-    hard, soft = (reach(make_model("sgd", sharing=sharing)) for sharing in (None, Soft(0.1)))
+    hard, soft = (dependencies_of(make_model("sgd", sharing=sharing)) for sharing in (None, Soft(0.1)))
     assert hard.same_features and not soft.same_features
     assert {v.path for v in hard.behind} == {v.path for v in hard.variables["mood"]} & {v.path for v in hard.variables["score"]}
 
@@ -66,7 +66,7 @@ def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
 
 def looked_up(encoder):
     tasks = [Task("mood", Classification(3)), Task("tags", Tagging(2))]
-    return [v.path.split("/")[0] for v in reach(MultiTaskModel(encoder, tasks)).looked_up]
+    return [v.path.split("/")[0] for v in dependencies_of(MultiTaskModel(encoder, tasks)).looked_up]
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])

@@ -11,9 +11,9 @@ from mtl.data import Tokenizer
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from mtl.sharing import Hard
-from mtl.training.gradients.dependencies import reach
+from mtl.training.gradients.dependencies import dependencies_of
 from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
-from mtl.training.gradients.row_gradients import Slices
+from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.gradients.task_gradients import TaskGradients
 from mtl.training.keras_internals.model_internals import layers_in
 from mtl.training.scoring import Batch, score
@@ -31,7 +31,9 @@ ROWS = {
 
 def whole_rows(rows, variables, tasks=2):
     """The gradients of variables, those that are slices made whole."""
-    return [each.dense(tasks, v.shape[0]) if isinstance(each, Slices) else each for each, v in zip(rows, variables, strict=True)]
+    return [
+        each.dense(tasks, v.shape[0]) if isinstance(each, RowGradients) else each for each, v in zip(rows, variables, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
@@ -44,10 +46,10 @@ def test_the_sums_are_those_of_all_rows(mood, score_, same_features, slices, gra
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
     shared, own = model.encoder.trainable_variables, {task: model.heads[task].trainable_variables for task in model.task_names}
     seeds = {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
-    by_rows = GradientsByRows(model, reach(model)._replace(same_features=same_features), shared, own, slices)
+    by_rows = GradientsByRows(model, dependencies_of(model)._replace(same_features=same_features), shared, own, slices)
     of = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False) if graph else lambda: by_rows.of(rows, seeds, False)
     scores, rows_shared, rows_own = of()
-    assert isinstance(rows_shared[0], Slices) == (slices and same_features)
+    assert isinstance(rows_shared[0], RowGradients) == (slices and same_features)
     rows_shared = whole_rows(rows_shared, shared)
     with tf.GradientTape(persistent=True) as tape:
         whole = score(model, rows, False)
@@ -65,10 +67,10 @@ def test_the_sums_are_those_of_all_rows(mood, score_, same_features, slices, gra
 class Twice(Hard):
     """Gives one feature under two names."""
 
-    def connect(self, encoder, tasks):
-        connected = Twice()
-        connected.encoder = encoder
-        return connected
+    def bind(self, encoder, tasks):
+        bound = Twice()
+        bound.encoder = encoder
+        return bound
 
     def features(self, inputs, tasks, training=None):
         given = super().features(inputs, tasks, training)
@@ -128,14 +130,14 @@ def test_heads_that_use_a_table(mood, score_, hidden):
     """Its gradients are right where the head's use is seen, and where it is not."""
     model = make_model("sgd", PCGrad())
     model.heads["mood"].__class__, model.heads["mood"].table = Named, lambda: model.encoder.embedding.embeddings
-    reached = reach(model)
+    reached = dependencies_of(model)
     assert not reached.looked_up
     reached = reached._replace(looked_up=[model.encoder.embedding.embeddings] if hidden else [])
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
     shared, seeds = model.encoder.trainable_variables, {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
     by_rows = GradientsByRows(model, reached, shared, {"mood": [], "score": []}, slices=True)
     found = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False)()
-    assert isinstance(found.shared[0], Slices) == hidden
+    assert isinstance(found.shared[0], RowGradients) == hidden
     with tf.GradientTape(persistent=True) as tape:
         losses = score(model, rows, False).losses
     for place, task in enumerate(model.task_names):
@@ -159,13 +161,13 @@ def test_the_encoder_is_traced_as_often_for_many_tasks(monkeypatch):
 
     monkeypatch.setattr(model, "features_of", counted)
     model.fit(x, y, sample_weight=weight, batch_size=6, epochs=2, verbose=0)
-    assert len(traces) == 3  # The first finds what the tasks reach.
+    assert len(traces) == 3  # The first finds what the tasks dependencies.
 
 
 def test_no_work_is_done_where_there_are_no_rows(monkeypatch):
     """A row goes through the encoder once; a task without rows of its own, not at all."""
     model = make_model("sgd")
-    reached, seen = reach(model), []
+    reached, seen = dependencies_of(model), []
     whole = model.features_of
 
     def counted(x, tasks, training):

@@ -132,7 +132,7 @@ def test_heads_get_their_gradients_as_often_as_their_losses_count():
     x, y, weight = batch(mood=MOOD, score=SCORE)
     model = model_with(mtl.balancing.IMTL())
     for task, scale in (("mood", 0.5), ("score", -0.25)):
-        model.balancer.own_variables(task)[0].assign(scale)
+        model.balancer.task_variables(task)[0].assign(scale)
     kernels = by_numpy(model, x, y, weight)[3]
     _, (of_mood, of_score) = updates(model, x, y, weight)
     np.testing.assert_allclose(of_mood, np.exp(0.5) * kernels[0], atol=2e-6)
@@ -325,7 +325,7 @@ def test_a_look_ahead_is_at_the_same_batch_after_the_update():
 def test_what_a_balancer_learns_does_not_decay_and_stays_where_a_task_is_missing():
     x, y, weight = batch(score=np.zeros(8))
     model = make_model(keras.optimizers.AdamW(0.1, weight_decay=0.5), UncertaintyWeighting())
-    learned = {task: model.balancer.own_variables(task)[0] for task in model.task_names}
+    learned = {task: model.balancer.task_variables(task)[0] for task in model.task_names}
     learned["mood"].assign(np.full(learned["mood"].shape, 3.0))
     learned["score"].assign(np.full(learned["score"].shape, 3.0))
     model.fit(x, y, sample_weight=weight, verbose=0)

@@ -16,7 +16,7 @@ from keras.src.trainers.epoch_iterator import EpochIterator
 from tensorflow.python.eager import context
 
 from mtl.training.keras_internals import model_internals, optimizer_internals
-from mtl.training.resume.epoch_batches import Passes
+from mtl.training.resume.epoch_batches import EpochBatches
 from tests.two_tasks import batch, make_model
 
 #: Where each private name is looked up, by whom it is used.
@@ -67,8 +67,8 @@ def test_what_is_made_of_a_mixtures_dataset_is_shuffled_too():
 
 
 def test_an_epoch_that_begins_at_a_step():
-    seen, batches = [], Passes(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
-    data = model_internals.Placed(batches, 2, 3)
+    seen, batches = [], EpochBatches(lambda epoch, step: tf.data.Dataset.range(10 * epoch + step, 10 * epoch + 5), 5)
+    data = model_internals.ResumableAdapter(batches, 2, 3)
     for _ in range(2):
         for first, last, iterator in data.steps(2):
             seen.append((first, last, int(next(iterator))))
@@ -84,7 +84,7 @@ def test_no_dataset_tunes_itself_unless_it_is_asked_to(asked):
         options.autotune.enabled = asked
         data = data.with_options(options)
     whole = model_internals.whole_batches(data).get_tf_dataset()
-    placed = model_internals.Placed(Passes(lambda epoch, step: data, 2), 0, 0).get_tf_dataset()
+    placed = model_internals.ResumableAdapter(EpochBatches(lambda epoch, step: data, 2), 0, 0).get_tf_dataset()
     for each in (whole, placed):
         assert each._dataset.options().autotune.enabled is bool(asked)
         assert [batch.numpy().tolist() for batch in each] == [[0, 1], [2, 3]]
