@@ -1,3 +1,5 @@
-"""Models that take strings."""
+"""Models that take strings, as TensorFlow SavedModels."""
 
-__all__: list[str] = []
+from mtl.export.exporting import export
+
+__all__ = ["export"]

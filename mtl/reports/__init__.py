@@ -1,3 +1,1 @@
 """What data and results hold, as facts and tables."""
-
-__all__: list[str] = []

@@ -1,3 +1,1 @@
 """Balancers: one file per method."""
-
-__all__: list[str] = []

@@ -1,3 +1,1 @@
 """What the balancing methods compute with."""
-
-__all__: list[str] = []

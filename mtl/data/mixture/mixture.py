@@ -239,8 +239,8 @@ def mix(
         split: which split of the tasks' sources.
         batch_size: rows in a batch.
         sampling: how often each task is drawn in training: `"proportional"` (each example once an epoch), `"uniform"`,
-            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.mixture.sampling.shares`. Follows from `weights` or `temperature`
-            where given.
+            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.mixture.sampling.shares`. Follows from `weights` or
+            `temperature` where given.
         weights: task -> weight in the draws, for `"weights"`; tasks that label the same rows add up.
         temperature: for `"temperature"`; 1 is proportional, larger is more even.
         cap: for `"temperature"`, the size beyond which a task counts no more.

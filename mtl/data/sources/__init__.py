@@ -1,3 +1,1 @@
 """Sources: one file per format."""
-
-__all__: list[str] = []

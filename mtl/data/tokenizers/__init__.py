@@ -1,3 +1,1 @@
 """Tokenizers on the host; `in_graph` holds the same as TensorFlow operations."""
-
-__all__: list[str] = []

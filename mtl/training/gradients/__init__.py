@@ -1,3 +1,1 @@
 """Gradients of each task, and how they become one update."""
-
-__all__: list[str] = []

@@ -1,3 +1,1 @@
 """Training that continues from where it was interrupted."""
-
-__all__: list[str] = []

@@ -1,4 +1,7 @@
-"""What the engine relies on inside Keras and TensorFlow. A failure says that a new Keras moved it: mend mtl/training/keras_internals/model_internals.py."""
+"""What the engine relies on inside Keras and TensorFlow.
+
+A failure means that a new Keras moved it: mend mtl/training/keras_internals/model_internals.py.
+"""
 
 import configparser
 import inspect
