@@ -1,8 +1,10 @@
 """From texts to what a person reads."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +12,7 @@ from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.mixture.store import word_mask
 
-__all__ = ["Text", "pad", "predict_examples", "to_example"]
+__all__ = ["Prediction", "PredictionFunctions", "Text", "pad", "predict_examples", "to_example"]
 
 Text = str | tuple[str, str] | list[str]
 
@@ -81,3 +83,44 @@ def predict_examples(
                 mine = tf.nest.map_structure(lambda t: t[row][:size] if per_token else t[row], predictions[task])  # noqa: B023
                 results[task][i] = head.decode(mine, examples[i], encodings[i])
     return results
+
+
+class Prediction(keras.layers.Layer):
+    """A head's outputs -> what `predict` gives."""
+
+    def __init__(self, head: Any, **kwargs: Any):
+        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
+        self._activate = head.activate
+        self.built = True
+
+    def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        return self._activate(outputs, features)
+
+
+class PredictionFunctions:
+    """Compiled prediction functions, one for each choice of tasks; made once, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    def get(self, model: Any, tasks: Sequence[str]) -> Callable[..., Any]:
+        key = tuple(tasks)
+        with self._lock:
+            if key not in self._made:
+                inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+
+                @tf.function(input_signature=[inputs], autograph=False)
+                def predict(x: dict[str, tf.Tensor]) -> dict[str, Any]:
+                    shared, result = model.trunk(x, training=False), {}
+                    for task in key:
+                        features, head = model.branch(task, shared, training=False), model.head_of(task)
+                        result[task] = head.activate(head(features, training=False), features)
+                    return result
+
+                predict.get_concrete_function()
+                self._made[key] = predict
+            return self._made[key]
+
+    def __deepcopy__(self, memo: Any) -> "PredictionFunctions":
+        return PredictionFunctions()

@@ -29,7 +29,8 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
 
     @tf.function(input_signature=[inputs], autograph=False)
     def features(x: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        by_task = {task: each["pooled"] for task, each in model.features_of(x, model.task_names, training=False).items()}
+        trunk = model.trunk(x, training=False)
+        by_task = {task: model.branch(task, trunk, training=False)["pooled"] for task in model.task_names}
         shared = len({id(tensor) for tensor in by_task.values()}) == 1
         named = {"pooled": next(iter(by_task.values()))} if shared else {f"pooled_{task}": t for task, t in by_task.items()}
         names[:] = named

@@ -126,11 +126,11 @@ class _Server(tf.Module):
             return {**tokens, **align_words(tokens, *self.tokenizer.word_spans(texts))}
 
         def outputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            features = model.features_of({name: tokens[name] for name in inputs}, tasks, training=False)
+            shared = model.trunk({name: tokens[name] for name in inputs}, training=False)
             result = {}
             for task in tasks:
-                head = model.head_of(task)
-                prediction = head.activate(head(features[task], training=False), features[task])
+                features, head = model.branch(task, shared, training=False), model.head_of(task)
+                prediction = head.activate(head(features, training=False), features)
                 result.update({f"{task}/{name}": value for name, value in head.serve(prediction, tokens).items()})
             return result
 

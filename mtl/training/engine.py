@@ -3,7 +3,7 @@
 The engine knows a model only as features of a task, and as loss sum and weight sum of a head.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -30,7 +30,7 @@ class Engine(Loop):
     A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
     a labelled row leaves its own layers and their optimizer state as they were, and its metrics too.
 
-    A subclass gives `task_names`, `complete`, `features_of`, `head_of`, `task_layers`, `balancer`, `gradients_at` and `penalty`,
+    A subclass gives `task_names`, `complete`, `trunk`, `branch`, `head_of`, `parts`, `balancer`, `gradients_at` and `penalty`,
     and calls `start_engine` when its heads are built.
     """
 
@@ -38,7 +38,7 @@ class Engine(Loop):
     balancer: Any
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
-    _own: dict[str, TaskVariables]
+    _own: dict[tuple[str, ...], TaskVariables]
     _window: AccumulationWindow
     _guard: NonFiniteGuard
     skip_nonfinite = False
@@ -47,16 +47,20 @@ class Engine(Loop):
         """The inputs with those that may be left out filled in."""
         raise NotImplementedError
 
-    def features_of(self, x: Mapping[str, Any], tasks: Iterable[str], training: bool) -> dict[str, dict[str, Any]]:
-        """Each task's features."""
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """What is computed once for all tasks."""
+        raise NotImplementedError
+
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """One task's features, from what `trunk` gave."""
         raise NotImplementedError
 
     def head_of(self, task: str) -> Any:
         """A task's head."""
         raise NotImplementedError
 
-    def task_layers(self, task: str) -> list[keras.layers.Layer]:
-        """The layers that belong to one task: its head, and what sharing gives it alone."""
+    def parts(self) -> Mapping[str, Any]:
+        """The layers that have weights by name, each with `layer` and `tasks`, the names of the tasks that depend on it."""
         raise NotImplementedError
 
     def penalty(self) -> Any:
@@ -169,11 +173,11 @@ class Engine(Loop):
         adam_in_one_pass(self.optimizer)
         if self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
-        variables = {task: [v for layer in self.task_layers(task) for v in layer.trainable_variables] for task in self.task_names}
-        for task, own in variables.items():
-            own.extend(self.balancer.task_variables(task))
+        variables = self._variables_of_some_tasks()
         with strategy.scope():
-            self._own = {task: TaskVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
+            self._own = {
+                tasks: TaskVariables(self.optimizer, mine, self.static_shapes) for tasks, mine in variables.items() if mine
+            }
             self._window = AccumulationWindow(self.optimizer, len(self.task_names))
             if self.balancer.looks_ahead and self._window.length > 1:
                 raise ValueError(
@@ -197,6 +201,16 @@ class Engine(Loop):
             return logs
 
         self.train_function = checked
+
+    def _variables_of_some_tasks(self) -> dict[tuple[str, ...], list[keras.Variable]]:
+        """The trained variables that not all tasks depend on, by the tasks that do; of one task alone, all."""
+        found: dict[tuple[str, ...], list[keras.Variable]] = {}
+        for part in self.parts().values():
+            if len(part.tasks) < len(self.task_names) or len(self.task_names) == 1:
+                found.setdefault(tuple(part.tasks), []).extend(part.layer.trainable_variables)
+        for task in self.task_names:
+            found.setdefault((task,), []).extend(self.balancer.task_variables(task))
+        return found
 
     def training_state(self) -> list[keras.Variable]:
         return [*super().training_state(), *self._window.variables]
@@ -261,9 +275,10 @@ class Engine(Loop):
         """Updates the variables, but those of tasks that took no part; none where a step that is not finite is left out."""
         variables = self.trainable_variables
         taking_part = self._window.add(active)
-        parts = [(own, taking_part[self.task_names.index(task)]) for task, own in self._own.items()]
+        moved = {tasks: tf.reduce_any([taking_part[self.task_names.index(task)] for task in tasks]) for tasks in self._own}
+        parts = [(own, moved[tasks]) for tasks, own in self._own.items()]
         kept = [(own, before, finite) for own, before in self._guard.keep(finite)]
-        kept += [(own, own.read(moved), moved) for own, moved in parts]
+        kept += [(own, own.read(active), active) for own, active in parts]
         several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
             unreached = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])

@@ -19,7 +19,7 @@ class NonFiniteGuard:
     Args:
         optimizer: a built optimizer.
         variables: those that are trained.
-        own: task -> the variables that only it uses.
+        own: tasks -> the variables that only they use.
         tasks: the names of all tasks.
         skip: whether a step that is not finite is left out, and else ends the training.
         accumulates: whether gradients of several batches make an update.
@@ -30,14 +30,16 @@ class NonFiniteGuard:
         self,
         optimizer: keras.optimizers.Optimizer,
         variables: Sequence[keras.Variable],
-        own: Mapping[str, Sequence[keras.Variable]],
+        own: Mapping[Sequence[str], Sequence[keras.Variable]],
         tasks: Sequence[str],
         skip: bool,
         accumulates: bool,
         compiled: bool,
     ):
         self._optimizer, self._tasks, self.skip = optimizer, tuple(tasks), skip
-        owners = {id(variable): list(tasks).index(task) for task, each in own.items() for variable in each}
+        owners = {
+            id(variable): list(tasks).index(users[0]) for users, mine in own.items() if len(users) == 1 for variable in mine
+        }
         self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
         self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first; how many:
         self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")

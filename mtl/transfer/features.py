@@ -42,6 +42,7 @@ class CachedFeatures(Encoder):
         super(Encoder, self).__init__(inputs={**inputs, **features}, outputs=outputs, **kwargs)
         self.given = {"input_names": list(input_names), "feature_width": feature_width, "sequence": sequence, "pad_id": pad_id}
         self.pooling, self.tokenizer, self.max_length, self.pad_id, self.width = "given", None, None, pad_id, feature_width
+        self.states = self.cuts = ()
 
     @property
     def token_embedding(self) -> keras.layers.Layer:
@@ -172,10 +173,11 @@ def extract(
 
 def _encoder(model: MultiTaskModel) -> Encoder:
     """The one encoder of a model whose heads can be trained on features."""
-    if not isinstance(model.sharing, Hard):
-        raise ValueError(
-            f"Features are computed once for a model whose tasks share one encoder, Hard(); got {type(model.sharing).__name__}."
-        )
+    if not isinstance(model.sharing, Hard) or model.sharing.top_layers:
+        got = f"{type(model.sharing).__name__}({', '.join(f'{k}={v!r}' for k, v in model.sharing.get_config().items())})"
+        raise ValueError(f"Features are computed once for a model whose tasks share one encoder, Hard(); got {got}.")
+    if model.readouts:
+        raise ValueError(f"Features are the encoder's last state; the tasks {list(model.readouts)} read all states.")
     changing = [task.name for task in model.tasks if task.head.corrupts_inputs]
     if changing:
         raise ValueError(

@@ -1,6 +1,6 @@
 import keras
 
-from mtl.sharing import Hard
+from mtl.sharing import Hard, Part
 from tests.tiny import Bag
 
 
@@ -12,4 +12,4 @@ def test_all_tasks_get_the_features_of_one_encoder():
     assert features["a"]["sequence"] is features["b"]["sequence"]
     assert sorted(features["a"]) == ["padding_mask", "pooled", "sequence", "token_ids"]
     assert sharing.encoder_of("a") is sharing.encoder_of("b") is encoder
-    assert sharing.task_layers("a") == [] and sharing.penalty() is None
+    assert sharing.parts() == {"trunk": Part(encoder, ("a", "b"))} and sharing.penalties() == []

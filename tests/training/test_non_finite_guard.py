@@ -41,7 +41,7 @@ def test_who_is_named(losses, gradients, who):
     optimizer = keras.optimizers.SGD()
     optimizer.build([shared, own, unused])
     guard = NonFiniteGuard(
-        optimizer, [shared, own, unused], {"b": [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False
+        optimizer, [shared, own, unused], {("b",): [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False
     )
     assert guard.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])
     guard.check()
@@ -106,7 +106,7 @@ def test_a_scale_is_trusted_as_long_as_it_helps():
     variable = keras.Variable([0.0])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     optimizer.build([variable])
-    guard = NonFiniteGuard(optimizer, [variable], {"b": [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
+    guard = NonFiniteGuard(optimizer, [variable], {("b",): [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
     assert guard.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
     assert not guard.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'a' was"):

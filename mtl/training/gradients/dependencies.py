@@ -20,14 +20,12 @@ class Dependencies(NamedTuple):
     Args:
         variables: task -> the weights, trained or frozen, that its head, or what the head is given, is made of, in the model's
             order.
-        behind: the weights that features are made of.
-        same_features: whether all tasks get the same features.
-        looked_up: tables `[V, d]` behind features of which nothing but rows is ever taken, as of embeddings.
+        behind: the weights that the trunk's features are made of.
+        looked_up: tables `[V, d]` behind those of which nothing but rows is ever taken, as of embeddings.
     """
 
     variables: dict[str, list[keras.Variable]]
     behind: list[keras.Variable]
-    same_features: bool
     looked_up: list[keras.Variable]
 
 
@@ -40,10 +38,11 @@ def dependencies_of(model: Any) -> Dependencies:
         model: the engine.
     """
     inputs = {tensor.name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for tensor in model.inputs}
-    features: dict[str, dict[str, Any]] = {}
+    shared: dict[str, Any] = {}
 
     def forward(x: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        features.update(model.features_of(model.complete(x), model.task_names, training=True))
+        shared.update(model.trunk(model.complete(x), training=True))
+        features = {task: model.branch(task, shared, training=True) for task in model.task_names}
         outputs = {task: model.head_of(task)(features[task], training=True) for task in model.task_names}
         return [
             tf.add_n([tf.reduce_sum(tf.cast(each, tf.float32)) for each in keras.tree.flatten(outputs[task])])
@@ -61,17 +60,15 @@ def dependencies_of(model: Any) -> Dependencies:
     def reached(outputs: Iterable[tf.Tensor]) -> set[int]:
         return {id(handles[outer[name]]) for name in _behind(outputs) if outer.get(name) in handles}
 
-    variables = {}
+    variables, parts = {}, [part for part in model.parts().values() if len(part.tasks) < len(model.task_names)]
     for task, output in zip(model.task_names, traced.outputs, strict=True):
-        own = {id(variable) for layer in model.task_layers(task) for variable in layer.weights} | reached([output])
+        own = {id(weight) for part in parts if task in part.tasks for weight in part.layer.weights} | reached([output])
         variables[task] = [variable for variable in model.weights if id(variable) in own]
-    behind = reached([tf.convert_to_tensor(each) for of_task in features.values() for each in of_task.values()])
+    behind = reached([tf.convert_to_tensor(value) for value in keras.tree.flatten(shared)])
     used = [(handles[id(given)], inner) for given, inner in traced.graph.captures if id(given) in handles]
     tables = {id(variable) for variable, inner in used if len(variable.shape) == 2 and _only_rows(inner)}
-    first, *others = features.values()
-    same = all(each.keys() == first.keys() and all(each[name] is first[name] for name in first) for each in others)
     made = [variable for variable in model.weights if id(variable) in behind]
-    return Dependencies(variables, made, same, [variable for variable in made if id(variable) in tables])
+    return Dependencies(variables, made, [variable for variable in made if id(variable) in tables])
 
 
 def _behind(outputs: Iterable[tf.Tensor]) -> set[str]:

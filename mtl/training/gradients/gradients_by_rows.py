@@ -51,9 +51,9 @@ class OfHead(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The features of some rows, those of them that have gradients, and how these go back."""
+    """What the trunk gives of some rows, the tensors in it that have gradients, and how these go back."""
 
-    features: Any
+    shared: Any
     points: Tensors
     tape: tf.GradientTape
 
@@ -62,13 +62,13 @@ class GradientsByRows:
     """Each task's gradients of the variables that it reaches.
 
     Rows that are labelled for one task alone go through the encoders with that task's others, so that no gradient costs more
-    than its own rows; rows with labels for several tasks go through once, and back once for each task. Where all tasks get the
-    same features, the encoder is traced twice, for rows of either kind, however many tasks there are.
+    than its own rows; rows with labels for several tasks go through once, and back once for each task. The trunk
+    is traced twice, for rows of either kind, however many tasks there are.
 
     Args:
         model: the engine.
         dependencies: which variables the tasks reach, and how.
-        shared: the variables that two or more tasks dependencies.
+        shared: the variables that two or more tasks depend on.
         own: task -> the variables that it alone reaches.
         slices: whether the gradients of tables that the encoder looks up are kept as slices, in shapes that depend on the data.
     """
@@ -82,9 +82,8 @@ class GradientsByRows:
         slices: bool = False,
     ):
         self.model, self.shared, self.own = model, shared, own
-        self._same_features = dependencies.same_features
-        self._tables = {id(v) for v in dependencies.looked_up if slices and dependencies.same_features} & {id(v) for v in shared}
-        behind = {id(v) for v in dependencies.behind if dependencies.same_features}
+        self._tables = {id(v) for v in dependencies.looked_up if slices} & {id(v) for v in shared}
+        behind = {id(v) for v in dependencies.behind}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
 
@@ -218,21 +217,20 @@ class GradientsByRows:
         return [array.read() if isinstance(array, RowGradients) else array.stack() for array in arrays], behind, rest
 
     def _encode(self, batch: Batch, training: bool) -> Encoded:
-        """The features that all tasks get; nothing where each gets its own."""
+        """What the trunk gives to all tasks."""
         with tf.GradientTape(persistent=True) as tape:
-            features = self.model.features_of(batch.x, list(batch.y), training) if self._same_features else None
-        given = () if features is None else next(iter(features.values())).values()
-        points = {id(each): each for each in given if tf.convert_to_tensor(each).dtype.is_floating}  # Two names may be of one.
-        return Encoded(features, list(points.values()), tape)
+            shared = self.model.trunk(batch.x, training)
+        points = {id(value): value for value in keras.tree.flatten(shared) if tf.convert_to_tensor(value).dtype.is_floating}
+        return Encoded(shared, list(points.values()), tape)  # Two names may be of one.
 
     def _heads(
         self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool, encoded: Encoded
     ) -> tuple[Scores, dict[str, OfHead]]:
-        """What the heads give, and the encoders too where each task gets its own features."""
+        """What the branches and heads give."""
         points = encoded.points
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(points)
-            scores = score(self.model, batch, training, encoded.features)
+            scores = score(self.model, batch, training, encoded.shared)
         heads = {}
         for task in batch.y:
             sources = [*points, *(v.value for v in (*self.own[task], *self.shared))]

@@ -240,9 +240,9 @@ class TaskGradients:
         """Gradients at features, or at some variables."""
         tasks = list(batch.y)
         with tf.GradientTape(persistent=True) as tape:
-            features = self.model.features_of(batch.x, tasks, True)
-            scores = score(self.model, batch, True, features)
-        points = [v.value for v in self.compared] or _shared_features(tape, features)
+            shared = self.model.trunk(batch.x, True)
+            scores = score(self.model, batch, True, shared)
+        points = [v.value for v in self.compared] or _shared_features(tape, shared)
         compared: ByTask = {}
         own: ByTask = {}
         for task in tasks:
@@ -296,21 +296,21 @@ def _update_of(
     return update
 
 
-def _shared_features(tape: tf.GradientTape, features: Mapping[str, Mapping[str, Any]]) -> list[tf.Tensor]:
-    """The features that two or more tasks get, without those that are made of others."""
-    given: dict[int, list[Any]] = {}
-    for each in features.values():
-        for value in each.values():
-            if tf.convert_to_tensor(value).dtype.is_floating:
-                given.setdefault(id(value), []).append(value)
-    shared = [values[0] for values in given.values() if len(values) > 1 or len(features) == 1]
-    if not shared:
+def _shared_features(tape: tf.GradientTape, shared: Mapping[str, Any]) -> list[tf.Tensor]:
+    """The features that the trunk gives to all tasks, without those that are made of others."""
+    if "states" in shared:
+        raise ValueError(
+            "Gradients are compared at the encoder's last state, and here a task reads all of its states. "
+            "Leave out gradients_at, or readout='scalar_mix'."
+        )
+    values = list({id(value): value for value in shared.values() if tf.convert_to_tensor(value).dtype.is_floating}.values())
+    if not values:
         raise ValueError(
             "Gradients are compared at features that tasks share, and here each task gets its own. Leave gradients_at out, or "
             "share the encoder, as sharing.Hard does."
         )
-    made = [any(tape.gradient(value, other) is not None for other in shared if other is not value) for value in shared]
-    return [value for value, of_others in zip(shared, made, strict=True) if not of_others]
+    made = [any(tape.gradient(value, other) is not None for other in values if other is not value) for value in values]
+    return [value for value, of_others in zip(values, made, strict=True) if not of_others]
 
 
 def _halves(batch: Batch) -> list[Batch]:

@@ -67,14 +67,9 @@ def test_the_sums_are_those_of_all_rows(mood, score_, same_features, slices, gra
 class Twice(Hard):
     """Gives one feature under two names."""
 
-    def bind(self, encoder, tasks):
-        bound = Twice()
-        bound.encoder = encoder
-        return bound
-
-    def features(self, inputs, tasks, training=None):
-        given = super().features(inputs, tasks, training)
-        return {task: {**each, "again": each["pooled"]} for task, each in given.items()}
+    def trunk(self, inputs, training=None):
+        shared = super().trunk(inputs, training)
+        return {**shared, "again": shared["pooled"]}
 
 
 @pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
@@ -153,28 +148,28 @@ def test_the_encoder_is_traced_as_often_for_many_tasks(monkeypatch):
     x, _, _ = batch(6)
     y = {task.name: np.zeros(6, "int32") for task in tasks}
     weight = {task.name: np.eye(6, dtype="float32")[number] for number, task in enumerate(tasks)}
-    whole, traces = model.features_of, []
+    whole, traces = model.trunk, []
 
-    def counted(x, tasks, training):
-        traces.append(list(tasks))
-        return whole(x, tasks, training)
+    def counted(x, training):
+        traces.append(sorted(x))
+        return whole(x, training)
 
-    monkeypatch.setattr(model, "features_of", counted)
+    monkeypatch.setattr(model, "trunk", counted)
     model.fit(x, y, sample_weight=weight, batch_size=6, epochs=2, verbose=0)
-    assert len(traces) == 3  # The first finds what the tasks dependencies.
+    assert len(traces) == 3  # The first finds what the tasks depend on.
 
 
 def test_no_work_is_done_where_there_are_no_rows(monkeypatch):
     """A row goes through the encoder once; a task without rows of its own, not at all."""
     model = make_model("sgd")
     reached, seen = dependencies_of(model), []
-    whole = model.features_of
+    whole = model.trunk
 
-    def counted(x, tasks, training):
+    def counted(x, training):
         seen.append(len(x["token_ids"]))
-        return whole(x, tasks, training)
+        return whole(x, training)
 
-    monkeypatch.setattr(model, "features_of", counted)
+    monkeypatch.setattr(model, "trunk", counted)
     seeds = {"mood": tf.constant(1.0), "score": tf.constant(1.0)}
     rows = Batch.of(model, batch(6, mood=[1, 1, 0, 1, 0, 0], score=[0, 0, 0, 1, 0, 0]))
     GradientsByRows(model, reached, model.encoder.trainable_variables, {"mood": [], "score": []}).of(rows, seeds, False)
