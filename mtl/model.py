@@ -16,7 +16,8 @@ from mtl.predicting import Text, predict_examples, to_example
 from mtl.sharing import Hard, Sharing
 from mtl.task import Task
 from mtl.training import Engine, shared_size
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
+from mtl.utils.configs import check_config
 from mtl.utils.sampling import sample
 
 __all__ = ["MultiTaskModel"]
@@ -166,6 +167,12 @@ class MultiTaskModel(Engine):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
+        """The layer of a name or index, as in Keras; the head of a task under the task's name."""
+        if index is None and name in self.heads and all(layer.name != name for layer in self.layers):
+            return self.heads[name]
+        return super().get_layer(name, index)
+
     # Use ----------------------------------------------------------------------------------------------------------
 
     def predict_text(
@@ -307,10 +314,17 @@ class MultiTaskModel(Engine):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
-        parts = {
-            key: keras.saving.deserialize_keras_object(config[key], custom_objects) for key in ("encoder", "sharing", "balancer")
-        }
-        tasks = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
+        check_config(config, cls.__name__)
+        kinds = {"encoder": keras.Model, "sharing": Sharing, "balancer": Balancer}
+        parts, tasks = {}, []
+        for key, kind in kinds.items():
+            parts[key] = keras.saving.deserialize_keras_object(config.get(key), custom_objects)
+            if not isinstance(parts[key], kind):
+                raise ValueError(f"The configuration of a {cls.__name__} holds its {key}; got {brief(parts[key])}.")
+        for described in config.get("tasks") or ():
+            tasks.append(keras.saving.deserialize_keras_object(described, custom_objects))
+            if not isinstance(tasks[-1], Task):
+                raise ValueError(f"The configuration of a {cls.__name__} holds its tasks; got {brief(tasks[-1])} among them.")
         return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
 
 
