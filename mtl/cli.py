@@ -33,9 +33,11 @@ class _Group(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except USER_ERRORS as error:
+            from mtl.utils import printable
+
             if context.params.get("debug"):
                 raise
-            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            text = printable(error.args[0] if isinstance(error, KeyError) and error.args else error)
             hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
             Console(stderr=True, soft_wrap=True).print(f"[red]{escape(hint + ' '.join(text.split()))}[/red]", highlight=False)
             raise typer.Exit(2) from None
@@ -132,10 +134,11 @@ def predict(
 ) -> None:
     """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
     from mtl.data.sources.files import existing
+    from mtl.utils import regular_file
 
     path = Path("-") if file == "-" else existing(file)
-    if path.is_dir() and file != "-":
-        raise IsADirectoryError(f"Expected a file of texts, got the folder '{file}'. Name one of its files.")
+    if file != "-":
+        regular_file(path)
     loaded, _ = _load(model)
     names = _names(tasks, [task.name for task in loaded.tasks if task.head.predicts])
     if file == "-":
@@ -184,14 +187,9 @@ def _load(path: Path) -> tuple[Any, Path]:
         raise FileNotFoundError(f"No model '{file}'. Give a .keras file, or a folder that holds model.keras.")
     if file.suffix != ".keras":
         raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
-    import keras
+    from mtl.commands.saved_model import load_saved_model
 
-    import mtl
-
-    model = keras.saving.load_model(file)
-    if not isinstance(model, mtl.MultiTaskModel):
-        raise ValueError(f"Expected a saved MultiTaskModel; '{file}' holds a {type(model).__name__}.")
-    return model, file.parent
+    return load_saved_model(file), file.parent
 
 
 def _names(given: list[str] | None, known: list[str]) -> list[str]:

@@ -16,7 +16,8 @@ from mtl.predicting import Prediction, PredictionFunctions, Text, predict_exampl
 from mtl.sharing import Hard, Part, Sharing
 from mtl.task import Task
 from mtl.training import Engine, shared_size
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
+from mtl.utils.configs import check_config
 from mtl.utils.sampling import sample
 
 __all__ = ["MultiTaskModel"]
@@ -179,6 +180,12 @@ class MultiTaskModel(Engine):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
+        """The layer of a name or index, as in Keras; the head of a task under the task's name."""
+        if index is None and name in self.heads and all(layer.name != name for layer in self.layers):
+            return self.heads[name]
+        return super().get_layer(name, index)
+
     # Use ----------------------------------------------------------------------------------------------------------
 
     def predict_text(
@@ -328,14 +335,12 @@ class MultiTaskModel(Engine):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
-        parts = {
-            key: keras.saving.deserialize_keras_object(config[key], custom_objects) for key in ("encoder", "sharing", "balancer")
-        }
-        lists = {
-            key: [keras.saving.deserialize_keras_object(item, custom_objects) for item in config[key]]
-            for key in ("tasks", "penalties")
-        }
-        return cls(**{**config, **parts, **lists})
+        check_config(config, cls.__name__)
+        kinds = {"encoder": keras.Model, "sharing": Sharing, "balancer": Balancer}
+        parts = {key: _restored(config.get(key), kind, key, custom_objects) for key, kind in kinds.items()}
+        for key, kind in {"tasks": Task, "penalties": Penalty}.items():
+            parts[key] = [_restored(item, kind, key, custom_objects) for item in config.get(key) or ()]
+        return cls(**{**config, **parts})
 
 
 def _branch(
@@ -346,3 +351,11 @@ def _branch(
     if task in readouts:
         return readouts[task](features)
     return {name: value for name, value in features.items() if name != "states"}
+
+
+def _restored(config: Any, kind: type, name: str, custom_objects: Any) -> Any:
+    """A part of a model from its configuration."""
+    part = keras.saving.deserialize_keras_object(config, custom_objects)
+    if not isinstance(part, kind):
+        raise ValueError(f"The configuration of a MultiTaskModel holds its {name}; got {brief(part)}.")
+    return part

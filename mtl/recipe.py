@@ -14,7 +14,7 @@ from mtl.backend import bfloat16_products
 from mtl.commands import catalogue
 from mtl.commands.recipe_file import Document
 from mtl.training.strategies import STRATEGIES, make_strategy
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
 
 __all__ = ["Recipe", "Run"]
 
@@ -155,7 +155,7 @@ class Recipe:
         document, value = self._document, self.data["tasks"][name]
         route = ("tasks", str(name))
         if not isinstance(value, dict):
-            raise document.error(route, f"expected task '{name}' as {{source: ..., head: ...}}; got {value!r}.")
+            raise document.error(route, f"expected task '{name}' as {{source: ..., head: ...}}; got {brief(value)}.")
         for key in value:
             if key not in TASK:
                 raise document.error((*route, str(key)), unknown_name(f"key of task '{name}'", key, TASK))
@@ -177,7 +177,7 @@ class Recipe:
         if train.get("optimizer") is not None:
             catalogue.check(self._document, ("train", "optimizer"), "optimizer")
         if not isinstance(callbacks := train.get("callbacks") or [], list):
-            raise self._document.error(("train", "callbacks"), f"expected 'callbacks' as a list; got {callbacks!r}.")
+            raise self._document.error(("train", "callbacks"), f"expected 'callbacks' as a list; got {brief(callbacks)}.")
         for i in range(len(callbacks)):
             catalogue.check(self._document, ("train", "callbacks", str(i)), "callback")
         self._whole_number(("train", "epochs"), 1)
@@ -188,7 +188,7 @@ class Recipe:
                 raise self._document.error(("train", key), unknown_name(key, train[key], known))
         route = ("train", "checkpoint")
         if not isinstance(saving := train.get("checkpoint") or {}, dict):
-            raise self._document.error(route, f"expected 'checkpoint' as settings or false; got {saving!r}.")
+            raise self._document.error(route, f"expected 'checkpoint' as settings or false; got {brief(saving)}.")
         for key in [key for key in saving if key not in CHECKPOINT]:
             raise self._document.error((*route, str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT))
         for key in ("mode", "baseline", "patience") if not train.get("monitor") else ():
@@ -209,7 +209,7 @@ class Recipe:
     def _section(self, name: str) -> dict[str, Any]:
         value = self.data.get(name)
         if value is not None and not isinstance(value, dict):
-            raise self._document.error((name,), f"expected '{name}' to hold 'key: value' lines; got {value!r}.")
+            raise self._document.error((name,), f"expected '{name}' to hold 'key: value' lines; got {brief(value)}.")
         return value or {}
 
     def _whole_number(self, route: tuple[str, ...], least: int) -> None:
@@ -218,7 +218,9 @@ class Recipe:
             section = section.get(key) or {}
         value = section.get(route[-1])
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise self._document.error(route, f"expected '{'.'.join(route)}' to be a whole number from {least}; got {value!r}.")
+            raise self._document.error(
+                route, f"expected '{'.'.join(route)}' to be a whole number from {least}; got {brief(value)}."
+            )
 
     # Settings -----------------------------------------------------------------------------------------------------
 
@@ -291,6 +293,9 @@ class Recipe:
             if "folder" in described:
                 return Tokenizer.from_folder(described["folder"])
             kind, settings = described["learn"], {key: value for key, value in described.items() if key != "learn"}
+            if not any("train" in source.splits for source in sources.values()):
+                found = "; ".join(f"'{name}' has {', '.join(source.splits)}" for name, source in sources.items())
+                raise ValueError(f"learning a tokenizer expects a source with a split 'train'; got {found}. Add training data.")
             return Tokenizer.learn(kind, training_texts(sources.values()), **settings)
 
         return catalogue.construct(self._document, ("encoder",), "encoder", tokenizer)
@@ -387,9 +392,8 @@ class Recipe:
 def training_texts(sources: Iterable[Any]) -> Iterator[str]:
     """All texts, second texts too, of the training splits."""
     for source in sources:
-        if "train" in source.splits:
-            for example in source.examples("train"):
-                yield from itertools.compress((example.text, example.pair), (True, example.pair is not None))
+        for example in source.examples("train") if "train" in source.splits else ():
+            yield from itertools.compress((example.text, example.pair), (True, example.pair is not None))
 
 
 def _listed(value: Any) -> list[Any]:

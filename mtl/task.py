@@ -1,5 +1,6 @@
 """A task: a name, a head, and where its examples come from."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +10,14 @@ import keras
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.heads.head import Head
+from mtl.heads.multi_label import MultiLabel
 from mtl.utils import unknown_name
+from mtl.utils.configs import check_config
+from mtl.utils.labels import doubtful_labels
 
 __all__ = ["Task"]
+
+logger = logging.getLogger(__name__)
 
 READOUTS = ("last", "scalar_mix")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -96,7 +102,9 @@ class Task:
         )
 
     def value(self, example: Example, source: Source) -> Any:
-        """This task's label of an example; None where it has none. Heads that need no label get True."""
+        """This task's label of an example; None where it has none, or weighs nothing. Heads that need no label get True."""
+        if example.weight == 0:
+            return None
         name = self.label_in(source)
         return True if name is None else example.labels.get(name)
 
@@ -117,6 +125,13 @@ class Task:
         """
         if self.head.ready:
             return
+        splits = sorted({split for source in self.sources for split in source.splits})
+        if splits and "train" not in splits:
+            raise ValueError(
+                f"Task '{self.name}' learns its labels from a split 'train'; its sources "
+                f"{[source.name for source in self.sources]} have only {splits}. "
+                f"Add training data, or give the head {self.head.learned}."
+            )
         if not self.sources:
             raise ValueError(
                 f"Task '{self.name}' has no source to take its labels from. Give its head what it would learn, "
@@ -145,6 +160,8 @@ class Task:
             )
         if not self.head.ready:
             raise ValueError(f"No example of the training split is labelled for task '{self.name}'. Check its source and label.")
+        for doubt in doubtful_labels(self.head.labels or (), isinstance(self.head, MultiLabel)):
+            logger.warning("Task '%s': %s", self.name, doubt)
 
     def get_config(self) -> dict[str, Any]:
         """The task without its source."""
@@ -158,6 +175,7 @@ class Task:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """The task from `get_config`."""
+        check_config(config, "a task")
         return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
 
     def __repr__(self) -> str:

@@ -226,7 +226,7 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["export", "{work}/out", "{work}/out"], "Expected a new folder"),
         (["predict", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
         (["predict", "{work}/out", "{work}/moood.csv"], "moood.csv' does not exist; did you mean '{work}/mood.csv'?"),
-        (["predict", "{work}/out", "{work}"], "Expected a file of texts, got the folder"),
+        (["predict", "{work}/out", "{work}"], "Expected a file; got the folder"),
         (["predict", "{work}/out", "{work}/broken.txt"], "broken.txt, line 2: expected UTF-8 text; got the byte 0xe9."),
         (["predict", "{work}/out", "{work}/mood.csv", "--pairs"], "line 1: expected two texts with a tab between them"),
     ],

@@ -363,3 +363,12 @@ def test_a_model_for_training_only_predicts_nothing():
 
 def test_public_names():
     assert mtl.MultiTaskModel is MultiTaskModel and mtl.Task is Task
+
+
+def test_a_head_is_a_layer_by_its_task() -> None:
+    model = make_model()
+    assert all(model.get_layer(name) is head for name, head in model.heads.items())
+    layer = model.layers[0]
+    assert model.get_layer(layer.name) is layer and model.get_layer(index=0) is layer
+    with pytest.raises(ValueError, match="No such layer: moood"):
+        model.get_layer("moood")

@@ -179,7 +179,7 @@ def test_needed_sections(folder: Path, section: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer"),
+        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer and at most 1,000"),
         ("tasks.places.head.Tagging.level=char", r"Unknown level of tags 'char'"),
         ("tasks.mood.label=mod", r"Unknown label of task 'mood' in source 'moods' 'mod'; did you mean 'mood'"),
         ("encoder.Recurrent.tokenizer.learn=words", r"did you mean 'word'"),
@@ -248,6 +248,13 @@ def test_the_page_tells_of_every_key() -> None:
 def test_a_split_that_no_source_has(folder: Path) -> None:
     with pytest.raises(ValueError, match="Unknown split 'tset'; did you mean 'test'"):
         Recipe.load(folder / "r.yaml", ["report.split=tset"]).build()
+
+
+def test_no_training_data(folder: Path) -> None:
+    text = TEXT.replace("fractions: null", "fractions: {test: 1.0}").replace("train: data/mood.csv, ", "")
+    (folder / "r.yaml").write_text(text)
+    with pytest.raises(ValueError, match="expects a source with a split 'train'; got 'moods' .*; 'places' has test. Add train"):
+        Recipe.load(folder / "r.yaml").build()
 
 
 def test_monitored_losses_are_to_fall(folder: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from mtl import Task
 from mtl.data import csv, records
-from mtl.heads import Classification, MaskedLM, Regression, Tagging
+from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
 
 
 def source(label="mood", rows=None):
@@ -87,3 +87,20 @@ def test_a_label_that_cannot_be_learned_is_named_with_its_place(tmp_path):
 def test_a_head_is_named_after_its_task():
     assert Task("mood", Classification(2)).head.name == "mood_head"
     assert Task("mood", Classification(2, name="mine")).head.name == "mine"
+
+
+def test_doubtful_labels_are_told_before_training(caplog):
+    rows = [{"text": "a", "on": ["x,y"]}, {"text": "b", "on": ["z", " z"]}]
+    Task("on", MultiLabel(), records(rows, label="on", fractions=None)).prepare()
+    first, second = [record.getMessage() for record in caplog.records if record.name == "mtl.task"]
+    assert first.startswith("Task 'on': The labels ' z' and 'z' differ only by blanks")
+    assert second.startswith("Task 'on': The label 'x,y' has ',' in it; split such values with convert=")
+    caplog.clear()
+    Task("on", MultiLabel(["x,y", "z", " z"]), records(rows, label="on", fractions=None)).prepare()
+    assert not caplog.records
+
+
+def test_sources_without_a_training_split():
+    source = records({"test": [{"text": "a", "mood": "up"}]}, label="mood")
+    with pytest.raises(ValueError, match=r"Task 'mood' learns its labels from a split 'train'; .* have only .'test'."):
+        Task("mood", Classification(), source).prepare()

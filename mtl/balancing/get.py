@@ -6,7 +6,8 @@ from typing import Any
 import keras
 
 from mtl.balancing.balancer import Balancer
-from mtl.utils import find_name, unknown_name
+from mtl.utils import brief, find_name, unknown_name
+from mtl.utils.configs import check_config
 
 __all__ = ["get"]
 
@@ -34,16 +35,17 @@ def get(balancer: Any = None) -> Balancer:
     if balancer is None:
         balancer = "static"
     if isinstance(balancer, Mapping) and "class_name" in balancer:
+        check_config(balancer, "a balancer")
         balancer = keras.saving.deserialize_keras_object(dict(balancer))
         if isinstance(balancer, Balancer):
             return balancer
     if isinstance(balancer, str):
         balancer = {balancer: {}}
     if not isinstance(balancer, Mapping) or len(balancer) != 1:
-        raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {balancer!r}.")
+        raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {brief(balancer)}.")
     name, arguments = next(iter(balancer.items()))
     if not isinstance(arguments, Mapping | None):
-        raise ValueError(f"Expected the arguments of the balancer '{name}' by name, {{argument: value}}; got {arguments!r}.")
+        raise ValueError(f"Expected the arguments of the balancer '{name}' by name, {{argument: value}}; got {brief(arguments)}.")
     classes = _classes()
     chosen = find_name(str(name), classes)
     if chosen is None:
@@ -54,7 +56,7 @@ def get(balancer: Any = None) -> Balancer:
     try:
         return classes[chosen](**arguments)
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"{chosen} does not take the arguments {arguments!r}: {error}.") from error
+        raise ValueError(f"{chosen} does not take the arguments {brief(arguments)}: {error}.") from error
 
 
 def _classes() -> dict[str, type[Balancer]]:

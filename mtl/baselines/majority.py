@@ -57,8 +57,8 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
 
 def _types(value: Any, example: Example, head: Tagging) -> list[str | None]:
     """The type of each unit, or `O`."""
-    value = value if head.scheme is None else annotated_spans(value, example)
-    return annotated_units(value, example, units_of(example, head), None)
+    value = value if head.scheme is None else annotated_spans(value, example, head.overlaps)
+    return annotated_units(value, example, units_of(example, head), None, head.overlaps)
 
 
 def _most(items: Any) -> Any:

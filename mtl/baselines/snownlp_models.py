@@ -50,7 +50,7 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
 
     def tagged_words(example: Example, value: Any) -> list[tuple[str, str]]:
         units = words_of(example)
-        tags = annotated_units(value, example, units, head.scheme)
+        tags = annotated_units(value, example, units, head.scheme, head.overlaps)
         return [(example.text[start:end], tag) for (start, end), tag in zip(units, tags, strict=True) if tag is not None]
 
     sentences = [tagged_words(example, value) for example, value in train]
@@ -103,7 +103,7 @@ def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example
         One?", PACLIC 2009.
     """
     head = tagging_head(head, "character_model")
-    spans = [annotated_spans(value, example) for example, value in train]
+    spans = [annotated_spans(value, example, head.overlaps) for example, value in train]
     kinds = sorted({kind for each in spans for *_, kind in each})
     if len(kinds) != 1:
         raise ValueError(f"Baseline 'character_model' expects spans of one type, words, got {kinds}; choose another baseline.")

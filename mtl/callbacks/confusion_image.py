@@ -56,7 +56,7 @@ def tag_confusion(
     pairs: Counter[tuple[str, str]] = Counter()
     for value, found, example in zip(gold, predicted, examples, strict=True):
         units = words_of(example) if head.level == "word" else found["offsets"]
-        tags = annotated_units(value, example, units, head.scheme)
+        tags = annotated_units(value, example, units, head.scheme, head.overlaps)
         pairs.update((tag, guess) for tag, guess in zip(tags, found["tags"], strict=True) if tag is not None)
     if head.scheme is not None:
         typed: Counter[tuple[str, str]] = Counter()

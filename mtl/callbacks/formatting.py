@@ -54,9 +54,13 @@ def gold_text(value: Any, example: Example, head: Head) -> str:
     """A label as its source gave it, in the form of `prediction_text`."""
     if isinstance(head, Tagging):
         if head.scheme is not None:
-            return _spans([(example.text[start:end], kind) for start, end, kind in annotated_spans(value, example)])
+            return _spans(
+                [(example.text[start:end], kind) for start, end, kind in annotated_spans(value, example, head.overlaps)]
+            )
         words = words_of(example)
-        return _tags([example.text[start:end] for start, end in words], annotated_units(value, example, words, None))
+        return _tags(
+            [example.text[start:end] for start, end in words], annotated_units(value, example, words, None, head.overlaps)
+        )
     if isinstance(value, (list, tuple, set)):
         return one_line(", ".join(map(str, value)) or "none")
     return f"{value:.4g}" if isinstance(value, float) else one_line(value)

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 from mtl.commands.recipe_file import Document
-from mtl.utils import find_name, nearest, unknown_name
+from mtl.utils import brief, expanded, find_name, nearest, printable, unknown_name
 
 __all__ = ["KINDS", "Kind", "check", "construct", "names_of"]
 
@@ -95,7 +95,9 @@ def check_arguments(
 ) -> None:
     """As `check`, for the arguments of a class or function; the file must leave out those `given`."""
     if not isinstance(arguments, dict):
-        raise document.error(route, f"{route[-1]} expects arguments by name, {{argument: value}}; got {arguments!r}. Name them.")
+        raise document.error(
+            route, f"{route[-1]} expects arguments by name, {{argument: value}}; got {brief(arguments)}. Name them."
+        )
     signature = list(inspect.signature(function).parameters.values())
     free = any(p.kind is p.VAR_KEYWORD for p in signature)
     taken = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -113,7 +115,7 @@ def check_arguments(
     for argument, value in arguments.items():
         here = (*route, argument)
         if expected := next((_misfit(p.annotation, value) for p in named if p.name == argument), ""):
-            raise document.error(here, f"'{argument}' of {route[-1]} is {expected}; got {value!r}.")
+            raise document.error(here, f"'{argument}' of {route[-1]} is {expected}; got {brief(value)}.")
         if argument in PATHS:
             arguments[argument] = _absolute(value, folder)
         elif argument in MAYBE_PATHS and isinstance(value, str) and (folder / value).exists():
@@ -129,11 +131,13 @@ def _check_tokenizer(document: Document, route: Route, value: Any) -> None:
 
     if not isinstance(value, dict) or ("learn" in value) == ("folder" in value):
         raise document.error(
-            route, f"a tokenizer is {{learn: character, size: 6000}} or {{folder: PATH}}; got {value!r}. Write one of the two."
+            route,
+            f"a tokenizer is {{learn: character, size: 6000}} or {{folder: PATH}}; got {brief(value)}. Write one of the two.",
         )
     if "folder" in value:
         if len(value) > 1:
-            raise document.error(route, f"a tokenizer from a folder takes no other argument; got {sorted(value)}. Keep 'folder'.")
+            given = brief(sorted(map(str, value)))
+            raise document.error(route, f"a tokenizer from a folder takes no other argument; got {given}. Keep 'folder'.")
         value["folder"] = _absolute(value["folder"], Path(document.name).parent)
         return
     options = ["learn", *list(inspect.signature(Tokenizer.learn).parameters)[2:]]
@@ -186,11 +190,11 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
     if isinstance(value, dict) and len(value) == 1:
         name, arguments = next(iter(value.items()))
         return str(name), {} if arguments is None else arguments
-    got = repr(value)
+    got = brief(value)
     if isinstance(value, dict) and len(value) > 1:
         known = [str(key) for key in value if nearest(str(key), names_of(kind)) == str(key)]
         other = next((str(key) for key in value if str(key) not in known), "")
-        got = f"the names {', '.join(map(str, value))}"
+        got = f"the names {printable(', '.join(map(str, value)))[:200]}"
         if known and other:
             got += f" (did you mean '{'.'.join((*route, known[0], other))}'?)"
     raise document.error(route, f"expected one {kind} as NAME or {{NAME: {{argument: value}}}}; got {got}.")
@@ -213,7 +217,7 @@ def _is_part(argument: str, value: Any) -> bool:
 def _absolute(value: Any, folder: Path) -> Any:
     """Paths beside the recipe, as absolute ones: one, several, or by split."""
     if isinstance(value, str):
-        return str((folder / Path(value).expanduser()).absolute())
+        return str((folder / expanded(value)).absolute())
     if isinstance(value, list):
         return [_absolute(each, folder) for each in value]
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """Tables of what a recipe's data and a model hold."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl.commands.training_run import show_mixture
+from mtl.data.annotation import count_overlapping
 from mtl.data.source import SPLITS
-from mtl.reports.inspection import TaskFacts, contradictions, histogram, overlaps, read_split, read_task, read_texts
+from mtl.heads import MultiLabel, Tagging
+from mtl.reports.inspection import (
+    TaskFacts,
+    contradictions,
+    histogram,
+    number_histogram,
+    overlaps,
+    read_split,
+    read_task,
+    read_texts,
+    unseen_labels,
+)
+from mtl.utils.labels import doubtful_labels
 
 __all__ = ["inspect_model", "inspect_recipe"]
 
@@ -33,6 +46,9 @@ def inspect_recipe(recipe: Any, console: Console, labels: int = 20, rows: int = 
     for name, source in run.sources.items():
         _show_source(name, source, run.encoder, console)
     show_mixture(run, console)
+    for dataset in (run.train, run.validation):
+        for sentence in dataset.mixture.losses() if dataset is not None else ():
+            console.print(f"[yellow]{escape(sentence)}[/yellow]")
     _show_batch(run, console, rows)
 
 
@@ -42,10 +58,9 @@ def _show_task(task: Any, console: Console, most: int) -> None:
     table = _table(f"Task {task.name}: {type(task.head).__name__}", "", splits)
     table.add_row("labelled examples", *(f"{each.examples:,}" for each in facts.values()))
     some = [each for each in facts.values() if each.examples]
-    many = any(each.labels is None or len(each.labels) > most for each in some)
-    if many and all(each.numbers for each in some):
-        for position, row in enumerate(("least", "greatest", "mean")):
-            table.add_row(row, *(_number(each, position) for each in facts.values()))
+    if any(each.numbers is not None for each in facts.values()):
+        for row, figure in (("minimum", np.min), ("mean", np.mean), ("maximum", np.max), ("deviation", np.std)):
+            table.add_row(row, *(f"{figure(each.numbers):g}" if each.numbers else "" for each in facts.values()))
     elif any(each.labels is None for each in some):
         kinds = ["many" if each.labels is None else f"{len(each.labels):,}" for each in facts.values()]
         table.add_row("different labels", *kinds)
@@ -58,6 +73,16 @@ def _show_task(task: Any, console: Console, most: int) -> None:
         if len(ranked) > most:
             table.add_row(f"and {len(ranked) - most} more labels", *("" for _ in facts))
     console.print(table)
+    if numbers := next((part.numbers for part in facts.values() if part.numbers), None):
+        _show_bars(number_histogram(numbers), console)
+    _show_doubts(task, facts, console)
+    if isinstance(task.head, Tagging):
+        for split in splits:
+            if count := sum(count_overlapping(value, example) for example, value in task.labelled(split)):
+                console.print(
+                    f"[yellow]{count:,} spans of '{task.name}' in split '{split}' overlap longer ones, or as long ones before "
+                    f"them; overlaps='longest' leaves them out, here it is '{task.head.overlaps}'.[/yellow]"
+                )
     if len(task.sources) > 1:  # Within one source they are shown beside it.
         for (first, second), number in overlaps({split: read_texts(task, split) for split in splits}).items():
             console.print(f"[yellow]{number:,} texts of '{task.name}' stand in both '{first}' and '{second}'.[/yellow]")
@@ -65,11 +90,17 @@ def _show_task(task: Any, console: Console, most: int) -> None:
         console.print(f"[yellow]{count:,} texts carry different labels of '{task.name}' in different places.[/yellow]")
 
 
-def _number(facts: TaskFacts, position: int) -> str:
-    if not facts.numbers:
-        return ""
-    value = facts.numbers[position]
-    return f"{value / facts.examples if position == 2 else value:g}"
+def _show_doubts(task: Any, facts: Mapping[str, TaskFacts], console: Console) -> None:
+    """Shows what is odd about a task's labels."""
+    for split, counts in unseen_labels(facts).items():
+        names = ", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        console.print(
+            f"[yellow]Labels of '{task.name}' that stand in '{split}' and never in 'train': {escape(names)}{more}.[/yellow]"
+        )
+    names = {name for part in facts.values() for name in part.labels or ()}
+    for doubt in doubtful_labels(names, isinstance(task.head, MultiLabel)):
+        console.print(f"[yellow]Task '{task.name}': {escape(doubt)}[/yellow]")
 
 
 def _show_source(name: str, source: Any, encoder: Any, console: Console) -> None:
@@ -93,7 +124,10 @@ def _show_source(name: str, source: Any, encoder: Any, console: Console) -> None
         console.print(f"[yellow]{count:,} texts stand in both '{first}' and '{second}'.[/yellow]")
     split = next(iter(facts))
     console.print(f"Lengths in tokens, split '{split}':")
-    bars = histogram(facts[split].lengths)
+    _show_bars(histogram(facts[split].lengths), console)
+
+
+def _show_bars(bars: Sequence[tuple[str, int, str]], console: Console) -> None:
     width = max((len(each) for each, _, _ in bars), default=0)
     for each, count, bar in bars:
         console.print(f"  {each:>{width}} {count:>9,} {bar}", highlight=False)

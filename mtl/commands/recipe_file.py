@@ -8,11 +8,14 @@ from typing import Any
 
 import yaml
 
-from mtl.utils import unknown_name
+from mtl.utils import printable, regular_file, unknown_name
 
 __all__ = ["Document", "parse_yaml"]
 
 Route = tuple[str, ...]
+
+#: What a recipe may have: bytes, levels within each other, and values once each alias stands for what it repeats.
+BYTES, DEPTH, VALUES = 2**20, 50, 20_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,14 +42,18 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
         name: what errors call it.
 
     Raises:
-        ValueError: not YAML, a tag that would make an object, or a key that stands twice.
+        ValueError: not YAML, a tag that would make an object, a key that stands twice, or more text, levels or values than a
+            recipe may have.
     """
     lines: dict[Route, int] = {}
+    if len(text) > BYTES:
+        raise ValueError(f"{name}: expected at most {BYTES:,} characters; got {len(text):,}. Put data into files of their own.")
     try:
+        _measure(text, name)
         loader = _Loader(text)
         node = loader.get_single_node()
         _walk(node, (), lines, name, set())
-        data = None if node is None else loader.construct_document(node)
+        data = _construct(loader, node, name)
     except yaml.constructor.ConstructorError as error:
         raise ValueError(f"{_place(name, error)}: expected plain YAML data, got {_reason(error)}.") from error
     except yaml.MarkedYAMLError as error:
@@ -56,13 +63,53 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
     return data, lines
 
 
+def _construct(loader: _Loader, node: Any, name: str) -> Any:
+    try:
+        return None if node is None else loader.construct_document(node)
+    except (ValueError, OverflowError) as error:  # A number of thousands of digits.
+        raise ValueError(f"{name}: expected plain YAML data, got a value that cannot be read: {error}.") from error
+
+
+def _measure(text: str, name: str) -> None:
+    """Checks levels, values and tags of a YAML text before anything is made of it."""
+    total = 0
+    open_nodes: list[tuple[str | None, int]] = []  # The anchor of each node around, and how many values came before it.
+    sizes: dict[str, int | None] = {}  # Anchor -> values that an alias repeats; None within the node itself.
+    for event in yaml.parse(text, _Loader):
+        place = f"{name}, line {event.start_mark.line + 1}" if event.start_mark else name
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in sizes and sizes[event.anchor] is None:
+                raise ValueError(f"{place}: '*{event.anchor}' stands within what it repeats. Write the part out.")
+            total += sizes.get(str(event.anchor)) or 1
+        elif isinstance(event, yaml.NodeEvent):
+            tag = getattr(event, "tag", None)
+            if tag not in (None, "tag:yaml.org,2002:str"):
+                tag = tag.replace("tag:yaml.org,2002:", "!!")
+                raise ValueError(f"{place}: expected plain YAML data, got the tag '{printable(tag[:80])}'. Leave it out.")
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+            if event.anchor:
+                sizes[event.anchor] = None if isinstance(event, yaml.CollectionStartEvent) else 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before + 1
+        if len(open_nodes) > DEPTH:
+            raise ValueError(f"{place}: expected at most {DEPTH} levels within each other; got more. Flatten the recipe.")
+        if total > VALUES:
+            raise ValueError(
+                f"{place}: expected at most {VALUES:,} values, those of aliases included; got more. Put data into files."
+            )
+
+
 def _place(name: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     return f"{name}, line {mark.line + 1}" if mark else name
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
-    return " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    return printable(" ".join(f"{error.context or ''} {error.problem or ''}".split())[:200])
 
 
 def _walk(node: Any, route: Route, lines: dict[Route, int], name: str, seen: set[int]) -> None:
@@ -74,7 +121,9 @@ def _walk(node: Any, route: Route, lines: dict[Route, int], name: str, seen: set
             here = (*route, str(key.value))
             line = key.start_mark.line + 1
             if here in lines and key.value != "<<":
-                raise ValueError(f"{name}, line {line}: '{key.value}' stands twice, first in line {lines[here]}. Keep one.")
+                raise ValueError(
+                    f"{name}, line {line}: '{_what(here[-1])[1:-1]}' stands twice, first in line {lines[here]}. Keep one."
+                )
             lines[here] = line
             _walk(value, here, lines, name, seen)
     elif isinstance(node, yaml.SequenceNode):
@@ -103,6 +152,8 @@ class Document:
     def read(cls, path: Path) -> "Document":
         """The document in a file."""
         try:
+            if (size := regular_file(path).stat().st_size) > 4 * BYTES:
+                raise ValueError(f"{path}: expected a recipe of at most {BYTES:,} characters; got {size:,} bytes. Name a recipe.")
             text = path.read_text("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: expected UTF-8 text; got the byte 0x{error.object[error.start]:02x}.") from error
@@ -197,4 +248,6 @@ class Document:
 
 
 def _what(value: Any) -> str:
-    return "nothing" if value is None else f"'{value}'" if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    if value is None:
+        return "nothing"
+    return f"'{printable(str(value)[:80])}'" if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

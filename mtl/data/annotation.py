@@ -1,6 +1,9 @@
 """Labels of words, characters or spans of a text, brought to one form."""
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,10 @@ import numpy as np
 from mtl.data.example import Example, Span, split_words
 from mtl.data.spans import cover, spans_of_tags, split_tag, tags_of_spans
 
-__all__ = ["annotated_spans", "annotated_types", "annotated_units", "words_of"]
+__all__ = ["OVERLAPS", "annotated_spans", "annotated_types", "annotated_units", "count_overlapping", "tagged_words", "words_of"]
+
+#: What becomes of spans that overlap: an error, or the longest (shortest) of them is kept, of equals the first.
+OVERLAPS = ("raise", "longest", "shortest")
 
 
 def words_of(example: Example) -> tuple[Span, ...]:
@@ -25,17 +31,18 @@ def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
     return {kind for _, kind in map(split_tag, map(str, value)) if kind}
 
 
-def annotated_spans(value: Sequence[Any], example: Example) -> list[tuple[int, int, str]]:
+def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None = "raise") -> list[tuple[int, int, str]]:
     """One label as spans of characters, in order.
 
     Args:
-        value: tags of BIO or BIOES, one a word (or one a character, where the example has no words), or spans of
+        value: tags of any scheme, one per word (or one per character, where the example has no words), or spans of
             characters, `(start, end, type)` or `{"start": 0, "end": 3, "type": "PER"}`, where "label" may stand for "type" and
             other keys are ignored; white space at the ends of a span is left out.
         example: the example.
+        overlaps: one of `OVERLAPS`, by which spans that overlap a kept one are left out; None to keep all.
 
     Raises:
-        ValueError: the numbers of tags and words differ, or spans overlap or lie outside the text.
+        ValueError: the numbers of tags and words differ, spans lie outside the text, or they overlap (with `"raise"`).
 
     Example:
 
@@ -43,13 +50,28 @@ def annotated_spans(value: Sequence[Any], example: Example) -> list[tuple[int, i
     [(3, 11, 'LOC')]
     """
     if _holds_spans(value):
-        return _checked(value, example.text)
-    units, tags = _tagged(value, example)
+        return _apart(_checked(value, example.text), overlaps)
+    units, tags = tagged_words(value, example)
     return [(units[first][0], units[end - 1][1], kind) for first, end, kind in spans_of_tags(tags)]
 
 
-def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: str | None) -> list[str | None]:
-    """One label as one tag a unit, such as a word or a token.
+def count_overlapping(value: Sequence[Any], example: Example) -> int:
+    """The number of a label's spans that overlap others and are left out where the longest are kept.
+
+    Example:
+
+    >>> count_overlapping([(0, 8, "LOC"), (4, 8, "LOC"), (9, 10, "PER")], Example("New York I"))
+    1
+    """
+    if not _holds_spans(value):
+        return 0
+    return len(annotated_spans(value, example, None)) - len(annotated_spans(value, example, "longest"))
+
+
+def annotated_units(
+    value: Sequence[Any], example: Example, units: Any, scheme: str | None, overlaps: str = "raise"
+) -> list[str | None]:
+    """One label as one tag per unit, such as a word or a token.
 
     A unit belongs to the first span, or the first word, that it touches.
 
@@ -57,7 +79,8 @@ def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: 
         value: as for `annotated_spans`; without a scheme any tags.
         example: the example.
         units: int `[N, 2]`, `(start, end)` in characters, in order; `(-1, -1)` for units to be left out.
-        scheme: `"BIO"`, `"BIOES"` or None for tags as they are.
+        scheme: a scheme of tags, or None for tags as they are.
+        overlaps: as for `annotated_spans`.
 
     Returns:
         Tags; None for units that carry none.
@@ -71,9 +94,9 @@ def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: 
     real = (units[:, 0] >= 0) & (units[:, 1] > units[:, 0])
     tags: list[str | None]
     if scheme is None and not _holds_spans(value):
-        words, plain = _tagged(value, example)
+        words, plain = tagged_words(value, example)
         return [plain[index] if index >= 0 else None for index in cover(units, words)]
-    spans = annotated_spans(value, example)
+    spans = annotated_spans(value, example, overlaps)
     index = cover(units, spans)
     if scheme is None:
         tags = [spans[i][2] if i >= 0 else "O" for i in index]
@@ -86,6 +109,26 @@ def annotated_units(value: Sequence[Any], example: Example, units: Any, scheme: 
                 runs.append([position, position + 1, int(i)])
         tags = list(tags_of_spans([(first, end, spans[i][2]) for first, end, i in runs], len(units), scheme))
     return [tag if there else None for tag, there in zip(tags, real, strict=True)]
+
+
+def tagged_words(value: Sequence[Any], example: Example, overlaps: str = "raise") -> tuple[Sequence[Span], list[str]]:
+    """The words that plain tags are for (characters, where the example has no words), and their tags; `O` between spans."""
+    if _holds_spans(value):
+        words = words_of(example)
+        return words, [str(tag) for tag in annotated_units(value, example, words, None, overlaps)]
+    words = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
+    if len(value) != len(words):
+        pieces = example.text.split()
+        if example.words is None and len(value) == len(pieces) > 1:
+            raise ValueError(
+                f"Expected one tag a character, {len(words)} for '{example.text[:60]}' (the example has no words), "
+                f"got {len(value)}, one a word; give the text as a list of words, such as {pieces[:3]}."
+            )
+        unit = "word" if example.words is not None else "character (the example has no words)"
+        raise ValueError(
+            f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)}; mend the words or the tags."
+        )
+    return words, [str(tag) for tag in value]
 
 
 def _holds_spans(value: Sequence[Any]) -> bool:
@@ -110,37 +153,35 @@ def _span(value: Any) -> tuple[int, int, str]:
     )
 
 
-def _tagged(value: Sequence[Any], example: Example) -> tuple[Sequence[Span], list[str]]:
-    """The words that a list of tags is for (characters, where the example has no words), and the tags."""
-    words = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
-    if len(value) != len(words):
-        pieces = example.text.split()
-        if example.words is None and len(value) == len(pieces) > 1:
-            raise ValueError(
-                f"Expected one tag a character, {len(words)} for '{example.text[:60]}' (the example has no words), "
-                f"got {len(value)}, one a word; give the text as a list of words, such as {pieces[:3]}."
-            )
-        unit = "word" if example.words is not None else "character (the example has no words)"
-        raise ValueError(
-            f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)}; mend the words or the tags."
-        )
-    return words, [str(tag) for tag in value]
-
-
 def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
     spans = []
     for start, end, kind in map(_span, value):
-        if not 0 <= start < end <= len(text):
+        if not (isinstance(start, Integral) and isinstance(end, Integral) and 0 <= start < end <= len(text)):
             raise ValueError(
                 f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, the text's length; "
-                f"got ({start}, {end}, '{kind}'): count characters, with end exclusive."
+                f"got ({start!r:.40}, {end!r:.40}, '{kind:.40}'): count characters, with end exclusive."
             )
         piece = text[start:end]
         start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
         if start < end:
             spans.append((int(start), int(end), kind))
-    spans.sort()
-    for before, after in zip(spans, spans[1:], strict=False):
-        if after[0] < before[1]:
-            raise ValueError(f"Expected spans that do not overlap, got {before} and {after}; leave one of them out.")
-    return spans
+    return sorted(set(spans))
+
+
+def _apart(spans: list[tuple[int, int, str]], overlaps: str | None) -> list[tuple[int, int, str]]:
+    """Those of sorted spans that are kept, in order."""
+    nearest = [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
+    if not nearest or overlaps is None:
+        return spans
+    if overlaps == "raise":
+        raise ValueError(
+            f"Expected spans that do not overlap, got {nearest[0][0]} and {nearest[0][1]}; leave one of them out, or keep the "
+            "longest of such spans with Tagging(overlaps='longest')."
+        )
+    sign = {"longest": -1, "shortest": 1}[overlaps]
+    kept: list[tuple[int, int, str]] = []
+    for span in sorted(spans, key=lambda span: sign * (span[1] - span[0])):
+        place = bisect(kept, span)
+        if (place == 0 or kept[place - 1][1] <= span[0]) and (place == len(kept) or span[1] <= kept[place][0]):
+            kept.insert(place, span)
+    return kept

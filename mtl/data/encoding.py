@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,31 +37,54 @@ class Encoding:
         return len(self.token_ids)
 
     def word_of_tokens(self, words) -> np.ndarray:
-        """Which word each token of the first text starts in: int32 `[S]`, -1 for none.
+        """Index of the word that each token of the first text starts in: int32 `[S]`, -1 for none.
+
+        It is the first word of which the token has a character; a token may begin with the space before it.
 
         Args:
             words: `(start, end)` character offsets, in order, not overlapping.
         """
         result = np.full(len(self.token_ids), -1, np.int32)
-        if len(words) == 0:
-            return result
-        bounds = np.asarray(words, np.int32)
-        starts, ends = self.offsets[:, 0], self.offsets[:, 1]
-        # The last word that begins before the token ends: a piece may begin with the space before its word.
-        word = np.searchsorted(bounds[:, 0], ends - 1, side="right").astype(np.int32) - 1
-        inside = (self.segment_ids == 0) & (starts >= 0) & (ends > starts) & (word >= 0)
-        inside[inside] &= starts[inside] < bounds[word[inside], 1]
-        result[inside] = word[inside]
+        if len(words):
+            bounds = np.asarray(words, np.int64)
+            places = self.with_characters()
+            starts, ends = self.offsets[places].T
+            word = np.searchsorted(bounds[:, 1], starts, side="right")
+            inside = word < len(bounds)
+            inside[inside] = bounds[word[inside], 0] < ends[inside]
+            result[places] = np.where(inside, word, -1)
         return result
 
     def first_tokens(self, words) -> np.ndarray:
-        """The first token of each word: int32 `[len(words)]`, -1 where a word has none."""
-        of_tokens = self.word_of_tokens(words)
+        """Index of the token at which each word is read and labelled: int32 `[len(words)]`, -1 for a word without tokens.
+
+        It is the first token that has a character of the word and at which no earlier word is read. Where earlier words leave
+        none, as where one token covers several words, it is the last that has a character of the word:
+        `token[w] = min(last[w], max(first[w], token[w - 1] + 1))`.
+
+        Args:
+            words: `(start, end)` character offsets, in order, not overlapping.
+        """
         result = np.full(len(words), -1, np.int32)
-        for token in range(len(of_tokens) - 1, -1, -1):
-            if of_tokens[token] >= 0:
-                result[of_tokens[token]] = token
+        places = self.with_characters()
+        if not len(words) or not len(places):
+            return result
+        bounds = np.asarray(words, np.int64)
+        starts, ends = np.maximum.accumulate(self.offsets[places], axis=0).T
+        first = np.searchsorted(ends, bounds[:, 0], side="right")
+        last = np.searchsorted(starts, bounds[:, 1], side="left") - 1
+        there = np.flatnonzero(first <= last)
+        first, last = first[there], last[there]
+        if (first[1:] <= first[:-1]).any():  # Words share tokens.
+            pairs = zip(first.tolist(), last.tolist(), strict=True)
+            first = np.array(list(accumulate(pairs, lambda token, pair: min(pair[1], max(pair[0], token + 1)), initial=-1))[1:])
+        result[there] = places[first]
         return result
+
+    def with_characters(self) -> np.ndarray:
+        """Indices of the tokens that have characters of the first text: int64 `[T]`."""
+        starts, ends = self.offsets.T
+        return np.flatnonzero((self.segment_ids == 0) & (starts >= 0) & (ends > starts))
 
 
 def encode_examples(examples: Sequence[Example], tokenizer: Any, max_length: int | None, offsets: bool = True) -> list[Encoding]:

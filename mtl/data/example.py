@@ -2,13 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-__all__ = ["Example", "join_words", "split_words"]
+import numpy as np
+
+__all__ = ["Example", "combining_marks", "join_words", "split_words", "weights_of"]
 
 _CJK = "\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003134f"
 _IS_CJK = re.compile(rf"[{_CJK}]")
@@ -29,6 +31,7 @@ class Example:
             `(start, end, type)` character spans.
         place: where the example stands, such as `"news.csv, line 3"`; None where there is no such place. Examples that differ
             in their place alone are equal.
+        weight: the example's importance, 1 for an ordinary one: what it counts in losses and metrics. 0: it counts for nothing.
     """
 
     text: str
@@ -36,6 +39,7 @@ class Example:
     words: tuple[Span, ...] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     place: str | None = field(default=None, compare=False, repr=False)
+    weight: float = 1.0
 
     @classmethod
     def from_words(
@@ -44,10 +48,16 @@ class Example:
         pair: str | None = None,
         labels: Mapping[str, Any] | None = None,
         place: str | None = None,
+        weight: float = 1.0,
     ) -> "Example":
         """An example whose text is given as words."""
         text, spans = join_words(words)
-        return cls(text, pair, spans, labels or {}, place)
+        return cls(text, pair, spans, labels or {}, place, weight)
+
+
+def weights_of(examples: Iterable[Example]) -> np.ndarray:
+    """The examples' weights: float64 `[N]`."""
+    return np.array([example.weight for example in examples], np.float64)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
@@ -87,8 +97,14 @@ def split_words(text: str) -> tuple[Span, ...]:
 
 
 @lru_cache(maxsize=1)
-def _word_pattern() -> re.Pattern[str]:
+def combining_marks() -> str:
+    """The characters that belong to the one before them, such as accents, vowel signs and variation selectors."""
     planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # All that hold marks.
-    marks = "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
+    return "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
+
+
+@lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    marks = combining_marks()
     letters = rf"(?:(?![{_CJK}])[\w{marks}])+"
     return re.compile(rf"[{_CJK}]|{letters}(?:[-'’/.:]{letters})*|[^\w\s{marks}]")

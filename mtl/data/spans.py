@@ -7,6 +7,8 @@ import numpy as np
 from mtl.utils import unknown_name
 
 __all__ = [
+    "BEGINS",
+    "ENDS",
     "SCHEMES",
     "allowed_transitions",
     "convert_tags",
@@ -17,20 +19,22 @@ __all__ = [
     "tags_of_spans",
 ]
 
-#: scheme -> its prefixes.
-SCHEMES = {"BIO": "BI", "BIOES": "BIES"}
+#: scheme -> the prefixes of a span's first, inner and last unit, and of its only one.
+SCHEMES = {"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES"}
+#: The prefixes of all schemes with which a span always begins, and those with which it always ends.
+BEGINS, ENDS = "BSU", "ELSU"
 
 
 def split_tag(tag: str) -> tuple[str, str]:
     """A tag's prefix and type: `"B-LOC"` -> `("B", "LOC")`, `"O"` -> `("O", "")`.
 
     Raises:
-        ValueError: the tag is not `O`, and not one of `B-`, `I-`, `E-`, `S-` and a type.
+        ValueError: the tag is not `O`, and not one of `B-`, `I-`, `M-`, `E-`, `L-`, `S-`, `U-` and a type.
     """
     prefix, dash, kind = tag.partition("-")
     if tag == "O":
         return "O", ""
-    if prefix not in ("B", "I", "E", "S") or not dash or not kind:
+    if prefix not in tuple("BIMELSU") or not dash or not kind:
         raise ValueError(
             f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'; "
             "for plain tags, such as parts of speech, pass scheme=None."
@@ -46,14 +50,15 @@ def scheme_labels(types: Iterable[str], scheme: str = "BIO") -> list[str]:
     >>> scheme_labels(["PER", "LOC"])
     ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
     """
-    return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in _prefixes(scheme))]
+    return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in dict.fromkeys(_prefixes(scheme)))]
 
 
 def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     """The spans that tags spell, as `(start, end, type)` with `end` exclusive.
 
-    It takes BIO (IOB2), IOB1 and BIOES, and reads invalid sequences as the CoNLL evaluation does: a span begins at `B` and
-    `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next beginning.
+    The tags tell their scheme: BIO (IOB2), IOB1, BIOES, BILOU (`L` is read as `E`, `U` as `S`) or BMES (`M` is read as `I`).
+    Invalid sequences are read as the CoNLL evaluation reads them: a span begins at `B` and `S`, after `O`, `E` and `S`, and
+    where the type changes; it ends before the next `O` and before the next beginning.
 
     Example:
 
@@ -67,7 +72,7 @@ def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     start, before, inside = 0, "O", ""
     for position, tag in enumerate([*tags, "O"]):
         prefix, kind = split_tag(tag)
-        begins = prefix != "O" and (prefix in "BS" or before in "OES" or kind != inside)
+        begins = prefix != "O" and (prefix in BEGINS or before in "O" + ENDS or kind != inside)
         if before != "O" and (prefix == "O" or begins):
             spans.append((start, position, inside))
         if begins:
@@ -84,13 +89,11 @@ def tags_of_spans(spans: Iterable[tuple[int, int, str]], length: int, scheme: st
     >>> tags_of_spans([(0, 2, "PER"), (3, 4, "LOC")], 4, scheme="BIOES")
     ['B-PER', 'E-PER', 'O', 'S-LOC']
     """
-    bioes = "S" in _prefixes(scheme)
+    first, inner, last, only = _prefixes(scheme)
     tags = ["O"] * length
     for start, end, kind in spans:
-        tags[start:end] = [f"I-{kind}"] * (end - start)
-        tags[start] = f"B-{kind}"
-        if bioes:
-            tags[end - 1] = f"E-{kind}" if end - start > 1 else f"S-{kind}"
+        prefixes = [first, *[inner] * (end - start - 2), last] if end - start > 1 else [only]
+        tags[start:end] = [f"{prefix}-{kind}" for prefix in prefixes]
     return tags
 
 
@@ -106,7 +109,7 @@ def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which tag may follow which, in BIO or BIOES (told by whether there are `E` and `S` tags).
+    """Which tag may follow which; a scheme that marks the ends of spans is told by its tags for them, such as `E` and `S`.
 
     Returns:
         bool `[C, C]` (row: the tag before, column: the tag after), bool `[C]` (may begin a row), bool `[C]` (may end one).
@@ -119,12 +122,13 @@ def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, 
     pairs = [split_tag(label) for label in labels]
     prefixes = np.array([prefix for prefix, _ in pairs])
     kinds = np.array([kind for _, kind in pairs])
-    bioes = bool(np.isin(prefixes, ["E", "S"]).any())
-    opens = np.isin(prefixes, ["B", "I"])  # A span is open after the tag.
-    continues = np.isin(prefixes, ["I", "E"])  # The tag needs an open span before it.
+    ends = np.isin(prefixes, list(ENDS))
+    marked = bool(ends.any())
+    opens = (prefixes != "O") & ~ends  # A span is open after the tag.
+    continues = (prefixes != "O") & ~np.isin(prefixes, list(BEGINS))  # The tag needs an open span before it.
     follows = opens[:, None] & (kinds[:, None] == kinds[None])
-    allowed = np.where(continues[None], follows, ~opens[:, None] if bioes else True)
-    return allowed, ~continues, ~opens if bioes else np.ones(len(pairs), bool)
+    allowed = np.where(continues[None], follows, ~opens[:, None] if marked else True)
+    return allowed, ~continues, ~opens if marked else np.ones(len(pairs), bool)
 
 
 def cover(units: np.ndarray, spans: Sequence[tuple]) -> np.ndarray:

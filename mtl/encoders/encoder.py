@@ -7,8 +7,13 @@ from typing import Any
 import keras
 
 from mtl.layers.pooling import Pooling
+from mtl.utils import brief
+from mtl.utils.configs import check_config
 
-__all__ = ["Encoder", "resolve_vocabulary"]
+__all__ = ["MOST_LAYERS", "Encoder", "resolve_vocabulary"]
+
+#: Layers that an encoder may have: a damaged or hostile file may ask for a billion.
+MOST_LAYERS = 1000
 
 
 class Encoder(keras.Model):
@@ -164,9 +169,18 @@ class Encoder(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Encoder":
+        """The encoder from `get_config`.
+
+        Raises:
+            ValueError: the configuration names a file, something to fetch, or code.
+        """
+        check_config(config, f"the encoder {cls.__name__}")
         config = dict(config)
         if config.get("tokenizer") is not None:
-            config["tokenizer"] = keras.saving.deserialize_keras_object(config["tokenizer"], custom_objects)
+            tokenizer = keras.saving.deserialize_keras_object(config["tokenizer"], custom_objects)
+            if not hasattr(tokenizer, "vocabulary_size"):
+                raise ValueError(f"{cls.__name__} expects its tokenizer in its configuration; got {brief(tokenizer)}.")
+            config["tokenizer"] = tokenizer
         if config.get("dtype") is not None:
             config["dtype"] = keras.dtype_policies.get(config["dtype"])
         return cls(**config)

@@ -1,6 +1,5 @@
 """A pretrained encoder, from KerasHub or from a Hugging Face folder."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,10 @@ import keras
 
 from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
-from mtl.utils import nearest, unknown_name
+from mtl.encoders.hugging_face import BERT_LIKE, load_bert_like, number_in, weight_files
+from mtl.utils import brief, expanded, nearest, read_json, unknown_name
+from mtl.utils.configs import check_config
+from mtl.utils.foreign import foreign
 
 __all__ = ["Pretrained"]
 
@@ -29,9 +31,6 @@ ACTIVATIONS = {
     "swish": keras.activations.silu,
     "tanh": keras.activations.tanh,
 }
-#: Hugging Face's `model_type`s whose configuration says more than KerasHub reads of it.
-BERT_LIKE = ("albert", "bert", "distilbert", "roberta", "xlm-roberta")
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 KERAS_WEIGHTS = ("model.weights.h5", "model.weights.json")
 
 
@@ -40,7 +39,8 @@ class Pretrained(Encoder):
     """A pretrained encoder: the last layer's vectors, pooled by `pooling` (the network's own pooled output is left aside).
 
     Of a Hugging Face folder, the activation and the epsilon of layer norms are those of its `config.json`, and dropout is
-    its `hidden_dropout_prob`, for attention weights too.
+    its `hidden_dropout_prob`, for attention weights too. Its weights are safetensors, in one file or several, in float16,
+    bfloat16 or float32, of the network alone or of one with a head, such as a masked language model's, which is left aside.
 
     The `.keras` file holds the architecture, the weights and the tokenizer: loading needs neither the folder nor the network.
 
@@ -155,9 +155,16 @@ class Pretrained(Encoder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Encoder:
-        import keras_hub  # noqa: F401  (registers the backbones)
+        import keras_hub
 
-        backbone = keras.saving.deserialize_keras_object(config["preset"], custom_objects)
+        check_config(config, f"the encoder {cls.__name__}")
+        preset = config.get("preset")
+        backbone = keras.saving.deserialize_keras_object(preset, custom_objects) if isinstance(preset, dict) else preset
+        if not isinstance(backbone, keras_hub.models.Backbone):
+            raise ValueError(
+                f"The configuration of a {cls.__name__} holds its network's; got preset={brief(backbone)}: loading opens no "
+                "other file and reaches for no network. Load no such file."
+            )
         return super().from_config({**config, "preset": backbone}, custom_objects)
 
 
@@ -171,10 +178,9 @@ def _states(blocks: list[list[Any]]) -> list[Any]:
 
 def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     """The backbone of a preset, and what a Hugging Face folder says besides: its activation, epsilon and id of padding."""
-    import safetensors
     from keras_hub.models import Backbone
 
-    folder = Path(preset).expanduser()
+    folder = expanded(preset)
     options = {} if dtype is None else {"dtype": dtype}
     if not folder.is_dir():
         if "://" not in preset and preset not in Backbone.presets:
@@ -182,55 +188,40 @@ def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
             hint = f"; did you mean '{guess}'?" if guess else "."
             raise ValueError(f"Expected a KerasHub preset or a folder; '{preset}' is neither{hint}")
         return Backbone.from_preset(preset, **options), {}
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"Expected a Hugging Face or KerasHub model in the folder '{folder}'; it has no config.json.")
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = _config(folder)
     kind = config.get("model_type")
-    names = WEIGHTS if kind else KERAS_WEIGHTS
-    if not any((folder / name).is_file() for name in names):
-        old = " (pytorch_model.bin is not read: save it as safetensors)" if (folder / "pytorch_model.bin").is_file() else ""
-        raise FileNotFoundError(f"Expected weights in the folder '{folder}'; it has no {names[0]}{old}.")
-    own = {"pad_id": config.get("pad_token_id")}
-    if kind in BERT_LIKE:
-        own |= {"activation": config.get("hidden_act", config.get("activation")), "epsilon": config.get("layer_norm_eps")}
-        options["dropout"] = config.get("hidden_dropout_prob", config.get("dropout", 0.1))
-        if kind == "bert":
-            options["num_segments"] = config.get("type_vocab_size", 2)
-    try:
-        backbone = Backbone.from_preset(str(folder), **options)
-    except (KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(f"KerasHub cannot read the model in '{folder}' (model_type '{kind}'): {error}") from error
-    if kind == "roberta":
-        _add_segment(backbone, folder)
-    return backbone, own
+    if kind:
+        weight_files(folder)
+    elif not any((folder / name).is_file() for name in KERAS_WEIGHTS):
+        raise FileNotFoundError(f"Expected weights in the folder '{folder}'; it has no {KERAS_WEIGHTS[0]}.")
+    with foreign(f"KerasHub cannot read the model in '{folder}' (model_type {brief(kind)})"):
+        if kind in BERT_LIKE:
+            return load_bert_like(folder, config, options)
+        check_config(config, f"'{folder}'")
+        return Backbone.from_preset(str(folder), **options), {"pad_id": number_in(config, "pad_token_id")}
 
 
-def _add_segment(backbone: Any, folder: Path) -> None:
-    """Adds RoBERTa's one segment embedding, which KerasHub leaves out, to all positions."""
-    import safetensors
-
-    name = "embeddings.token_type_embeddings.weight"
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safetensors.safe_open(file, "np") as tensors:
-            for key in tensors.keys():
-                if key.endswith(name):
-                    positions = backbone.embeddings.position_embedding.position_embeddings
-                    positions.assign_add(tensors.get_tensor(key)[:1])
+def _config(folder: Path) -> dict[str, Any]:
+    """What the `config.json` of a folder holds."""
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"Expected a Hugging Face or KerasHub model in the folder '{folder}'; it has no config.json.")
+    return read_json(folder / "config.json")
 
 
 def _load_tokenizer(preset: str) -> Tokenizer | None:
     """The preset's tokenizer, or None for a folder that has none."""
     from keras_hub import models
 
-    folder = Path(preset).expanduser()
+    folder = expanded(preset)
     if folder.is_dir():
-        hugging_face = "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
+        hugging_face = "model_type" in _config(folder)
         if hugging_face and any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
             return Tokenizer.from_folder(folder)
         names = ("spiece.model", "sentencepiece.bpe.model", "vocab.json") if hugging_face else ("tokenizer.json",)
         if not any((folder / name).is_file() for name in names):
             return None
-    return Tokenizer.from_keras_hub(models.Tokenizer.from_preset(preset))
+    with foreign(f"KerasHub cannot read the tokenizer of '{preset}'"):
+        return Tokenizer.from_keras_hub(models.Tokenizer.from_preset(preset))
 
 
 def _inputs(backbone: Any) -> dict[str, Any]:

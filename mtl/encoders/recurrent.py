@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.encoders.encoder import Encoder, resolve_vocabulary
+from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
 from mtl.encoders.word_vectors import load_word_vectors
 from mtl.layers.token_dropout import TokenDropout
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
 
 __all__ = ["Recurrent"]
 
@@ -89,8 +89,8 @@ class Recurrent(Encoder):
         vocabulary_size, pad_id = resolve_vocabulary("Recurrent", tokenizer, vocabulary_size)
         if cell not in CELLS:
             raise unknown_name("cell", cell, CELLS)
-        if layers < 1:
-            raise ValueError(f"Recurrent expects at least 1 layer; got {layers}.")
+        if not 1 <= layers <= MOST_LAYERS:
+            raise ValueError(f"Recurrent expects at least 1 layer and at most {MOST_LAYERS:,}; got {layers}.")
         vectors, found = _vectors(embedding_matrix, tokenizer, vocabulary_size) if embedding_matrix is not None else (None, None)
         embedding = embedding if vectors is None else vectors.shape[1]
 
@@ -177,6 +177,15 @@ class Recurrent(Encoder):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.sizes}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Encoder:
+        if isinstance(config, dict) and config.get("embedding_matrix") is not None:
+            raise ValueError(
+                f"The configuration of a {cls.__name__} holds no embedding_matrix, whose vectors are among the weights; got "
+                f"{brief(config['embedding_matrix'])}: loading opens no other file. Load no such file."
+            )
+        return super().from_config(config, custom_objects)
 
 
 @keras.saving.register_keras_serializable("mtl")

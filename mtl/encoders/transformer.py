@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl.encoders.encoder import Encoder, resolve_vocabulary
+from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
 from mtl.layers.packing import Packing
 from mtl.utils import unknown_name
 
@@ -77,7 +77,9 @@ class Transformer(Encoder):
         vocabulary_size, pad_id = resolve_vocabulary("Transformer", tokenizer, vocabulary_size)
         if norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
-        if width % heads:
+        if not 0 <= layers <= MOST_LAYERS:
+            raise ValueError(f"Transformer expects at most {MOST_LAYERS:,} layers; got {layers}.")
+        if heads < 1 or width % heads:
             raise ValueError(f"Transformer expects a width that its heads divide; got width={width} and heads={heads}.")
         feedforward = feedforward or 4 * width
 

@@ -19,6 +19,7 @@ from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
 from mtl.model import MultiTaskModel
 from mtl.predicting import pad
+from mtl.utils import expanded
 from mtl.utils.labels import label_text
 from mtl.version import __version__
 
@@ -86,7 +87,7 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
     if model.encoder.tokenizer is None:
         raise ValueError("An export takes texts and expects an encoder that has a tokenizer; this one has none.")
     names = model._chosen(tasks)
-    path = Path(path).expanduser().resolve()
+    path = expanded(path).resolve()
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

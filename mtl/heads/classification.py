@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example
+from mtl.data.example import Example, weights_of
 from mtl.heads.head import Head, Target
 from mtl.layers.ngram_linear import NGramLinear
 from mtl.layers.readout import Readout
@@ -165,21 +165,22 @@ class Classification(Head):
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: not used.
+            examples: the examples, for their weights.
             per_class: whether to add each class's F1 as `f1:LABEL`.
         """
         from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
         truth = [label_text(value) for value in gold]
         guess = [label_text(value["label"]) for value in predicted]
-        scores = {"accuracy": accuracy_score(truth, guess)}
+        weighted = {"sample_weight": weights_of(examples)}
+        scores = {"accuracy": accuracy_score(truth, guess, **weighted)}
         for kind in ("macro", "micro"):
-            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0)
+            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0, **weighted)
             scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
-        scores["mcc"] = matthews_corrcoef(truth, guess) if len({*truth, *guess}) > 1 else 0.0
+        scores["mcc"] = matthews_corrcoef(truth, guess, **weighted) if len({*truth, *guess}) > 1 else 0.0
         if per_class:
             classes = sorted({*truth, *guess})
-            f1s = f1_score(truth, guess, labels=classes, average=None, zero_division=0)
+            f1s = f1_score(truth, guess, labels=classes, average=None, zero_division=0, **weighted)
             scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
         return {name: float(score) for name, score in scores.items()}
 

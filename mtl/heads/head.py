@@ -74,7 +74,7 @@ class Head(keras.layers.Layer):
 
     @property
     def needs_word_mask(self) -> bool:
-        """Whether the features need a `word_mask [B, S]`, 1 at each word's first token."""
+        """Whether the features need a `word_mask [B, S]`, 1 at the tokens at which words are read."""
         return False
 
     @property
@@ -110,6 +110,19 @@ class Head(keras.layers.Layer):
         """One row's prediction (NumPy, per-token parts cut to the row's tokens) as a person reads it: a JSON-ready dict."""
         raise NotImplementedError
 
+    def lost(self, value: Any, example: Example, encoding: Encoding, target: Any) -> int:
+        """The number of labels in `value` that `decode` cannot give back, however well `target` is predicted.
+
+        `mtl.data.mix` and `mtl inspect` report them.
+
+        Args:
+            value: the label, as the source gave it.
+            example: the example.
+            encoding: its tokens.
+            target: what `encode` gave.
+        """
+        return 0
+
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of a whole corpus.
 
@@ -139,8 +152,8 @@ class Head(keras.layers.Layer):
         Args:
             prediction: what `activate` gave.
             tokens: int32 tensors: each token's `starts` and `ends` (characters, -1 for special tokens and padding) and
-                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `first_tokens`
-                (-1 for a word that was cut off), `[B, W]`.
+                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `first_tokens`,
+                the token at which it is read (-1 for a word without one), `[B, W]`.
 
         Returns:
             Name -> dense tensor whose first axis is the batch.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example
+from mtl.data.example import Example, weights_of
 from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.binary import binary_cross_entropy
@@ -21,13 +21,17 @@ from mtl.utils.rows import labelled
 
 __all__ = ["MultiLabel"]
 
+#: What a multi-hot list holds.
+_BITS = {"0": False, "1": True, "False": False, "True": True}
+
 
 @keras.saving.register_keras_serializable("mtl")
 class MultiLabel(Head):
     """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, averaged over the labels.
 
-    A source gives each example's labels as a list, or as one string with a separator; an empty list or string says that none
-    holds. Labels are compared as text, so that 3, 3.0 and "3" are one label. Arrays given to `fit` are multi-hot.
+    A source gives each example's labels as a list of different names, or as one string with a separator; an empty list or string
+    says that none holds. With `multi_hot` it gives one 0 or 1 for each label. Labels are compared as text, so that 3, 3.0 and "3"
+    are one label. Arrays given to `fit` are multi-hot.
 
     Args:
         labels: the labels in the order of their ids; a number `n` for the labels `0 ... n - 1`; None to learn them from the
@@ -39,6 +43,8 @@ class MultiLabel(Head):
         focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
         unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave that label out.
         separator: what stands between labels where a source gives them as one string.
+        multi_hot: whether a source gives one 0 or 1 for each label, in the order of the labels, rather than names. None: names,
+            and an error where a value may be either.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the labels; 0 for none.
         features: which `[B, H]` features it reads.
@@ -59,7 +65,7 @@ class MultiLabel(Head):
 
     progress = "micro_f1"
     needs_offsets = False
-    cache_key = ("labels", "unknown", "separator")
+    cache_key = ("labels", "unknown", "separator", "multi_hot")
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class MultiLabel(Head):
         focal: float = 0.0,
         unknown: str = "raise",
         separator: str = "|",
+        multi_hot: bool | None = None,
         dropout: float = 0.1,
         hidden: int = 0,
         features: str = "pooled",
@@ -91,6 +98,7 @@ class MultiLabel(Head):
         self.focal = focal
         self.unknown = unknown
         self.separator = separator
+        self.multi_hot = multi_hot
         self.dropout = dropout
         self.hidden = hidden
         self.features = features
@@ -109,7 +117,14 @@ class MultiLabel(Head):
         return self._labels is not None
 
     def learn(self, values: Iterable[Any]) -> None:
-        self._take(Labels.learn(name for value in values for name in self._names(value)))
+        if not self.multi_hot:
+            self._take(Labels.learn(name for value in values for name in self.names_of(value)))
+            return
+        values = iter(values)
+        first = next(values, ())
+        self._take(self._labels or Labels(len(self._parts(first))))
+        for value in (first, *values):
+            self.names_of(value)
 
     def _take(self, labels: Labels) -> None:
         self._labels = labels
@@ -121,18 +136,38 @@ class MultiLabel(Head):
                              "a training split to learn them from.")  # fmt: skip
         return self._labels
 
-    def _names(self, value: Any) -> list[Any]:
+    def _parts(self, value: Any) -> list[Any]:
         if isinstance(value, str):
-            return [name for part in value.split(self.separator) if (name := part.strip())]
+            return [part for text in value.split(self.separator) if (part := text.strip())]
         if not isinstance(value, (list, tuple, set, frozenset)):
             raise ValueError(f"MultiLabel takes a list of labels, or one string with '{self.separator}' between, got {value!r}.")
         return list(value)
 
-    def _multi_hot(self, value: Any) -> np.ndarray:
+    def names_of(self, value: Any) -> list[Any]:
+        """The labels that a value names, or marks with 1."""
+        parts = self._parts(value)
+        texts = [label_text(part) for part in parts]
+        bits = bool(texts) and all(text in _BITS for text in texts)
+        if self.multi_hot:
+            names = range(len(texts)) if self._labels is None else self._labels.names
+            if len(texts) != len(names) or not bits:
+                raise ValueError(
+                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}."
+                )
+            return [name for name, text in zip(names, texts, strict=True) if _BITS[text]]
+        choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""
+        if len(set(texts)) < len(texts):
+            twice = next(text for i, text in enumerate(texts) if text in texts[:i])
+            raise ValueError(f"MultiLabel takes a list of different labels; got {value!r} with '{twice}' repeated.{choice}")
+        if bits and self.multi_hot is None and self._labels is not None and len(texts) == len(self._labels):
+            raise ValueError(f"MultiLabel takes a list of labels; got {value!r}, which may be multi-hot.{choice}")
+        return parts
+
+    def _marked(self, names: Iterable[Any]) -> np.ndarray:
+        """Float32 `[C]`: 1 at some labels, 0 elsewhere."""
         labels = self._known()
         target = np.zeros(len(labels), np.float32)
-        names = [name for name in self._names(value) if self.unknown == "raise" or name in labels]
-        target[[labels.id(name) for name in names]] = 1.0
+        target[[labels.id(name) for name in names if self.unknown == "raise" or name in labels]] = 1.0
         return target
 
     @property
@@ -140,7 +175,7 @@ class MultiLabel(Head):
         return Target((len(self._known()),), "float32")
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, float]:
-        return self._multi_hot(value), 1.0
+        return self._marked(self.names_of(value)), 1.0
 
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()
@@ -157,25 +192,26 @@ class MultiLabel(Head):
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: not used.
+            examples: the examples, for their weights.
             per_class: whether to add each label's F1 as `f1:LABEL`.
         """
         from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
         labels = self._known()
-        names = [[label_text(name) for name in self._names(value)] for value in gold]
+        names = [[label_text(name) for name in self.names_of(value)] for value in gold]
         # A label that training never held can only be missed.
         unseen = sorted({name for each in names for name in each} - {*labels.texts}) if self.unknown == "raise" else []
         classes = [*labels.texts, *unseen]
         truth = np.array([[each in held for each in classes] for held in names])
         guess = np.zeros_like(truth)
-        guess[:, : len(labels)] = np.stack([self._multi_hot(value["labels"]) for value in predicted])
-        scores = {"subset_accuracy": accuracy_score(truth, guess)}
+        guess[:, : len(labels)] = np.stack([self._marked(value["labels"]) for value in predicted])
+        weighted = {"sample_weight": weights_of(examples)}
+        scores = {"subset_accuracy": accuracy_score(truth, guess, **weighted)}
         for kind in ("macro", "micro"):
-            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0)
+            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0, **weighted)
             scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
         if per_class:
-            f1s = f1_score(truth, guess, average=None, zero_division=0)
+            f1s = f1_score(truth, guess, average=None, zero_division=0, **weighted)
             scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
         return {name: float(score) for name, score in scores.items()}
 
@@ -226,6 +262,7 @@ class MultiLabel(Head):
             "focal": self.focal,
             "unknown": self.unknown,
             "separator": self.separator,
+            "multi_hot": self.multi_hot,
             "dropout": self.dropout,
             "hidden": self.hidden,
             "features": self.features,

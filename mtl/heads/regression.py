@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example
+from mtl.data.example import Example, weights_of
 from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.regression import absolute_error, huber, squared_error
@@ -130,27 +130,25 @@ class Regression(Head):
         return {"value": float(prediction)}
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation, by SciPy.
+        """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation.
 
-        Without spread in gold or predictions, the correlations are 0.
+        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0.
 
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: not used.
+            examples: the examples, for their weights.
         """
-        from scipy.stats import pearsonr, spearmanr
-
         truth = np.array([self._number(value) for value in gold])
         guess = np.array([value["value"] for value in predicted])
-        mse = float(np.mean((guess - truth) ** 2))
-        spread = np.ptp(truth) > 0 and np.ptp(guess) > 0
+        weights = weights_of(examples)
+        mse = float(np.average((guess - truth) ** 2, weights=weights))
         return {
-            "mae": float(np.mean(np.abs(guess - truth))),
+            "mae": float(np.average(np.abs(guess - truth), weights=weights)),
             "mse": mse,
             "rmse": math.sqrt(mse),
-            "pearson": float(pearsonr(truth, guess).statistic) if spread else 0.0,
-            "spearman": float(spearmanr(truth, guess).statistic) if spread else 0.0,
+            "pearson": _correlation(truth, guess, weights),
+            "spearman": _correlation(_ranks(truth, weights), _ranks(guess, weights), weights),
         }
 
     def build(self, features_shape: Mapping[str, tuple]) -> None:
@@ -200,3 +198,18 @@ class Regression(Head):
             "hidden": self.hidden,
             "features": self.features,
         }
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Pearson's weighted correlation; 0 without spread."""
+    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return 0.0
+    x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
+    return float(np.clip(np.sum(weights * x * y) / np.sqrt(np.sum(weights * x * x) * np.sum(weights * y * y)), -1, 1))
+
+
+def _ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weight below each value, and half of its own: the ranks that so many copies of each row have, but for a constant."""
+    _, inverse = np.unique(x, return_inverse=True)
+    ties = np.bincount(inverse, weights)
+    return (np.cumsum(ties) - ties / 2)[inverse]

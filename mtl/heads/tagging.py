@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.annotation import OVERLAPS, annotated_spans, annotated_types, annotated_units, words_of
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example
-from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, spans_of_tags, split_tag
-from mtl.data.tokenizers.in_graph.spans import span_edges
+from mtl.data.example import Example, weights_of
+from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, split_tag, tags_of_spans
+from mtl.data.tag_units import lost_labels, tag_units
+from mtl.data.tokenizers.in_graph.spans import widened_tags
 from mtl.heads.head import Head, Target
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.readout import Readout
@@ -30,8 +31,12 @@ __all__ = ["Tagging"]
 class Tagging(Head):
     """One tag for each word or token of a text: named entities, slots, parts of speech, word segmentation.
 
-    A label is a list of tags, one a word (one a character, where the example has no words), or a list of `(start, end, type)`
-    spans of characters. With a scheme, tags of BIO, IOB1 and BIOES are all taken, and turned into the scheme's.
+    A label is a list of tags, one per word (one per character, where the example has no words), or a list of
+    `(start, end, type)` spans of characters. With a scheme, tags of BIO, IOB1, BIOES, BILOU and BMES are all taken, and turned
+    into the scheme's.
+
+    A token that covers several words carries the label of the word that it starts in, and each of these words is given the
+    token's type. A span runs on over words without a token. `lost` counts the labels that tokens cannot express.
 
     With a scheme or a CRF the prediction is the best sequence of tags (Viterbi), found among those that the scheme allows; the
     loss does not know the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides
@@ -41,9 +46,9 @@ class Tagging(Head):
         labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags of the
             types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means
             `level="token"` and no scheme.
-        level: `"word"`: a word's tag sits on its first token, and its other tokens have none; `"token"`: every token of the first
-            text that is not special has a tag.
-        scheme: `"BIO"`, `"BIOES"`, or None for tags that spell no spans.
+        level: `"word"`: a word's tag sits on its first token (see `Encoding.first_tokens`), and its other tokens have none;
+            `"token"`: every token of the first text that is not special has a tag.
+        scheme: `"BIO"`, `"BIOES"`, `"BILOU"`, `"BMES"`, or None for tags that spell no spans.
         crf: whether a linear-chain CRF scores the sequence of tags.
         label_smoothing: the share of each target that is spread evenly over the tags; without a CRF only, as the next two.
         class_weights: tag -> weight (1 for a tag left out), or one weight a tag; they count in the sum of weights too.
@@ -51,12 +56,14 @@ class Tagging(Head):
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the tags; 0 for none.
         unknown: `"raise"` for an error where a tag is not among the labels, `"ignore"` to leave its token out.
+        overlaps: `"raise"` for an error where spans of one label overlap or are nested, `"longest"` or `"shortest"` to keep the
+            longest or shortest of them (of equals the first); the others count as lost.
 
     Returns:
         Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` gives a dict of the best tags' ids, `tags` int32
         `[B, S]`, and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or without scheme and CRF the
         probabilities `[B, S, C]`. `decode` gives `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with a
-        scheme `spans`; words that were cut off have the tag `O`.
+        scheme `spans`; words that were cut off have the tag `O`, and words without a token that are in no span too.
 
     Raises:
         ValueError: a tag that is not known or not of the scheme, a label that does not fit the text, or a bad argument.
@@ -76,7 +83,7 @@ class Tagging(Head):
         Entity Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
     """
 
-    cache_key = ("labels", "level", "scheme", "unknown")
+    cache_key = ("labels", "level", "scheme", "unknown", "overlaps")
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class Tagging(Head):
         dropout: float = 0.1,
         hidden: int = 0,
         unknown: str = "raise",
+        overlaps: str = "raise",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -107,6 +115,8 @@ class Tagging(Head):
             raise unknown_name("tag scheme", scheme, SCHEMES)
         if unknown not in ("raise", "ignore"):
             raise unknown_name("way with unknown tags", unknown, ["raise", "ignore"])
+        if overlaps not in OVERLAPS:
+            raise unknown_name("way with overlapping spans", overlaps, OVERLAPS)
         if crf and (label_smoothing or focal or class_weights is not None):
             raise ValueError("A CRF scores whole sequences: leave out label_smoothing, class_weights and focal, or the CRF.")
         self.level = level
@@ -118,6 +128,7 @@ class Tagging(Head):
         self.dropout = dropout
         self.hidden = hidden
         self.unknown = unknown
+        self.overlaps = overlaps
         self._labels: Labels | None = None
         self._weights: tuple[float, ...] | None = None
         self._edge_ids: tuple[int, ...] = ()
@@ -153,8 +164,9 @@ class Tagging(Head):
     def _take(self, labels: Labels) -> None:
         if self.scheme is not None:
             for tag in labels.texts:
-                if split_tag(tag)[0] not in "O" + SCHEMES[self.scheme]:
-                    raise ValueError(f"Expected labels of {self.scheme}, got '{tag}'; pass scheme='BIOES' or scheme=None.")
+                if (prefix := split_tag(tag)[0]) not in "O" + SCHEMES[self.scheme]:
+                    others = [f"scheme='{name}'" for name, prefixes in SCHEMES.items() if prefix in prefixes]
+                    raise ValueError(f"Expected labels of {self.scheme}, got '{tag}'; pass {' or '.join(others)}.")
             rules = allowed_transitions(labels.texts)
         else:
             size = len(labels)
@@ -179,18 +191,13 @@ class Tagging(Head):
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
         labels = self._known()
         target, weight = np.zeros(len(encoding), np.int32), np.zeros(len(encoding), np.float32)
-        if self.level == "word":
-            units: Any = words_of(example)
-            positions = encoding.first_tokens(units)
-        else:
-            units, positions = _token_units(encoding), np.arange(len(encoding))
+        found = tag_units(example, encoding, self.level)
         known = set(labels.texts)
-        for tag, position in zip(annotated_units(value, example, units, self.scheme), positions, strict=True):
+        tags = annotated_units(value, example, found.units[found.first], self.scheme, self.overlaps)
+        for tag, position in zip(tags, found.positions, strict=True):
             if tag is None or (self.unknown == "ignore" and tag not in known):
                 continue
-            number = labels.id(tag)
-            if position >= 0:
-                target[position], weight[position] = number, 1.0
+            target[position], weight[position] = labels.id(tag), 1.0
         return target, weight
 
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> dict[str, Any]:
@@ -199,22 +206,26 @@ class Tagging(Head):
             ids, probabilities = prediction["tags"], prediction["probability"]
         else:
             ids, probabilities = prediction.argmax(-1), prediction.max(-1)
-        result: dict[str, Any]
-        if self.level == "word":
-            units: Any = words_of(example)
-            positions = encoding.first_tokens(units)
-            result = {"words": [example.text[a:b] for a, b in units]}
-        else:
-            units = _token_units(encoding)
-            positions = np.flatnonzero(units[:, 0] >= 0)
-            units = [(int(a), int(b)) for a, b in units[positions]]
-            result = {"tokens": [example.text[a:b] for a, b in units], "offsets": [list(unit) for unit in units]}
-        result["tags"] = [labels.texts[ids[p]] if p >= 0 else "O" for p in positions]
-        result["probabilities"] = [float(probabilities[p]) if p >= 0 else 0.0 for p in positions]
+        found = tag_units(example, encoding, self.level)
+        texts = [example.text[a:b] for a, b in found.units]
+        words = self.level == "word"
+        result: dict[str, Any] = {"words": texts} if words else {"tokens": texts, "offsets": found.units.tolist()}
+        tags = [labels.texts[ids[position]] for position in found.positions]
+        result["tags"] = found.spread(tags, "O")
+        result["probabilities"] = found.spread([float(probabilities[position]) for position in found.positions], 0.0)
         if self.scheme is not None:
-            bounds = [(units[first][0], units[end - 1][1], kind) for first, end, kind in spans_of_tags(result["tags"])]
-            result["spans"] = [{"start": a, "end": b, "type": kind, "text": example.text[a:b]} for a, b, kind in bounds]
+            spans = found.spans(tags)
+            result["tags"] = tags_of_spans(spans, len(texts), self.scheme)
+            result["spans"] = [
+                {"start": a, "end": b, "type": kind, "text": example.text[a:b]} for a, b, kind in found.characters(spans)
+            ]
         return result
+
+    def lost(self, value: Any, example: Example, encoding: Encoding, target: np.ndarray) -> int:
+        """The number of the label's spans (without a scheme, of its tags), of known types, that `decode` does not give back."""
+        found = tag_units(example, encoding, self.level)
+        names = self._known().texts
+        return lost_labels(value, example, found, [names[target[i]] for i in found.positions], names, self.scheme, self.overlaps)
 
     def report(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
@@ -230,23 +241,23 @@ class Tagging(Head):
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
-        right = total = 0
+        right = total = 0.0
         for value, found, example in zip(gold, predicted, examples, strict=True):
             units = words_of(example) if self.level == "word" else found["offsets"]
-            pairs = list(zip(annotated_units(value, example, units, self.scheme), found["tags"], strict=True))
-            total += sum(tag is not None for tag, _ in pairs)
-            right += sum(tag == other for tag, other in pairs)
+            wanted = annotated_units(value, example, units, self.scheme, self.overlaps)
+            total += example.weight * sum(tag is not None for tag in wanted)
+            right += example.weight * sum(tag == other for tag, other in zip(wanted, found["tags"], strict=True))
         scores = {"accuracy": right / total if total else 0.0}
         if self.scheme is None:
             return scores
-        real = [annotated_spans(value, example) for value, example in zip(gold, examples, strict=True)]
+        real = [annotated_spans(value, example, self.overlaps) for value, example in zip(gold, examples, strict=True)]
         found_spans = [[(span["start"], span["end"], span["type"]) for span in found["spans"]] for found in predicted]
-        hits = 0
-        for spans, others in zip(real, found_spans, strict=True):
+        weights, hits = weights_of(examples), 0.0
+        for spans, others, weight in zip(real, found_spans, weights, strict=True):
             index = cover(np.array([(start, start + 1) for start, _, _ in spans]), others)
-            hits += sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
-        count = sum(map(len, real))
-        return {**scores, **span_scores(real, found_spans, per_class), "type_accuracy": hits / count if count else 0.0}
+            hits += weight * sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
+        count = float(weights @ [len(spans) for spans in real])
+        return {**scores, **span_scores(real, found_spans, per_class, weights), "type_accuracy": hits / count if count else 0.0}
 
     # Graph --------------------------------------------------------------------------------------------------------
 
@@ -296,15 +307,17 @@ class Tagging(Head):
         else:
             starts, ends = tokens["starts"], tokens["ends"]
             positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
-            own = (starts >= 0) & (tokens["segment_ids"] == 0)
+            own = (starts >= 0) & (ends > starts) & (tokens["segment_ids"] == 0)
             positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, ends))
-        labels, there, index = [*self._known().texts, "O", ""], positions >= 0, tf.maximum(positions, 0)
-        ids = tf.where(there, tf.gather(ids, index, batch_dims=1), tf.where(starts >= 0, len(labels) - 2, len(labels) - 1))
+        there, index = positions >= 0, tf.maximum(positions, 0)
+        ids = tf.gather(ids, index, batch_dims=1)
         score = tf.where(there, tf.gather(score, index, batch_dims=1), 0.0)
-        result = {"tags": tf.gather(labels, ids), "score": score, "starts": starts, "ends": ends}
+        if self.scheme is None:
+            tags = tf.where(there, tf.gather(self._known().texts, ids), "O")
+        else:
+            tags, types, first, last = widened_tags(ids, positions, self._known().texts, self.scheme)
+        result = {"tags": tf.where(starts >= 0, tags, ""), "score": score, "starts": starts, "ends": ends}
         if self.scheme is not None:
-            first, last = span_edges(ids, [label or "O" for label in labels])
-            types = tf.gather([split_tag(label or "O")[1] for label in labels], ids)
             parts = {"types": (types, first, ""), "starts": (starts, first, -1), "ends": (ends, last, -1)}
             for name, (values, edges, filler) in parts.items():
                 result[f"span_{name}"] = tf.ragged.boolean_mask(values, edges).to_tensor(filler)
@@ -378,12 +391,8 @@ class Tagging(Head):
             "dropout": self.dropout,
             "hidden": self.hidden,
             "unknown": self.unknown,
+            "overlaps": self.overlaps,
         }
-
-
-def _token_units(encoding: Encoding) -> np.ndarray:
-    """Offsets of the first text's tokens, `(-1, -1)` for all others: int32 `[S, 2]`."""
-    return np.where((encoding.segment_ids == 0)[:, None], encoding.offsets, -1)
 
 
 def _labelled_rows(weight: Any) -> Any:

@@ -17,8 +17,9 @@ __all__ = ["SpanF1", "span_scores"]
 class SpanF1(TaskMetric):
     """Micro precision, recall and F1 of spans, each right only with both its ends and its type.
 
-    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1) or BIOES, valid or not: one begins at `B` and
-    `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next beginning.
+    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1), BIOES, BILOU or BMES, valid or not: one
+    begins at `B` and `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next
+    beginning (`L` is read as `E`, `U` as `S`).
     Positions with weight 0 are left out, wherever they stand.
 
     Args:
@@ -45,17 +46,17 @@ class SpanF1(TaskMetric):
         parts = [label.partition("-") for label in self.labels]
         kinds = {kind: number for number, kind in enumerate(sorted({kind for _, _, kind in parts}))}
         self._outside = np.array([label == "O" for label in self.labels])
-        self._opens = np.array([prefix in ("B", "S") for prefix, _, _ in parts])
-        self._closes = np.array([prefix in ("E", "S") for prefix, _, _ in parts])
+        self._opens = np.array([prefix in tuple("BSU") for prefix, _, _ in parts])
+        self._closes = np.array([prefix in tuple("ELSU") for prefix, _, _ in parts])
         self._kind = np.array([kinds[kind] for _, _, kind in parts], np.int32)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[3]`: the numbers of right, of predicted and of gold spans.
+        """`[3]`: the weights of right, of predicted and of gold spans.
 
         Args:
             target: tag ids `[B, S]`.
             outputs: tag ids `[B, S]` or logits `[B, S, C]`.
-            weight: `[B, S]`; only whether it is above 0 counts.
+            weight: `[B, S]`; a span weighs what its first token does.
             features: not used.
         """
         if ops.ndim(outputs) > ops.ndim(target):
@@ -63,6 +64,7 @@ class SpanF1(TaskMetric):
         marked = ops.convert_to_tensor(weight) > 0
         order = front_order(marked)
         here = ops.take_along_axis(marked, order, axis=1)
+        weight = ops.take_along_axis(ops.cast(weight, "float32"), order, axis=1)
 
         def spans(tags: Any) -> tuple[Any, Any, Any]:
             tags = ops.where(marked, ops.cast(tags, "int32"), 0)
@@ -70,7 +72,7 @@ class SpanF1(TaskMetric):
 
         (begins, kind, end), (begins_too, kind_too, end_too) = spans(target), spans(outputs)
         right = begins & begins_too & ops.equal(kind, kind_too) & ops.equal(end, end_too)
-        return ops.stack([ops.sum(ops.cast(each, "float32")) for each in (right, begins_too, begins)])
+        return ops.stack([ops.sum(ops.where(spans, weight, 0.0)) for spans in (right, begins_too, begins)])
 
     def _spans(self, tags: Any, here: Any) -> tuple[Any, Any, Any]:
         """Where spans begin (bool), and the type and the last position of the span that begins there: three `[B, S]`."""
@@ -98,7 +100,10 @@ class SpanF1(TaskMetric):
 
 
 def span_scores(
-    gold: Iterable[Sequence[tuple]], predicted: Iterable[Sequence[tuple]], per_type: bool = False
+    gold: Iterable[Sequence[tuple]],
+    predicted: Iterable[Sequence[tuple]],
+    per_type: bool = False,
+    weights: Iterable[float] | None = None,
 ) -> dict[str, float]:
     """Micro precision, recall and F1 of a corpus's spans, on the host.
 
@@ -106,6 +111,7 @@ def span_scores(
         gold: each example's spans, `(start, end, type)`.
         predicted: the same of the predictions.
         per_type: whether to give each type's F1 too, as `span_f1:TYPE`.
+        weights: each example's weight; None for ones.
 
     Example:
 
@@ -113,11 +119,12 @@ def span_scores(
     {'span_f1': 0.6666666666666666, 'span_precision': 1.0, 'span_recall': 0.5}
     """
     counts: dict[str, np.ndarray] = {}
-    for mine, theirs in zip(gold, predicted, strict=True):
+    gold = list(gold)
+    for mine, theirs, weight in zip(gold, predicted, [1.0] * len(gold) if weights is None else weights, strict=True):
         mine_set, theirs_set = set(map(tuple, mine)), set(map(tuple, theirs))
         for spans, column in ((mine_set & theirs_set, 0), (theirs_set, 1), (mine_set, 2)):
             for _, _, kind in spans:
-                counts.setdefault(kind, np.zeros(3))[column] += 1
+                counts.setdefault(kind, np.zeros(3))[column] += weight
     right, found, real = sum(counts.values(), np.zeros(3))
     scores = {"span_f1": _ratio(2 * right, found + real)}
     scores |= {"span_precision": _ratio(right, found), "span_recall": _ratio(right, real)}

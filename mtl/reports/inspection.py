@@ -5,13 +5,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 from typing import Any
 
 import numpy as np
 
 from mtl.data.encoding import encode_examples
 from mtl.data.example import Example
+from mtl.heads import MultiLabel, Regression
 
 __all__ = [
     "SplitFacts",
@@ -19,10 +20,12 @@ __all__ = [
     "contradictions",
     "histogram",
     "label_names",
+    "number_histogram",
     "overlaps",
     "read_split",
     "read_task",
     "read_texts",
+    "unseen_labels",
 ]
 
 CHUNK = 1000
@@ -62,13 +65,13 @@ class TaskFacts:
 
     Attributes:
         examples: number of labelled examples.
-        labels: label -> how often; None where there are too many different ones.
-        numbers: smallest, greatest and sum of labels that are all numbers, else None.
+        labels: label -> how often; None where there are too many different ones, or where they are numbers.
+        numbers: the labels of a regression, else None.
     """
 
     examples: int = 0
     labels: Counter | None = field(default_factory=Counter)
-    numbers: list[float] | None = None
+    numbers: array | None = None
 
 
 def digest(*parts: Any) -> int:
@@ -135,20 +138,21 @@ def read_task(task: Any, split: str) -> TaskFacts:
     >>> read_task(mtl.Task("mood", mtl.heads.Classification(), rows), "train").labels
     Counter({'up': 2})
     """
-    facts, only_numbers = TaskFacts(), True
-    smallest, greatest, total = float("inf"), float("-inf"), 0.0
-    for _, value in task.labelled(split):
+    head, facts = task.head, TaskFacts()
+    if isinstance(head, Regression):
+        facts.labels, facts.numbers = None, array("d")
+    for example, value in task.labelled(split):
         facts.examples += 1
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            smallest, greatest, total = min(smallest, value), max(greatest, value), total + value
-        else:
-            only_numbers = False
-        if facts.labels is not None:
-            facts.labels.update(label_names(value))
-            if len(facts.labels) > MOST_LABELS:
-                facts.labels = None
-    if facts.examples and only_numbers:
-        facts.numbers = [smallest, greatest, total]
+        try:
+            if facts.numbers is not None:
+                facts.numbers.append(float(value))
+            elif facts.labels is not None:
+                facts.labels.update(map(str, head.names_of(value)) if isinstance(head, MultiLabel) else label_names(value))
+        except (ValueError, TypeError) as error:
+            where = f"{example.place}: " if example.place else ""
+            raise ValueError(f"{where}task '{task.name}': {error}") from error
+        if facts.labels is not None and len(facts.labels) > MOST_LABELS:
+            facts.labels = None
     return facts
 
 
@@ -210,10 +214,55 @@ def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tu
     step = max(1, -(-(high - low + 1) // bins))
     last = (high - low) // step
     counts = np.bincount(np.minimum((values - low) // step, last))
+    starts = [low + i * step for i in range(len(counts))]
+    ends = [*(start - 1 for start in starts[1:]), int(values.max())]
+    names = [f"{start}-{end}" if end > start else str(start) for start, end in zip(starts, ends, strict=True)]
+    return list(zip(names, counts.tolist(), _bars(counts, width), strict=True))
+
+
+def number_histogram(numbers: Iterable[float], bins: int = 8, width: int = 40) -> list[tuple[str, int, str]]:
+    """Bars of numbers, `(range, count, bar)`: bins of equal width from the smallest to the greatest.
+
+    Example:
+
+    >>> for row in number_histogram([0.5, 1.0, 1.0, 4.5], bins=2, width=4):
+    ...     print(*row)
+    0.5 to 2.5 3 ████
+    2.5 to 4.5 1 █▎
+    """
+    values = np.asarray(numbers, np.float64)
+    if not len(values):
+        return []
+    distinct = np.unique(values)
+    if len(distinct) <= bins:
+        counts = np.array([np.count_nonzero(values == number) for number in distinct])
+        names = [f"{number:g}" for number in distinct]
+    else:
+        counts, edges = np.histogram(values, bins)
+        names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    return list(zip(names, counts.tolist(), _bars(counts, width), strict=True))
+
+
+def _bars(counts: np.ndarray, width: int) -> list[str]:
     eighths = " ▏▎▍▌▋▊▉"
-    rows = []
-    for i, count in enumerate(counts):
-        full, part = divmod(round(8 * width * int(count) / int(counts.max())), 8)
-        start, end = low + i * step, int(values.max()) if i == last else low + (i + 1) * step - 1
-        rows.append((f"{start}-{end}" if end > start else str(start), int(count), ("█" * full + eighths[part]).rstrip()))
-    return rows
+    parts = [divmod(round(8 * width * int(count) / int(counts.max())), 8) for count in counts]
+    return [("█" * full + eighths[part]).rstrip() for full, part in parts]
+
+
+def unseen_labels(facts: Mapping[str, TaskFacts]) -> dict[str, Counter]:
+    """The labels of each split that the training split never shows: split -> label -> how often; splits without are left out.
+
+    Example:
+
+    >>> facts = {"train": TaskFacts(1, Counter(up=1)), "test": TaskFacts(2, Counter(up=1, so=1))}
+    >>> unseen_labels(facts)
+    {'test': Counter({'so': 1})}
+    """
+    seen = facts["train"].labels if "train" in facts else None
+    if seen is None:
+        return {}
+    found = {}
+    for split, part in facts.items():
+        if counts := Counter({name: count for name, count in (part.labels or {}).items() if name not in seen}):
+            found[split] = counts
+    return found

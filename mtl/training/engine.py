@@ -20,6 +20,7 @@ from mtl.training.non_finite_guard import NonFiniteGuard
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
 from mtl.training.task_variables import AccumulationWindow, TaskVariables
+from mtl.utils.configs import check_config
 
 __all__ = ["Engine"]
 
@@ -123,6 +124,7 @@ class Engine(Loop):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
+        check_config(config, f"compiling {type(self).__name__}")
         with self.distribute_strategy.scope():
             self.compile(**keras.saving.deserialize_keras_object(config))
             self.optimizer.build(self.trainable_variables)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtl.utils import unknown_name
+from mtl.utils.configs import check_config
 
 __all__ = ["Warmup", "warmup_schedule"]
 
@@ -55,6 +56,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Warmup":
+        check_config(config, cls.__name__)
         schedule = config["schedule"]
         return cls(keras.saving.deserialize_keras_object(schedule) if isinstance(schedule, dict) else schedule, config["steps"])
 

@@ -1,4 +1,17 @@
+from mtl.utils.brief import brief, printable
 from mtl.utils.errors import find_name, nearest, unknown_name
 from mtl.utils.metrics import less_is_better
+from mtl.utils.regular_file import expanded, parse_json, read_json, regular_file
 
-__all__ = ["find_name", "less_is_better", "nearest", "unknown_name"]
+__all__ = [
+    "brief",
+    "expanded",
+    "find_name",
+    "less_is_better",
+    "nearest",
+    "parse_json",
+    "printable",
+    "read_json",
+    "regular_file",
+    "unknown_name",
+]

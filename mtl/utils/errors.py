@@ -2,17 +2,23 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+from mtl.utils.brief import printable
 
 __all__ = ["find_name", "nearest", "unknown_name"]
 
 #: Options that an error lists at most.
 _SHOWN = 40
+#: Characters of a name that an error shows, and that are compared, at most.
+_LONGEST = 80
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like `name`, or None where none is like it."""
-    matches = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    by_start = {str(option)[:_LONGEST]: str(option) for option in options}
+    matches = difflib.get_close_matches(str(name)[:_LONGEST], by_start, n=1, cutoff=0.5)
+    return by_start[matches[0]] if matches else None
 
 
 def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
@@ -25,10 +31,15 @@ def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
     """
     options = sorted(str(o) for o in options)
     guess = nearest(name, options)
-    hint = f"; did you mean '{guess}'?" if guess else "."
-    known = ", ".join(options[:_SHOWN]) or "none"
+    hint = f"; did you mean '{_cut(guess)}'?" if guess else "."
+    known = ", ".join(map(_cut, options[:_SHOWN])) or "none"
     more = f" and {len(options) - _SHOWN:,} more" if len(options) > _SHOWN else ""
-    return ValueError(f"Unknown {what} '{name}'{hint} Known: {known}{more}.")
+    return ValueError(f"Unknown {what} '{_cut(name)}'{hint} Known: {known}{more}.")
+
+
+def _cut(name: Any) -> str:
+    text = printable(str(name)[: _LONGEST + 1])
+    return text if len(str(name)) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def find_name(name: str, options: Iterable[str]) -> str | None:

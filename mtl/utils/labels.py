@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl.utils.errors import unknown_name
 
-__all__ = ["Labels", "label_text"]
+__all__ = ["Labels", "doubtful_labels", "label_text"]
 
 
 def label_text(value: Any) -> str:
@@ -26,6 +26,38 @@ def label_text(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value) or not isinstance(value, (str, int, float)):
         raise ValueError(f"A label is a string or a finite number, got {value!r}.")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def doubtful_labels(names: Iterable[Any], several: bool = False) -> list[str]:
+    """Sentences about labels that are probably not meant as they stand.
+
+    Args:
+        names: the labels.
+        several: whether an example may have several labels, so that a `;` or `,` in one may stand between two.
+
+    Example:
+
+    >>> doubtful_labels(["up", " up"])
+    ["The labels ' up' and 'up' differ only by blanks around them; strip them in the data if they are one label."]
+    """
+    texts = sorted(set(map(label_text, names)))
+    alike: dict[str, list[str]] = {}
+    for text in texts:
+        alike.setdefault(text.strip(), []).append(text)
+    found = [
+        f"The labels {' and '.join(map(repr, group[:3]))} differ only by blanks around them; "
+        "strip them in the data if they are one label."
+        for group in alike.values()
+        if len(group) > 1
+    ]
+    for sign in ";," if several else "":
+        if holds := [text for text in texts if sign in text]:
+            more = f" and {len(holds) - 1} more" if len(holds) > 1 else ""
+            found.append(
+                f"The label {holds[0]!r}{more} has '{sign}' in it; split such values with convert= of the source, or separator= "
+                "of the head, if they are several labels."
+            )
+    return found
 
 
 class Labels:

@@ -1,3 +1,7 @@
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from mtl.commands.recipe_file import Document, parse_yaml
@@ -35,7 +39,7 @@ def test_scalars(text: str, value: object) -> None:
 
 
 def test_anchors_and_merged_keys() -> None:
-    data, _ = parse_yaml("base: &base {x: 1, y: 2}\nmine: {<<: *base, y: 3}\nloop: &l [*l]", "x")
+    data, _ = parse_yaml("base: &base {x: 1, y: 2}\nmine: {<<: *base, y: 3}", "x")
     assert data["mine"] == {"x": 1, "y": 3}
 
 
@@ -133,3 +137,56 @@ def test_errors_name_the_settings_within_a_part() -> None:
     ):
         with pytest.raises(ValueError, match=f"^{place}: no$"), changed.located(route):
             raise ValueError("no")
+
+
+LAUGHS = "a: &a0 [x]\n" + "".join(f"k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "r.yaml, line 6: expected at most 20,000 values, those of aliases included; got more"),
+        ("seed: &s {a: *s}", "r.yaml, line 1: '[*]s' stands within what it repeats"),
+        ("a:\n  b: &x\n    - [*x]", "r.yaml, line 3: '[*]x' stands within what it repeats"),
+        ("[" * 100_000, "line 1: expected at most 50 levels within each other; got more"),
+        ("{a: " * 3000 + "}" * 3000, "line 1: expected at most 50 levels within each other; got more"),
+        ("".join("  " * i + "a:\n" for i in range(700)), "line 51: expected at most 50 levels within each other; got more"),
+        ("? " * 3000, "expected at most 50 levels"),
+        ("a: 1\n" * 300_000, "expected at most 1,048,576 characters; got 1,500,000"),
+        ("a: " + "9" * 5000, "r.yaml: expected plain YAML data, got a value that cannot be read"),
+        ("a: !!timestamp 2020-99-99", "got the tag '!!timestamp'"),
+        ("a: !!int x", "got the tag '!!int'"),
+        ("a: \x00", "r.yaml: expected YAML, got unacceptable character"),
+        ("k" * 500 + ": 1\n" + "k" * 500 + ": 2", "line 2: 'k{80}' stands twice, first in line 1"),
+    ],
+)
+def test_hostile_texts_get_one_short_sentence_at_once(text: str, message: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_yaml(text, "r.yaml")
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+    assert time.perf_counter() - start < 10
+
+
+def test_aliases_count_as_what_they_repeat() -> None:
+    row = "&r [" + "x, " * 99 + "x]"  # 101 values, and 4 around and beside it.
+    parse_yaml(f"a: {row}\nb: [{', '.join(['*r'] * 196)}]", "r.yaml")
+    with pytest.raises(ValueError, match="expected at most 20,000 values"):
+        parse_yaml(f"a: {row}\nb: [{', '.join(['*r'] * 198)}]", "r.yaml")
+
+
+def test_what_is_no_file(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ValueError, match="pipe.yaml', which is a pipe. Copy what is to be read into a file"):
+        Document.read(tmp_path / "pipe.yaml")
+    with pytest.raises(ValueError, match="'/dev/zero', which is a device"):
+        Document.read(Path("/dev/zero"))
+    with pytest.raises(IsADirectoryError, match="got the folder"):
+        Document.read(tmp_path)
+    (tmp_path / "utf16.yaml").write_text("a: b", "utf-16")
+    with pytest.raises(ValueError, match="expected UTF-8 text; got the byte 0xff"):
+        Document.read(tmp_path / "utf16.yaml")
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(2**40)  # A hole: it takes no room.
+    with pytest.raises(ValueError, match="a recipe of at most 1,048,576 characters; got 1,099,511,627,776 bytes"):
+        Document.read(tmp_path / "large.yaml")

@@ -5,11 +5,12 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtl.data import (
@@ -34,7 +35,7 @@ from mtl.data import (
 class Row:
     """One record: its words, the text that they make and where in it they stand, a class and a tag a word.
 
-    Without `topic` and `tags` it is not labelled.
+    Without `topic` and `tags` it is not labelled. `weight` is its importance as the source gives it.
     """
 
     words: tuple[str, ...]
@@ -42,6 +43,7 @@ class Row:
     spans: tuple[tuple[int, int], ...]
     topic: str = ""
     tags: tuple[str, ...] = ()
+    weight: float | str = 1.0
 
 
 ROWS = (
@@ -65,6 +67,8 @@ class Case:
         options: further arguments of the function.
         broken_in: the file that the error names, where it is not `file`.
         folder: whether the function takes the folder of the file rather than the file.
+        weight: what the argument `weight` is for the weights that `content` writes; None where there are none.
+        weight_in: the file that the error of a weight names, where it is not `file`.
     """
 
     source: Callable[..., Source]
@@ -75,9 +79,11 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     broken_in: str = ""
     folder: bool = False
+    weight: Any = None
+    weight_in: str = ""
 
     def write(self, folder: Path, rows: Sequence[Row | None], encoding="utf-8", bom=b"", newline="\n", pack=lambda data: data):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, parents=True)
         for name, text in self.content(rows).items():
             (folder / name).write_bytes(pack(bom + text.replace("\n", newline).encode(encoding)))
         return folder if self.folder else folder / self.file
@@ -96,7 +102,10 @@ def words_example(**labels: Callable[[Row], Any]) -> Callable[[Row], Example]:
 
 def table(delimiter: str) -> Callable[[Sequence[Row | None]], dict[str, str]]:
     def content(rows):
-        records = [("topic", "other", "body"), *((row.topic, "7", row.text) if row else ("one", "two") for row in rows)]
+        records = [
+            ("topic", "other", "body"),
+            *((row.topic, str(row.weight), row.text) if row else ("one", "two") for row in rows),
+        ]
         return {"data.csv": "".join(delimiter.join(record) + "\n" for record in records)}
 
     return content
@@ -104,16 +113,22 @@ def table(delimiter: str) -> Callable[[Sequence[Row | None]], dict[str, str]]:
 
 def json_lines(rows):
     return {
-        "data.jsonl": "".join(json.dumps({"body": r.text, "topic": r.topic or None}) + "\n" if r else "{'a': 1}\n" for r in rows)
+        "data.jsonl": "".join(
+            json.dumps({"body": r.text, "topic": r.topic or None, "w": r.weight}) + "\n" if r else "{'a': 1}\n" for r in rows
+        )
     }
 
 
 def json_words(rows):
-    return {"data.jsonl": "".join(json.dumps({"text": r.words, "tags": r.tags or ""}, ensure_ascii=False) + "\n" for r in rows)}
+    return {
+        "data.jsonl": "".join(
+            json.dumps({"text": r.words, "tags": r.tags or "", "w": r.weight}, ensure_ascii=False) + "\n" for r in rows
+        )
+    }
 
 
 def columns(rows):
-    tagged = [zip(r.words, r.tags or [""] * 9, strict=False) if r else [("word",)] for r in rows]
+    tagged = [zip(r.words, [str(r.weight)] * 9, r.tags or [""] * 9, strict=False) if r else [("word",)] for r in rows]
     return {"data.txt": "".join("".join("\t".join(cells) + "\n" for cells in sentence) + "\n" for sentence in tagged)}
 
 
@@ -123,7 +138,7 @@ def universal(rows):
         words = [(w, t) for w, t in zip(r.words, r.tags or "_" * 9, strict=False)] if r else [("word", "X")]
         head = "0" if r and r.tags else "_" if r else "5"
         cells = [[str(i), w, "_", t, "_", "_", head, "_", "_", "_"] for i, (w, t) in enumerate(words, 1)]
-        sentences.append("# text = what it was\n" + "".join("\t".join(line) + "\n" for line in cells))
+        sentences.append(f"# weight = {r.weight if r else 1}\n" + "".join("\t".join(line) + "\n" for line in cells))
     return {"data.conllu": "\n".join(sentences)}
 
 
@@ -132,6 +147,7 @@ def parallel(rows):
         "seq.in": "".join(" ".join(r.words) + " \n" if r else "one two\n" for r in rows),
         "seq.out": "".join(" ".join(r.tags) + " \n" if r else "O\n" for r in rows),
         "label": "".join(f"{r.topic}\n" if r else "x\n" for r in rows),
+        "weight": "".join(f"{r.weight}\n" if r else "1\n" for r in rows),
     }
 
 
@@ -141,7 +157,13 @@ def plain_lines(rows):
 
 FILES = {
     "csv": Case(
-        csv, "data.csv", table(","), lambda before: len(before) + 2, text_example("topic"), {"text": "body", "label": "topic"}
+        csv,
+        "data.csv",
+        table(","),
+        lambda before: len(before) + 2,
+        text_example("topic"),
+        {"text": "body", "label": "topic"},
+        weight="other",
     ),
     "csv, by number": Case(
         csv,
@@ -150,9 +172,16 @@ FILES = {
         lambda before: len(before) + 1,
         text_example("kind"),
         {"text": 2, "label": {"kind": 0}, "header": False, "delimiter": ";"},
+        weight=1,
     ),
     "tsv": Case(
-        tsv, "data.csv", table("\t"), lambda before: len(before) + 2, text_example("topic"), {"text": "body", "label": "topic"}
+        tsv,
+        "data.csv",
+        table("\t"),
+        lambda before: len(before) + 2,
+        text_example("topic"),
+        {"text": "body", "label": "topic"},
+        weight="other",
     ),
     "jsonl": Case(
         jsonl,
@@ -161,15 +190,19 @@ FILES = {
         lambda before: len(before) + 1,
         text_example("topic"),
         {"text": "body", "label": ["topic"]},
+        weight="w",
     ),
-    "jsonl, words": Case(jsonl, "data.jsonl", json_words, None, words_example(tags=lambda r: list(r.tags)), {"label": "tags"}),
+    "jsonl, words": Case(
+        jsonl, "data.jsonl", json_words, None, words_example(tags=lambda r: list(r.tags)), {"label": "tags"}, weight="w"
+    ),
     "conll": Case(
         conll,
         "data.txt",
         columns,
         lambda before: sum(len(row.words) + 1 for row in before) + 1,
         words_example(ner=lambda r: list(r.tags)),
-        {"columns": ["word", "ner"], "separator": "\t"},
+        {"columns": ["word", None, "ner"], "separator": "\t"},
+        weight=1,
     ),
     "conllu": Case(
         conllu,
@@ -178,6 +211,7 @@ FILES = {
         lambda before: sum(len(row.words) + 2 for row in before) + 2,
         words_example(upos=lambda r: list(r.tags), head=lambda r: [0] * len(r.words)),
         {"labels": ("upos", "head")},
+        weight="weight",
     ),
     "triples": Case(
         triples,
@@ -187,6 +221,8 @@ FILES = {
         words_example(intent=lambda r: r.topic, slots=lambda r: list(r.tags)),
         broken_in="seq.out",
         folder=True,
+        weight="weight",
+        weight_in="weight",
     ),
     "lines": Case(
         lines,
@@ -199,8 +235,15 @@ FILES = {
 BREAKABLE = [name for name, case in FILES.items() if case.broken_at]
 
 
+def weights(rows):
+    return [row.weight if row else 1.0 for row in rows]
+
+
 def dicts(rows):
-    return [{"text": row.text if row else b"\xff", "topic": (row and row.topic) or None} for row in rows]
+    return [
+        {"text": row.text if row else b"\xff", "topic": (row and row.topic) or None, "w": row.weight if row else 1.0}
+        for row in rows
+    ]
 
 
 def open_records(folder, rows, **options):
@@ -213,7 +256,11 @@ def open_dataset(folder, rows, **options):
 
     def dataset(part):
         return tf.data.Dataset.from_tensor_slices(
-            {"text": [row.text if row else b"\xff" for row in part], "topic": [row.topic if row else "" for row in part]}
+            {
+                "text": [row.text if row else b"\xff" for row in part],
+                "topic": [row.topic if row else "" for row in part],
+                "w": weights(part),
+            }
         )
 
     data = {split: dataset(part) for split, part in rows.items()} if isinstance(rows, dict) else dataset(rows)
@@ -226,11 +273,13 @@ NAMES = ["travel", "旅行", "even"]
 def open_huggingface(folder, rows, **options):
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "topic": datasets.ClassLabel(names=NAMES)})
-
     def dataset(part):
+        kind = datasets.Value("string" if isinstance(part[0] and part[0].weight, str) else "float64")
+        features = datasets.Features({"text": datasets.Value("string"), "topic": datasets.ClassLabel(names=NAMES), "w": kind})
         numbers = [NAMES.index(row.topic) if row and row.topic else -1 for row in part]
-        return datasets.Dataset.from_dict({"text": [row and row.text for row in part], "topic": numbers}, features=features)
+        return datasets.Dataset.from_dict(
+            {"text": [row and row.text for row in part], "topic": numbers, "w": weights(part)}, features=features
+        )
 
     datasets.disable_progress_bars()
     data = datasets.DatasetDict({s: dataset(part) for s, part in rows.items()}) if isinstance(rows, dict) else dataset(rows)
@@ -241,16 +290,25 @@ def open_huggingface(folder, rows, **options):
 def open_tfds(folder, rows, **options):
     import tensorflow_datasets
 
+    texts = any(isinstance(row and row.weight, str) for row in (rows["train"] if isinstance(rows, dict) else rows))
     features = tensorflow_datasets.features.FeaturesDict(
         {
             "text": tensorflow_datasets.features.Text(),
             "topic": tensorflow_datasets.features.ClassLabel(names=NAMES),
+            "w": tensorflow_datasets.features.Text() if texts else tensorflow_datasets.features.Scalar(np.float64),
         }
     )
 
     def data(part):
         for index, row in enumerate(part):
-            yield index, {"text": row.text if row else b"\xff", "topic": row.topic if row and row.topic else -1}
+            yield (
+                index,
+                {
+                    "text": row.text if row else b"\xff",
+                    "topic": row.topic if row and row.topic else -1,
+                    "w": row.weight if row else 1.0,
+                },
+            )
 
     tensorflow_datasets.disable_progress_bar()
     tensorflow_datasets.dataset_builders.store_as_tfds_dataset(
@@ -362,6 +420,42 @@ def test_records_that_are_all_malformed_raise_even_where_they_are_skipped(name, 
     source = open_source(name, tmp_path, {"train": [None, None], "test": ROWS}, on_error="skip")
     with pytest.raises(ValueError, match="expected .*, got "):
         list(source.examples())
+
+
+WEIGHTED = [*(name for name, case in FILES.items() if case.weight is not None), *OTHERS]
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights(name, tmp_path):
+    rows = [replace(row, weight=weight) for row, weight in zip(ROWS, (0.25, 3.0, 0.0), strict=True)]
+    option = FILES[name].weight if name in FILES else "w"
+    examples = list(open_source(name, tmp_path, {"train": rows}, weight=option).examples())
+    assert examples == [replace(each, weight=weight) for each, weight in zip(expected(name, ROWS), (0.25, 3.0, 0.0), strict=True)]
+
+
+@pytest.mark.parametrize("bad", [-0.5, float("nan"), float("inf"), "heavy", ""])
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_that_are_none(name, bad, tmp_path):
+    good = "1" if isinstance(bad, str) else 1.0
+    rows = [replace(ROWS[0], weight=good), replace(ROWS[1], weight=bad), replace(ROWS[2], weight=good)]
+    option = FILES[name].weight if name in FILES else "w"
+    source = open_source(name, tmp_path, {"train": rows}, weight=option)
+    with pytest.raises(
+        ValueError, match="expected a weight, a finite number from 0, got .*; mend the weight, or .*on_error="
+    ) as raised:
+        list(source.examples())
+    if name in OTHERS:
+        assert "item 2: " in str(raised.value)
+    else:
+        case = FILES[name]
+        assert str(raised.value).startswith(f"{tmp_path / 'train' / (case.weight_in or case.file)}, line ")
+    assert len(list(open_source(name, tmp_path / "again", {"train": rows}, weight=option, on_error="skip").examples())) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHTED if name not in ("conll", "csv, by number")])
+def test_a_weight_that_does_not_exist(name, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError)):
+        list(open_source(name, tmp_path, {"train": ROWS}, weight="wait").examples())
 
 
 @pytest.mark.parametrize("name", [*FILES, *OTHERS])

@@ -1,6 +1,13 @@
 import pytest
 
-from mtl.data.annotation import annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.annotation import (
+    annotated_spans,
+    annotated_types,
+    annotated_units,
+    count_overlapping,
+    tagged_words,
+    words_of,
+)
 from mtl.data.example import Example
 
 NEW_YORK = Example.from_words(["in", "New", "York", "now"])  # "in New York now"
@@ -18,6 +25,8 @@ def test_words():
         ["O", "B-LOC", "I-LOC", "O"],
         ["O", "I-LOC", "I-LOC", "O"],
         ["O", "B-LOC", "E-LOC", "O"],
+        ["O", "B-LOC", "L-LOC", "O"],
+        ["O", "B-LOC", "M-LOC", "O"],
         [(3, 11, "LOC")],
         [(2, 12, "LOC")],
         [{"start": 3, "end": 11, "type": "LOC", "text": "New York"}],
@@ -57,6 +66,8 @@ def test_no_span():
         ([(0, 5, "A"), (4, 6, "B")], r"do not overlap, got \(0, 5, 'A'\) and \(4, 6, 'B'\)"),
         ([(3, 99, "A")], r"0 <= start < end <= 15, the text's length; got \(3, 99, 'A'\)"),
         ([(3, 3, "A")], "0 <= start < end"),
+        ([("0", 2, "A")], r"the text's length; got \('0', 2, 'A'\): count characters"),
+        ([(0, 2.0, "A")], r"the text's length; got \(0, 2.0, 'A'\): count characters"),
         (
             "O B-LOC I-LOC O",
             r"Expected a list of tags, or of .* got str 'O B-LOC I-LOC O'; cut it, as in \['O', 'B-LOC', 'I-LOC'\]",
@@ -73,6 +84,16 @@ def test_no_span():
 def test_bad_labels(value, message):
     with pytest.raises(ValueError, match=message):
         annotated_spans(value, NEW_YORK)
+
+
+def test_overlapping_spans():
+    example, value = Example("abcdefghij"), [(0, 4, "A"), (1, 2, "B"), (3, 6, "C"), (6, 8, "D"), (6, 8, "E"), (6, 8, "D")]
+    assert annotated_spans(value, example, "longest") == [(0, 4, "A"), (6, 8, "D")]
+    assert annotated_spans(value, example, "shortest") == [(1, 2, "B"), (3, 6, "C"), (6, 8, "D")]
+    assert annotated_spans(value, example, None) == sorted(set(value))
+    assert (count_overlapping(value, example), count_overlapping(["O"] * 10, example)) == (3, 0)
+    assert annotated_units(value, example, [(0, 1), (5, 6), (7, 8)], "BIO", "longest") == ["B-A", "O", "B-D"]
+    assert tagged_words([(3, 6, "N")], NEW_YORK) == (NEW_YORK.words, ["O", "N", "O", "O"])
 
 
 def test_wrong_number_of_characters():

@@ -3,6 +3,7 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
 from mtl.data.spans import (
+    SCHEMES,
     allowed_transitions,
     convert_tags,
     cover,
@@ -16,9 +17,11 @@ SPANS = [(0, 1, "A"), (1, 4, "A"), (5, 7, "B")]
 BIO = ["B-A", "B-A", "I-A", "I-A", "O", "B-B", "I-B"]
 IOB1 = ["I-A", "B-A", "I-A", "I-A", "O", "I-B", "I-B"]
 BIOES = ["S-A", "B-A", "I-A", "E-A", "O", "B-B", "E-B"]
+BILOU = ["U-A", "B-A", "I-A", "L-A", "O", "B-B", "L-B"]
+BMES = ["S-A", "B-A", "M-A", "E-A", "O", "B-B", "E-B"]
 
 
-@pytest.mark.parametrize("tags", [BIO, IOB1, BIOES])
+@pytest.mark.parametrize("tags", [BIO, IOB1, BIOES, BILOU, BMES])
 def test_tags_to_spans(tags):
     assert spans_of_tags(tags) == SPANS
 
@@ -26,12 +29,16 @@ def test_tags_to_spans(tags):
 def test_spans_to_tags():
     assert tags_of_spans(SPANS, 7) == BIO
     assert tags_of_spans(SPANS, 7, "BIOES") == BIOES
+    assert tags_of_spans(SPANS, 7, "BILOU") == BILOU
+    assert tags_of_spans(SPANS, 7, "BMES") == BMES
 
 
-@pytest.mark.parametrize("tags", [BIO, IOB1, BIOES])
+@pytest.mark.parametrize("tags", [BIO, IOB1, BIOES, BILOU, BMES])
 def test_conversion(tags):
     assert convert_tags(tags, "BIO") == BIO
     assert convert_tags(tags, "BIOES") == BIOES
+    assert convert_tags(tags, "BILOU") == BILOU
+    assert convert_tags(tags, "BMES") == BMES
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,8 @@ def test_random_sequences_read_as_seqeval_reads_them(prefixes):
 def test_labels_of_a_scheme():
     assert scheme_labels(["B", "A", "B"]) == ["O", "B-A", "I-A", "B-B", "I-B"]
     assert scheme_labels({"A"}, "BIOES") == ["O", "B-A", "I-A", "E-A", "S-A"]
+    assert scheme_labels({"A"}, "BILOU") == ["O", "B-A", "I-A", "L-A", "U-A"]
+    assert scheme_labels({"A"}, "BMES") == ["O", "B-A", "M-A", "E-A", "S-A"]
     with pytest.raises(ValueError, match="Unknown tag scheme 'BIOSE'; did you mean 'BIOES'"):
         scheme_labels(["A"], "BIOSE")
 
@@ -70,7 +79,7 @@ def test_a_tag_without_prefix():
             split_tag(tag)
 
 
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_a_sequence_is_allowed_where_it_spells_what_it_reads_as(scheme):
     labels = scheme_labels("XY", scheme)
     follows, begins, ends = allowed_transitions(labels)

@@ -61,7 +61,9 @@ def attention(x, mask, heads, query, key, value, output):
 
 def bert(tensors, config, token_ids, mask, segment_ids, first_position=0):
     """BERT's last layer for one row, from the tensors of a Hugging Face checkpoint."""
-    t = {name.removeprefix("roberta."): value.astype("float64") for name, value in tensors.items()}
+    before = next(name for name in tensors if name.endswith("embeddings.word_embeddings.weight"))
+    before = before.removesuffix("embeddings.word_embeddings.weight")
+    t = {name.removeprefix(before): value.astype("float64") for name, value in tensors.items()}
     epsilon, activation = config["layer_norm_eps"], ACTIVATIONS[config["hidden_act"]]
 
     def dense(name):

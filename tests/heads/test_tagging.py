@@ -8,7 +8,7 @@ from seqeval.metrics import f1_score
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.spans import convert_tags, scheme_labels
+from mtl.data.spans import SCHEMES, convert_tags, scheme_labels
 from mtl.heads import Tagging
 
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
@@ -70,7 +70,9 @@ def test_a_number_of_tags():
         ({"scheme": "IOBES"}, "Unknown tag scheme 'IOBES'"),
         ({"unknown": "ignored"}, "did you mean 'ignore'"),
         ({"labels": ["O", "NN"]}, "got 'NN'.*scheme=None"),
-        ({"labels": ["O", "S-X"]}, "Expected labels of BIO, got 'S-X'; pass scheme='BIOES'"),
+        ({"labels": ["O", "S-X"]}, "Expected labels of BIO, got 'S-X'; pass scheme='BIOES' or scheme='BMES'"),
+        ({"labels": ["O", "U-X"]}, "Expected labels of BIO, got 'U-X'; pass scheme='BILOU'"),
+        ({"overlaps": "long"}, "Unknown way with overlapping spans 'long'; did you mean 'longest'"),
         ({"labels": LABELS, "class_weights": {"B-Z": 2.0}}, "Unknown label 'B-Z'; did you mean 'B-"),
         ({"labels": 3, "level": "word"}, r"Tagging\(3\) takes arrays with a tag a token, so level='word' has no meaning"),
         ({"crf": True, "focal": 2.0}, "A CRF scores whole sequences"),
@@ -131,6 +133,31 @@ def test_unknown_tags():
         Tagging(LABELS).encode(value, WORDS, encoding())
     target, weight = Tagging(LABELS, unknown="ignore").encode(value, WORDS, encoding())
     assert (target.tolist(), weight.tolist()) == ([0, 0, 0, 0, 0, 3, 0], [0, 1, 0, 0, 0, 1, 0])
+
+
+def test_schemes_are_told_by_their_tags():
+    values = (["O", "B-X", "L-X", "U-Y"], ["O", "B-X", "E-X", "S-Y"], ["O", "I-X", "I-X", "B-Y"], [(3, 16, "X"), (17, 20, "Y")])
+    for scheme, expected in {"BILOU": "O B-X L-X U-Y", "BMES": "O B-X E-X S-Y", "BIO": "O B-X I-X B-Y"}.items():
+        head = Tagging(scheme=scheme)
+        head.learn(values)
+        for value in values:
+            target, weight = head.encode(value, WORDS, encoding())
+            assert [head.labels[i] for i in target[weight > 0]] == expected.split()
+            found = head.decode({"tags": target, "probability": weight}, WORDS, encoding())
+            assert found["tags"] == expected.split() and head.report([value], [found], [WORDS])["span_f1"] == 1.0
+
+
+def test_overlapping_spans():
+    value = [(3, 6, "X"), (3, 16, "Y"), (7, 16, "X"), (7, 20, "X"), (17, 20, "Y"), (17, 20, "Y")]
+    with pytest.raises(ValueError, match=r"got \(3, 6, 'X'\) and \(3, 16, 'Y'\); .*Tagging\(overlaps='longest'\)"):
+        Tagging(LABELS).encode(value, WORDS, encoding())
+    for overlaps, kept, lost in (("longest", ["O", "B-Y", "I-Y", "B-Y"], 3), ("shortest", ["O", "B-X", "B-X", "B-Y"], 2)):
+        head = Tagging(LABELS, overlaps=overlaps)
+        target, weight = head.encode(value, WORDS, encoding())
+        found = head.decode({"tags": target, "probability": weight}, WORDS, encoding())
+        assert (found["tags"], head.lost(value, WORDS, encoding(), target)) == (kept, lost)
+        assert head.report([value], [found], [WORDS])["span_f1"] == 1.0
+        assert Tagging.from_config(head.get_config()).overlaps == overlaps
 
 
 def test_decodes_words():
@@ -243,7 +270,7 @@ def test_crf_loss_is_of_rows_and_its_weight_of_tokens():
     assert float(weight_sum) == 5.0
 
 
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 @pytest.mark.parametrize("crf", [False, True])
 def test_predicted_sequences_are_valid(scheme, crf):
     labels = scheme_labels("XY", scheme)

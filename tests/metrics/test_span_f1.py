@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 
-from mtl.data.spans import scheme_labels, spans_of_tags
+from mtl.data.spans import SCHEMES, scheme_labels, spans_of_tags
 from mtl.metrics import SpanF1, span_scores
 
 NAMES = ("span_f1", "span_precision", "span_recall")
 
 
 def seqeval(gold, found):
+    # It knows BIO and BIOES: other letters are put in theirs.
+    letters = str.maketrans("MLU", "IES")
+    gold, found = ([[tag[0].translate(letters) + tag[1:] for tag in tags] for tags in rows] for rows in (gold, found))
     return [score(gold, found, zero_division=0) for score in (f1_score, precision_score, recall_score)]
 
 
@@ -16,14 +19,14 @@ def random_batch(labels, rng, rows=30, length=12):
     """Tag ids in which predictions often agree with gold, and weights with gaps."""
     gold = rng.integers(0, len(labels), (rows, length))
     found = np.where(rng.random(gold.shape) < 0.7, gold, rng.integers(0, len(labels), gold.shape))
-    return gold, found, rng.choice([0.0, 0.5, 1.0], gold.shape)
+    return gold, found, rng.choice([0.0, 1.0], gold.shape)
 
 
 def as_tags(labels, ids, weight):
     return [[labels[i] for i in row[marks > 0]] for row, marks in zip(ids, weight, strict=True)]
 
 
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_random_sequences_score_as_by_seqeval(scheme):
     labels, rng = scheme_labels("XYZ", scheme), np.random.default_rng(0)
     metric, gold, found = SpanF1(labels), [], []
@@ -37,6 +40,20 @@ def test_random_sequences_score_as_by_seqeval(scheme):
     assert [float(metric.result()[name]) for name in NAMES] == pytest.approx(expected, abs=1e-6)
     scores = span_scores(map(spans_of_tags, gold), map(spans_of_tags, found))
     assert [scores[name] for name in NAMES] == pytest.approx(expected)
+
+
+def test_spans_weigh_what_their_rows_do():
+    """A row of weight 3 counts as three rows."""
+    labels, rng = scheme_labels("XY", "BIO"), np.random.default_rng(1)
+    gold, found, there = random_batch(labels, rng, rows=6)
+    times = np.array([0, 3, 1, 2, 1, 3])
+    weighted, copies = SpanF1(labels), SpanF1(labels)
+    weighted.update_state(gold, found, there * times[:, None], {})
+    copies.update_state(*(np.repeat(part, times, axis=0) for part in (gold, found, there)), {})
+    np.testing.assert_allclose(weighted.total, copies.total)
+    spans = [[spans_of_tags(tags) for tags in as_tags(labels, ids, there)] for ids in (gold, found)]
+    scores = span_scores(*spans, weights=times)
+    assert [scores[name] for name in NAMES] == pytest.approx([float(weighted.result()[name]) for name in NAMES])
 
 
 def test_logits_and_fillers():

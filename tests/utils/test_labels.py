@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl.utils.labels import Labels, label_text
+from mtl.utils.labels import Labels, doubtful_labels, label_text
 
 
 def test_one_label_however_it_is_written():
@@ -70,3 +70,13 @@ def test_probabilities_of_few_and_of_many_labels():
     many = np.arange(32) / 32
     assert Labels(32).probabilities(many) == {str(i): i / 32 for i in (31, 30, 29, 28, 27)}
     assert len(Labels(20).probabilities(np.zeros(20))) == 20
+
+
+def test_doubtful_labels():
+    assert doubtful_labels(["up", "down", "a;b", "a,b", 3]) == []
+    (blanks,) = doubtful_labels(["up", "up ", "\u00a0up", 3, "3 "][:3])
+    assert blanks.startswith("The labels 'up' and 'up ' and '\\xa0up' differ only by blanks around them; strip them")
+    assert doubtful_labels([3, "3 "])[0].startswith("The labels '3' and '3 ' differ")
+    semicolon, comma = doubtful_labels(["a;b", "c;d", "e,f", "g"], several=True)
+    assert semicolon.startswith("The label 'a;b' and 1 more has ';' in it; split such values with convert= of the source")
+    assert comma.startswith("The label 'e,f' has ',' in it")

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.utils import brief
+from mtl.utils.configs import check_config
 
 __all__ = ["CRMOGM"]
 
@@ -41,7 +43,7 @@ class CRMOGM(Balancer):
 
     def __init__(self, balancer: Balancer, momentum: float = 0.9):
         if not isinstance(balancer, Balancer):
-            raise ValueError(f"CRMOGM expects a balancer to wrap; got {balancer!r}. Give one such as MGDA().")
+            raise ValueError(f"CRMOGM expects a balancer to wrap; got {brief(balancer)}. Give one such as MGDA().")
         self.balancer, self.momentum = balancer, check_range(self, "momentum", momentum, 0.0, 1.0, open=")")
         for name in ("needs", "uses_losses", "tracks_gradients", "looks_ahead", "counts_epochs", "uses_metrics", "batches"):
             setattr(self, name, getattr(balancer, name))
@@ -76,6 +78,7 @@ class CRMOGM(Balancer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "CRMOGM":
+        check_config(config, cls.__name__)
         return cls(keras.saving.deserialize_keras_object(config["balancer"]), config["momentum"])
 
     def _averaged(self, weights: Any, active: Any, training: bool = True) -> Any:

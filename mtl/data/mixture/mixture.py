@@ -1,5 +1,6 @@
 """Several tasks' examples as one `tf.data.Dataset`."""
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,23 @@ import tensorflow as tf
 from mtl.data.mixture.batch_sampler import BatchSampler, Group
 from mtl.data.mixture.store import Store, prepare
 from mtl.data.source import fingerprint_of
+from mtl.utils import expanded
 
 __all__ = ["Mixture", "cache_folder", "mix"]
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
     """Where prepared data is kept: `MTL_CACHE_DIR`, or `mtl` in the user's cache folder."""
     if folder := os.environ.get("MTL_CACHE_DIR"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtl"
+    try:
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mtl"
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "The user has no home folder to keep tokenized data in. Set MTL_CACHE_DIR to a folder."
+        ) from error
 
 
 class Mixture:
@@ -36,6 +45,7 @@ class Mixture:
         groups: the tasks of each group of rows; rows that the same tasks label are drawn alike.
         sizes: how many rows each group has.
         truncated: source -> how many of its texts were cut.
+        lost: task -> how many of its labels tokens cannot express (see `Head.lost`).
         epoch: the number of the next pass over the dataset; set it to go on where an earlier run ended.
     """
 
@@ -71,19 +81,33 @@ class Mixture:
             raise ValueError(f"Task '{without[0]}' has no source with a split 'train', so it cannot be trained. Give it one.")
         self._stores: list[Store] = []
         self.truncated: dict[str, int] = {}
+        self.lost = {task.name: 0 for task in self.tasks}
         parts: dict[tuple[str, ...], list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for number, (source, feeds) in enumerate(fed.values()):
             store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
             self._stores.append(store)
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
+            for name, count in store.lost.items():
+                self.lost[name] += count
             together = tuple(task.name for task in feeds if not task.head.corrupts_inputs)
             for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.corrupts_inputs]:
                 rows = np.flatnonzero(np.any([store.labelled(name) for name in names], axis=0))
                 if len(rows):
                     parts.setdefault(names, []).append((number, rows, store.lengths[rows]))
+        for sentence in self.losses():
+            logger.warning("%s", sentence)
         if not parts:
             raise ValueError(f"Split '{self.split}' holds no labelled example for the tasks {[t.name for t in self.tasks]}.")
         return [Group(names, each) for names, each in parts.items()]
+
+    def losses(self) -> list[str]:
+        """A sentence for each task some of whose labels tokens cannot express."""
+        return [
+            f"{count:,} labels of '{task}' in split '{self.split}' do not come back from their tokens: their words have none or "
+            "were cut off, a token also covers what is not theirs, or they overlap a label that is kept."
+            for task, count in self.lost.items()
+            if count
+        ]
 
     @property
     def steps_per_epoch(self) -> int:

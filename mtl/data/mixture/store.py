@@ -23,22 +23,28 @@ import numpy as np
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.source import Source
+from mtl.utils import brief, read_json, regular_file
 
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 2
+FORMAT = 4
 
 logger = logging.getLogger(__name__)
 
+#: Bytes that `store.json` may have: three values for each column.
+LARGEST_META = 2**20
+
+#: Name of each column -> its type, its width, and whether it has one value per token.
+Kinds = dict[str, tuple[str, int, bool]]
 Encoded = tuple[list[Example], list[Encoding]]
 
 
 class _Column:
     """Values of one kind, appended to a file, many at a time."""
 
-    def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str, width: int):
-        self.dtype, self.width = np.dtype(dtype), width
+    def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str):
+        self.dtype = np.dtype(dtype)
         self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
 
     def write(self, values: Sequence[Any] | np.ndarray) -> None:
@@ -52,27 +58,42 @@ class Store:
 
     Args:
         folder: where `prepare` wrote them.
+        kinds: name of each column -> its type, its width, and whether it has one value per token. What the folder says of
+            itself is not relied on.
+        vocabulary_size: token ids are below it.
 
     Raises:
         OSError, ValueError: a file is missing, or is not as it was written.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, kinds: Kinds, vocabulary_size: int):
         self.folder = folder
-        meta = json.loads((folder / "store.json").read_text("utf-8"))
-        self._columns = {}
-        for name, column in meta["columns"].items():
-            path, dtype = folder / f"{name}.bin", np.dtype(column["dtype"])
-            if (size := os.path.getsize(path)) != column["bytes"]:
-                raise ValueError(f"{path}: expected {column['bytes']} bytes, got {size}; remove the folder {folder}.")
-            if size == 0:
-                flat = np.zeros(0, dtype)
-            else:
-                flat = np.memmap(path, dtype, "r")
-            self._columns[name] = flat if column["width"] == 1 else flat.reshape(-1, column["width"])
-        self.truncated: int = meta["truncated"]
+        meta = read_json(folder / "store.json", LARGEST_META)
+        columns, truncated, lost = (meta.get(name) for name in ("columns", "truncated", "lost"))
+        if type(truncated) is not int or truncated < 0 or not isinstance(columns, dict) or columns.keys() != kinds.keys():
+            raise ValueError(f"{folder}: expected the columns {', '.join(kinds)}; got {brief(meta)}.")
+        tasks = {name.removeprefix("y.") for name in kinds if name.startswith("y.")}
+        if not isinstance(lost, dict) or lost.keys() != tasks or not all(type(n) is int and n >= 0 for n in lost.values()):
+            raise ValueError(f"{folder}: expected a number of lost labels for each of {sorted(tasks)}; got {brief(lost)}.")
+        self._columns = {name: _column(folder, name, columns[name], *kind[:2]) for name, kind in kinds.items()}
+        self.truncated: int = truncated
+        self.lost: dict[str, int] = lost
         self.starts = self._columns["starts"]
         self.lengths = self._columns["lengths"]
+        self._check(kinds, vocabulary_size)
+
+    def _check(self, kinds: Kinds, vocabulary_size: int) -> None:
+        """Checks that rows and tokens lie where the columns have values, and that these are possible."""
+        lengths = self.lengths.astype(np.int64)
+        rows, tokens = len(lengths), int(lengths.sum())
+        right = (lengths >= 0).all() and np.array_equal(self.starts, np.cumsum(lengths) - lengths)
+        right = right and all(len(self._columns[name]) == (tokens if kinds[name][2] else rows) for name in kinds)
+        right = right and _within(self._columns["token_ids"], 0, vocabulary_size - 1)
+        for name, column in self._columns.items():
+            if name.startswith("w."):
+                right = right and _within(column, 0, float(np.finfo(np.float32).max))
+        if not right:
+            raise ValueError(f"{self.folder}: expected {rows} rows of {tokens} tokens; got columns that do not fit together.")
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -103,6 +124,28 @@ class Store:
         return np.where(inside, flat[index] if len(flat) else 0, filler).astype(flat.dtype)
 
 
+def _described(dtype: str, width: int, size: int) -> dict[str, Any]:
+    """What `store.json` says of a column."""
+    return {"dtype": np.dtype(dtype).str, "width": width, "bytes": size}
+
+
+def _column(folder: Path, name: str, described: Any, dtype: str, width: int) -> np.ndarray:
+    """A column's values, `[N]` or `[N, width]`, from its file."""
+    path = regular_file(folder / f"{name}.bin")
+    size = path.stat().st_size
+    if described != _described(dtype, width, size) or size % (np.dtype(dtype).itemsize * width):
+        raise ValueError(f"{path}: expected {_described(dtype, width, size)}; got {brief(described)}.")
+    flat = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
+    return flat if width == 1 else flat.reshape(-1, width)
+
+
+def _within(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether all values, none of them NaN, lie in a range; a part at a time, for a column may be larger than memory."""
+    flat = values.reshape(-1)
+    parts = (flat[start : start + 2**22] for start in range(0, len(flat), 2**22))
+    return all(bool(part.min() >= low and part.max() <= high) for part in parts)
+
+
 def prepare(
     source: Source,
     split: str,
@@ -130,6 +173,8 @@ def prepare(
     from mtl.version import __version__
 
     words = words or any(task.head.needs_word_mask for task in tasks)
+    kinds = _kinds(tasks, words)
+    size = encoder.tokenizer.vocabulary_size
     folder = None
     if cache_dir is not None and source.fingerprint is not None:
         identity = [
@@ -138,14 +183,18 @@ def prepare(
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key
-        if (found := _found(folder)) is not None:
+        if (found := _found(folder, kinds, size)) is not None:
             return found
     parent = folder.parent if folder else Path(tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
     working = parent / f".writing-{uuid.uuid4().hex}"
-    working.mkdir()
     try:
-        _write(working, source, split, tasks, encoder, max_length, words)
+        parent.mkdir(parents=True, exist_ok=True)
+        working.mkdir()
+    except OSError as error:
+        said = f"Could not write tokenized data to '{parent}': {error.strerror or error}."
+        raise OSError(error.errno, f"{said} Set MTL_CACHE_DIR or cache_dir to a folder that can be written.") from error
+    try:
+        _write(working, source, split, tasks, encoder, max_length, kinds)
         if folder:
             try:
                 os.replace(working, folder)
@@ -153,25 +202,47 @@ def prepare(
                 if not (folder / "store.json").exists():
                     raise
                 shutil.rmtree(working)  # Another process was first; what it wrote is the same.
-            return Store(folder)
+            return Store(folder, kinds, size)
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
         raise
-    store = Store(working)
+    store = Store(working, kinds, size)
     weakref.finalize(store, shutil.rmtree, working, ignore_errors=True)
     return store
 
 
-def _found(folder: Path) -> Store | None:
-    """What an earlier call wrote; it is removed where a machine that went down left a part of it."""
-    if not folder.exists():
+def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
+    """What an earlier call wrote; it is removed where it is not as it was written."""
+    if not os.path.lexists(folder):
         return None
     try:
-        return Store(folder)
-    except (OSError, ValueError, KeyError) as error:
+        return Store(folder, kinds, vocabulary_size)
+    except (OSError, ValueError) as error:
         logger.warning("%s is damaged (%s), and is made anew.", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.unlink(missing_ok=True)
         return None
+
+
+def _kinds(tasks: Sequence[Any], words: bool) -> Kinds:
+    """Name of each column -> its type, its width, and whether it has one value per token."""
+    kinds: Kinds = {
+        "starts": ("int64", 1, False),
+        "lengths": ("int32", 1, False),
+        "token_ids": ("int32", 1, True),
+        "segment_ids": ("int8", 1, True),
+    }
+    if words:
+        kinds["word_mask"] = ("int8", 1, True)
+    for task in tasks:
+        target = task.head.target
+        width = 1 if target.per_token else int(np.prod(target.shape, dtype=int))
+        kinds[f"y.{task.name}"] = (np.dtype(target.dtype).name, width, target.per_token)
+        kinds[f"w.{task.name}"] = ("float32", 1, target.per_token)
+        kinds[f"has.{task.name}"] = ("int8", 1, False)
+    return kinds
 
 
 def _settings(head: Any) -> dict[str, Any]:
@@ -187,27 +258,14 @@ def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
 
 
 def _write(
-    folder: Path, source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, words: bool
+    folder: Path, source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, kinds: Kinds
 ) -> None:
-    kinds: dict[str, tuple[str, int]] = {
-        "starts": ("int64", 1),
-        "lengths": ("int32", 1),
-        "token_ids": ("int32", 1),
-        "segment_ids": ("int8", 1),
-    }
-    if words:
-        kinds["word_mask"] = ("int8", 1)
-    for task in tasks:
-        target = task.head.target
-        kinds[f"y.{task.name}"] = (target.dtype, 1 if target.per_token else int(np.prod(target.shape, dtype=int)))
-        kinds[f"w.{task.name}"] = ("float32", 1)
-        kinds[f"has.{task.name}"] = ("int8", 1)
     with ExitStack() as files:
-        columns = {name: _Column(files, folder, name, *kind) for name, kind in kinds.items()}
-        truncated = _fill(columns, source, split, tasks, encoder, max_length)
-        described = {name: {"dtype": c.dtype.str, "width": c.width, "bytes": c.file.tell()} for name, c in columns.items()}
+        columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
+        truncated, lost = _fill(columns, source, split, tasks, encoder, max_length)
+        described = {name: _described(*kinds[name][:2], column.file.tell()) for name, column in columns.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
-        meta.write(json.dumps({"columns": described, "truncated": truncated}).encode())
+        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost}).encode())
         for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.
             file.flush()
             os.fsync(file.fileno())
@@ -215,11 +273,12 @@ def _write(
 
 def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
-) -> int:
-    """Writes the examples; returns how many were truncated."""
+) -> tuple[int, dict[str, int]]:
+    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express."""
     words = "word_mask" in columns
     offsets = words or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0
+    lost = {task.name: 0 for task in tasks}
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
         lengths = np.array([len(encoding) for encoding in encodings])
         columns["starts"].write(tokens + np.cumsum(lengths) - lengths)
@@ -229,25 +288,27 @@ def _fill(
         if words:
             columns["word_mask"].write([word_mask(*each) for each in zip(chunk, encodings, strict=True)])
         for task in tasks:
-            targets, weights = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
+            targets, weights, unread = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
+            lost[task.name] += unread
             columns[f"y.{task.name}"].write(targets)
             columns[f"w.{task.name}"].write(weights)
             columns[f"has.{task.name}"].write([np.any(each) if isinstance(each, np.ndarray) else each > 0 for each in weights])
         tokens += int(lengths.sum())
         rows += len(chunk)
         truncated += sum(encoding.truncated for encoding in encodings)
-    return truncated
+    return truncated, lost
 
 
 def _targets(
     task: Any, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
-) -> tuple[list[Any], list[Any]]:
-    """A task's targets of some examples, and their weights: 0 where an example is not labelled.
+) -> tuple[list[Any], list[Any], int]:
+    """A task's targets of some examples, their weights, times the examples' own (0 where an example is not labelled), and how
+    many labels are lost.
 
     Args:
         place: what an example without a place of its own is said to be in, `before` others being before the first.
     """
-    head, targets, weights = task.head, [], []
+    head, targets, weights, lost = task.head, [], [], 0
     for number, (example, encoding) in enumerate(zip(examples, encodings, strict=True), before + 1):
         value = task.value(example, source)
         target: Any
@@ -258,12 +319,13 @@ def _targets(
         else:
             try:
                 target, weight = head.encode(value, example, encoding)
+                lost += head.lost(value, example, encoding, target)
             except (ValueError, TypeError) as error:
                 where = example.place or f"{place}, example {number}"
                 raise ValueError(f"{where}: task '{task.name}': {error}") from error
         targets.append(target)
-        weights.append(weight)
-    return targets, weights
+        weights.append(weight * example.weight)
+    return targets, weights, lost
 
 
 def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None, offsets: bool) -> Iterator[Encoded]:
@@ -280,7 +342,7 @@ def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None
 
 
 def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
-    """1 at the first token of each word of the first text, 0 elsewhere: int8 `[S]`."""
+    """1 at the tokens at which words of the first text are read, 0 elsewhere: int8 `[S]`."""
     spans = example.words if example.words is not None else split_words(example.text)
     result = np.zeros(len(encoding), np.int8)
     first = encoding.first_tokens(spans)

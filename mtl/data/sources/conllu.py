@@ -1,6 +1,7 @@
 """Universal Dependencies' CoNLL-U."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, shown
+from mtl.data.weights import weight_of
 from mtl.utils import unknown_name
 
 __all__ = ["conllu"]
@@ -20,6 +22,7 @@ def conllu(
     labels: str | Sequence[str] = ("upos", "xpos", "feats", "lemma", "deprel", "head"),
     *,
     sent_id_prefix: str | Sequence[str] | None = None,
+    weight: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
     seed: int = 0,
@@ -33,6 +36,8 @@ def conllu(
             after splits.
         labels: those wanted of "upos", "xpos", "feats", "lemma", "deprel" and "head".
         sent_id_prefix: only sentences whose `sent_id` begins so (or in one of several ways), such as `"weblog"`.
+        weight: the key of the comment with a sentence's importance, such as "weight" for `# weight = 0.5`; see
+            `mtl.data.Example`. None: all count 1.
         encoding: of files without a byte order mark.
         fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
         seed: another seed is another split.
@@ -69,24 +74,33 @@ def conllu(
 
     def parse(file: Path) -> Iterator[Row]:
         for block in blocks(file, encoding):
-            if prefixes is None or _sent_id(block).startswith(prefixes):
+            if prefixes is None or _comment(block, "sent_id").startswith(prefixes):
                 words = [(number, line) for number, line in block if not line.startswith("#")]
                 if words:
-                    yield _sentence(file, words, wanted, encoding)
+                    row = _sentence(file, words, wanted, encoding)
+                    yield row if weight is None or isinstance(row, Malformed) else _weighted(row, block, weight)
 
     return FileSource(
-        path, parse, wanted, ("conllu", wanted, prefixes),
+        path, parse, wanted, ("conllu", wanted, prefixes, weight),
         encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
     )  # fmt: skip
 
 
-def _sent_id(block: list[tuple[int, str]]) -> str:
+def _comment(block: list[tuple[int, str]], wanted: str) -> str:
+    """The value of a comment such as `# sent_id = 5`; "" where there is none."""
     for _, line in block:
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
-            if key.strip() == "sent_id":
+            if key.strip() == wanted:
                 return value.strip()
     return ""
+
+
+def _weighted(example: Example, block: list[tuple[int, str]], key: str) -> Row:
+    try:
+        return replace(example, weight=weight_of(_comment(block, key)))
+    except Malformed as error:
+        return error.at(f"{example.place}, comment '{key}'")
 
 
 def _sentence(file: Path, lines: list[tuple[int, str]], wanted: Sequence[str], encoding: str) -> Row:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mtl.data.example import Example, join_words
 from mtl.data.sources.rows import Malformed, Row, shown
-from mtl.utils import unknown_name
+from mtl.data.weights import weight_of
+from mtl.utils import nearest, unknown_name
 
 __all__ = ["Convert", "Field", "Fields", "Label", "Text", "class_names", "plain"]
 
@@ -30,6 +31,7 @@ class Fields:
         convert: label name -> function that is called with each value that is not missing; or a text at which values are split
             into lists, such as ",": an empty value is then an empty list.
         decode: called with a field and its value before anything else, such as to decode bytes.
+        weight: the field of the example's importance; None: all count 1.
 
     Example:
 
@@ -43,6 +45,7 @@ class Fields:
         label: Label = None,
         convert: Convert | None = None,
         decode: Callable[[Field, Any], Any] | None = None,
+        weight: Field | None = None,
     ):
         self.text: tuple[Field, ...] = (text,) if isinstance(text, str | int) else tuple(text)
         if len(self.text) not in (1, 2):
@@ -53,6 +56,7 @@ class Fields:
             label = (label,)
         self.label: dict[str, Field] = dict(label) if isinstance(label, Mapping) else {str(field): field for field in label}
         self.convert = dict(convert or {})
+        self.weight = weight
         self._decode = decode
         for name, each in self.convert.items():
             if name not in self.label:
@@ -63,7 +67,8 @@ class Fields:
     @property
     def names(self) -> tuple[Field, ...]:
         """The fields that are read, each once."""
-        return tuple(dict.fromkeys((*self.text, *self.label.values())))
+        weight = () if self.weight is None else (self.weight,)
+        return tuple(dict.fromkeys((*self.text, *self.label.values(), *weight)))
 
     def check(self, name: str, known: Iterable[Field]) -> None:
         """Raises a `ValueError` for a field that the records of the source `name` do not have."""
@@ -71,6 +76,22 @@ class Fields:
         for field in self.names:
             if field not in known:
                 raise unknown_name(f"field of '{name}'", str(field), map(str, known))
+
+    def check_records(self, name: str, records: Iterable[Any]) -> None:
+        """Raise a `ValueError` for a label or weight whose field none of some records has, which is a misspelt name.
+
+        Records are read until each field was seen; without a record there is nothing to say.
+        """
+        wanted = {*self.label.values(), *(() if self.weight is None else (self.weight,))}
+        known: dict[Any, None] = {}
+        for record in records:
+            if not wanted:
+                return
+            if isinstance(record, Mapping):
+                wanted.difference_update(record)
+                known.update(dict.fromkeys(record))
+        if known and wanted:
+            self.check(name, known)
 
     def row(self, record: Any, place: str) -> Row:
         """One record's example, or what is wrong with it."""
@@ -87,13 +108,16 @@ class Fields:
         if pair is not None and not isinstance(pair, str):
             pair = join_words(pair)[0]
         labels = {name: value for name in self.label if not _missing(value := self._label(record, name))}
+        weight = 1.0 if self.weight is None else weight_of(self._value(record, self.weight))
         if isinstance(text, str):
-            return Example(text, pair, None, labels, place)
-        return Example.from_words(text, pair, labels, place)
+            return Example(text, pair, None, labels, place, weight)
+        return Example.from_words(text, pair, labels, place, weight)
 
     def _text(self, record: Mapping, field: Field) -> str | list[str]:
         if field not in record:
-            raise Malformed(f"expected a field '{field}', got {shown(list(record))}", "name the text's field with text=")
+            guess = nearest(str(field), map(str, record))
+            remedy = f"name the text's field with text={guess!r}" if guess else "name the text's field with text="
+            raise Malformed(f"expected a field '{field}', got {shown(list(record))}", remedy)
         value = self._value(record, field)
         parts = value if isinstance(value, list | tuple) else [value]
         for part in parts:

@@ -13,9 +13,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from mtl.data.contents import HEAD, check_text
 from mtl.data.source import SPLITS, fingerprint_of
 from mtl.data.sources.rows import Malformed, Row, RowSource, named_splits, split_named
-from mtl.utils import nearest
+from mtl.utils import expanded, nearest, regular_file
 
 __all__ = [
     "PathLike",
@@ -24,6 +25,7 @@ __all__ = [
     "by_split",
     "existing",
     "FileSource",
+    "file_state",
     "files_fingerprint",
     "open_text",
     "read_lines",
@@ -65,17 +67,23 @@ def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = Non
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it is no text file, such as an Excel or Parquet file, or UTF-16 without a byte order mark.
     """
-    path = existing(path)
+    path = regular_file(existing(path))
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     binary = gzip.open(path, "rb") if zipped else open(path, "rb")
     try:
-        head = binary.peek(4)
+        head = binary.peek(HEAD)[:HEAD]
     except (EOFError, OSError, zlib.error) as error:
         binary.close()
         raise _damaged(path, 0, error) from error
     encoding = next((name for bom, name in _BOMS.items() if head.startswith(bom)), encoding)
+    try:
+        check_text(path, head, encoding)
+    except ValueError:
+        binary.close()
+        raise
     return io.TextIOWrapper(binary, encoding, "mtl.mark", newline)
 
 
@@ -153,9 +161,11 @@ class FileSource(RowSource):
             raise ValueError(f"Expected an encoding that Python knows, got '{encoding}'; give a name such as 'utf-8'.") from None
         found = _find(path)
         splits = found if isinstance(found, dict) else {"": found}
+        #: All files, in the order of the splits.
+        self.files = [file for files in splits.values() for file in files]
         readers = {split: partial(_rows, files, parse) for split, files in splits.items()}
         super().__init__(
-            name or _name([file for files in splits.values() for file in files]),
+            name or _name(self.files),
             readers if isinstance(found, dict) else readers[""],
             labels,
             fingerprint=files_fingerprint(splits, [*arguments, encoding, options]),
@@ -163,9 +173,17 @@ class FileSource(RowSource):
         )
 
 
-def _rows(files: Iterable[Path], parse: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
+def _rows(files: Sequence[Path], parse: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
+    empty = True
     for file in files:
-        yield from parse(file)
+        for row in parse(file):
+            empty = False
+            yield row
+    if empty:
+        raise ValueError(
+            f"{', '.join(map(str, files[:3]))}: expected examples, got none (a header, comments or blank lines only); "
+            "fill the file, or leave it out."
+        )
 
 
 def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> str | None:
@@ -176,9 +194,14 @@ def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> s
     return fingerprint_of(contents, arguments)
 
 
-def _digest_of(file: Path) -> str:
+def file_state(file: Path) -> tuple[int, ...]:
+    """Numbers that change when a file does."""
     stat = file.stat()
-    return _read_digest(file.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _digest_of(file: Path) -> str:
+    return _read_digest(file.absolute(), *file_state(file))
 
 
 @lru_cache(maxsize=4096)
@@ -202,7 +225,7 @@ def existing(path: PathLike) -> Path:
     Raises:
         FileNotFoundError: there is nothing; the message names what comes nearest.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.exists():
         return path
     missing = path
@@ -232,11 +255,11 @@ def by_split(entries: Iterable[Path]) -> dict[str, list[Path]]:
 def _find(path: Paths) -> dict[str, list[Path]] | list[Path]:
     if isinstance(path, Mapping):
         return {split: _files(files) for split, files in named_splits(path).items()}
-    if not isinstance(path, str | os.PathLike) or not Path(path).expanduser().is_dir():
+    if not isinstance(path, str | os.PathLike) or not expanded(path).is_dir():
         files = _files(path)
         splits = by_split(files) if isinstance(path, str | os.PathLike) and len(files) > 1 else {}
         return splits if len(splits) > 1 and sum(map(len, splits.values())) == len(files) else files
-    splits = by_split(entry for entry in Path(path).expanduser().iterdir() if entry.is_file() and not entry.name.startswith("."))
+    splits = by_split(entry for entry in expanded(path).iterdir() if entry.is_file() and not entry.name.startswith("."))
     if not splits:
         raise FileNotFoundError(
             f"Expected files named after splits (train, validation, test) in '{path}', got none; "
@@ -254,7 +277,7 @@ def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     """The files that paths and globs stand for."""
     files: list[Path] = []
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        path = Path(path).expanduser()
+        path = expanded(path)
         matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) and not path.exists() else [str(path)]
         if not matches:
             raise FileNotFoundError(f"Expected files that match '{path}', got none; mend the pattern.")
@@ -262,6 +285,7 @@ def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     for file in files:
         if file.is_dir():
             raise IsADirectoryError(f"Expected a file, got the folder '{file}'; name its files, or give the glob '{file}/*'.")
+        regular_file(file)
     if not files:
         raise FileNotFoundError("Expected at least one file, got an empty list; name the files to read.")
     return files

@@ -1,11 +1,11 @@
 """Data sets that Hugging Face's `datasets` saved to disk."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtl.data.source import Source
-from mtl.data.sources.fields import Convert, Fields, Label, Text, class_names
+from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, class_names
 from mtl.data.sources.files import existing, files_fingerprint
 from mtl.data.sources.records import RecordSource
 from mtl.data.sources.rows import FRACTIONS, Segment
@@ -18,6 +18,7 @@ def huggingface(
     text: Text = "text",
     label: Label = None,
     *,
+    weight: Field | None = None,
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
@@ -31,6 +32,7 @@ def huggingface(
         text: the text's column, or a tuple of two for pairs of texts. A list in that column is taken as the text's words.
         label: a column, several, or a dict from label name to column. Classes become their names, in lists too; -1 and None are
             "not labelled".
+        weight: the column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
         convert: label name -> function from the column's value to the label's value.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
         fractions: split -> share of the texts, for a `Dataset`, which has no splits. None: all are "train".
@@ -59,13 +61,18 @@ def huggingface(
         name, data = folder.name, datasets.load_from_disk(str(folder))
         files = sorted(entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("cache-"))
     parts = list(data.values()) if isinstance(data, Mapping) else [data]
-    features = {column: feature for part in parts for column, feature in part.features.items()}
-    fields = Fields(text, label, convert, lambda column, value: class_names(features[column], value))
+    fields = Fields(text, label, convert, lambda _, value: class_names(*value), weight)
     for part in parts:
         fields.check(name, part.features)
-    arguments = ("huggingface", text, label, convert, segment, fractions, seed, on_error)
+
+    def start(part: Any) -> Iterator[dict[str, tuple[Any, Any]]]:
+        """The records of a part, each value with its feature: parts may number their classes each in its own way."""
+        for record in part.select_columns(list(fields.names)):
+            yield {column: (part.features[column], value) for column, value in record.items()}
+
+    arguments = ("huggingface", text, label, weight, convert, segment, fractions, seed, on_error)
     return RecordSource(
-        name, data, fields, lambda part: part.select_columns(list(fields.names)),
+        name, data, fields, start,
         segment=segment, fractions=fractions, seed=seed, on_error=on_error,
         fingerprint=files_fingerprint({"": files}, arguments) if files else None,
     )  # fmt: skip

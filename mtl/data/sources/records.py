@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from mtl.data.source import Source
-from mtl.data.sources.fields import Convert, Fields, Label, Text, plain
+from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, plain
 from mtl.data.sources.rows import FRACTIONS, Reader, Row, RowSource, Segment, named_splits
 
 __all__ = ["RecordSource", "from_dataset", "records"]
@@ -16,6 +17,7 @@ def records(
     text: Text = "text",
     label: Label = None,
     *,
+    weight: Field | None = None,
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
@@ -27,7 +29,9 @@ def records(
     Args:
         data: a list of dicts, or a dict from split to such a list.
         text: the text's field, or a tuple of two for pairs of texts. A list in that field is taken as the text's words.
-        label: a field, several, or a dict from label name to field. Absent fields, None, NaN and "" are "not labelled".
+        label: a field, several, or a dict from label name to field. Absent fields, None, NaN and "" are "not labelled"; a
+            field that no record has is an error.
+        weight: the field of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
         convert: label name -> function from the field's value to the label's value.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
         fractions: split -> share of the texts, where `data` is one list. None: all are "train".
@@ -52,8 +56,10 @@ def records(
                 f"Expected a list of dicts, or a dict from split to such lists, got {type(part).__name__}; "
                 "give list(...) of what can be read only once, and frame.to_dict('records') of a pandas DataFrame."
             )
+    fields = Fields(text, label, convert, _decode, weight)
+    fields.check_records("records", chain.from_iterable(data.values() if isinstance(data, Mapping) else [data]))
     return RecordSource(
-        "records", data, Fields(text, label, convert, _decode), iter,
+        "records", data, fields, iter,
         segment=segment, fractions=fractions, seed=seed, on_error=on_error,
     )  # fmt: skip
 
@@ -63,6 +69,7 @@ def from_dataset(
     text: Text = "text",
     label: Label = None,
     *,
+    weight: Field | None = None,
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
@@ -73,7 +80,7 @@ def from_dataset(
 
     Args:
         dataset: the dataset, or a dict from split to dataset. Byte strings are decoded as UTF-8, arrays become lists.
-        text, label, convert, segment, fractions, seed, on_error: as in `records`.
+        text, label, weight, convert, segment, fractions, seed, on_error: as in `records`.
 
     Returns:
         A source.
@@ -88,7 +95,7 @@ def from_dataset(
     >>> [(example.text, example.labels) for example in from_dataset({"train": dataset}, label="stars").examples("train")]
     [('a', {'stars': 1}), ('b', {'stars': 5})]
     """
-    fields = Fields(text, label, convert, _decode)
+    fields = Fields(text, label, convert, _decode, weight)
     for part in dataset.values() if isinstance(dataset, Mapping) else [dataset]:
         spec = getattr(part, "element_spec", part)
         if not isinstance(spec, Mapping):

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -12,7 +13,18 @@ from mtl.data.example import Example, Span
 from mtl.data.source import Source, checked_fractions, split_of
 from mtl.utils import unknown_name
 
-__all__ = ["FRACTIONS", "Malformed", "Reader", "Row", "RowSource", "Segment", "named_splits", "shown", "split_named"]
+__all__ = [
+    "FRACTIONS",
+    "Malformed",
+    "Reader",
+    "Row",
+    "RowSource",
+    "Segment",
+    "named_splits",
+    "peek",
+    "shown",
+    "split_named",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +73,20 @@ def shown(value: Any, limit: int = 60) -> str:
     """A value's `repr`, cut to a length that an error message can bear."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def peek(items: Iterable[T], size: int = 1000) -> tuple[list[T], Iterator[T]]:
+    """The first items, and all items: what a file is like shows in its first thousand records, not in the first one.
+
+    Example:
+
+    >>> head, items = peek("abc", size=2)
+    >>> head, "".join(items)
+    (['a', 'b'], 'abc')
+    """
+    rest = iter(items)
+    head = list(islice(rest, size))
+    return head, chain(head, rest)
 
 
 def split_named(name: str) -> str:

@@ -18,6 +18,7 @@ def tfds(
     text: Text = "text",
     label: Label = None,
     *,
+    weight: Field | None = None,
     data_dir: PathLike | None = None,
     splits: Mapping[str, str] | None = None,
     download: bool = True,
@@ -36,6 +37,7 @@ def tfds(
         splits: split -> TFDS's way to say it, such as `{"train": "train[:90%]", "validation": "train[90%:]"}`. None: the splits
             that the data set has.
         download: whether the data set is downloaded and prepared where it is not yet.
+        weight: the feature of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
         convert: label name -> function from the feature's value to the label's value.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
@@ -62,7 +64,7 @@ def tfds(
             raise FileNotFoundError(f"Expected the data set '{name}' in '{builder.data_path}', got nothing; allow download=True.")
         builder.download_and_prepare()
     features = builder.info.features
-    fields = Fields(text, label, convert, lambda field, value: class_names(features[field], plain(value)))
+    fields = Fields(text, label, convert, lambda field, value: class_names(features[field], plain(value)), weight)
     fields.check(name, features)
     found = dict(splits) if splits is not None else {split: split for split in builder.info.splits}
 
@@ -72,7 +74,7 @@ def tfds(
 
     folder = Path(builder.data_path)
     files = {"": sorted(entry for entry in folder.rglob("*") if entry.is_file())}
-    arguments = (builder.info.full_name, text, label, found, convert, segment, on_error)
+    arguments = (builder.info.full_name, text, label, weight, found, convert, segment, on_error)
     return RecordSource(
         builder.info.full_name, found, fields, start,
         segment=segment, fractions=None, seed=0, on_error=on_error,

@@ -1,6 +1,6 @@
 """Parallel files of words, slots and intents."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, PathLike, by_split, existing, files_fingerprint, read_lines, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, named_splits
+from mtl.data.weights import weight_of
 
 __all__ = ["triples"]
 
@@ -17,6 +18,7 @@ FILES = ("seq.in", "seq.out", "label")
 def triples(
     path: PathLike | Mapping[str, PathLike],
     *,
+    weight: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
     seed: int = 0,
@@ -27,6 +29,8 @@ def triples(
     Args:
         path: a folder with the three files, a folder with such a folder for each split (train, valid, test), or a dict from split
             to such a folder. Files may be gzip-compressed.
+        weight: the name of a further parallel file with each utterance's importance, a finite number from 0; see
+            `mtl.data.Example`. None: all count 1.
         encoding: of files without a byte order mark.
         fractions: split -> share of the texts, where `path` is one folder with the three files. None: all are "train".
         seed: another seed is another split.
@@ -53,16 +57,17 @@ def triples(
     [('play jazz', {'intent': 'PlayMusic', 'slots': ['O', 'B-genre']})]
     """
     folders = _folders(path)
-    files = [existing(folder / file) for folder in folders.values() for file in FILES]
+    names = FILES if weight is None else (*FILES, weight)
+    files = [existing(folder / file) for folder in folders.values() for file in names]
     # The words' files stand for their folders, so that the splits are those of any source of files.
     words = {split: folder / FILES[0] for split, folder in folders.items()}
     one = words.pop("", None)
 
     def parse(file: Path) -> Iterator[Row]:
-        return _parse(file.parent, encoding)
+        return _parse(file.parent, names, encoding)
 
     return FileSource(
-        one or words, parse, ("intent", "slots"), ("triples", files_fingerprint({"": files}, ())),
+        one or words, parse, ("intent", "slots"), ("triples", weight, files_fingerprint({"": files}, ())),
         encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
         name=one.absolute().parent.name if one else None,
     )  # fmt: skip
@@ -86,30 +91,38 @@ def _folders(path: PathLike | Mapping[str, PathLike]) -> dict[str, Path]:
     return {split: folders[0] for split, folders in found.items()}
 
 
-def _parse(folder: Path, encoding: str) -> Iterator[Row]:
-    paths = [folder / file for file in FILES]
+def _parse(folder: Path, names: Sequence[str], encoding: str) -> Iterator[Row]:
+    paths = [folder / file for file in names]
     for number, lines in enumerate(zip_longest(*(read_lines(path, encoding) for path in paths)), 1):
-        if not any(line and line.strip() for line in lines):
-            continue
-        if None in lines:
-            longer = next(file for file, line in zip(FILES, lines, strict=True) if line)
-            yield Malformed(
-                f"{paths[lines.index(None)]}, line {number}: expected a line, since {longer} has one, got the file's end",
-                f"give {', '.join(FILES)} the same number of lines",
+        if any(line and line.strip() for line in lines):
+            try:
+                yield _utterance(paths, number, lines, encoding)
+            except Malformed as error:
+                yield error
+
+
+def _utterance(paths: Sequence[Path], number: int, lines: Sequence[str | None], encoding: str) -> Example:
+    """The example of one line of each file."""
+    places = [f"{path}, line {number}" for path in paths]
+    for path, place, line in zip(paths, places, lines, strict=True):
+        if line is None:
+            longer = next(other.name for other, found in zip(paths, lines, strict=True) if found)
+            raise Malformed(
+                f"{place}: expected a line, since {longer} has one, got the file's end",
+                f"give {', '.join(path.name for path in paths)} the same number of lines",
             )
-            return
-        problems = (undecodable(path, number, line, encoding) for path, line in zip(paths, lines, strict=True))
-        if problem := next(filter(None, problems), None):
-            yield problem
-            continue
-        words, tags = (line.replace("\t", " ").split(" ") for line in lines[:2])
-        words, tags = [word for word in words if word], [tag for tag in tags if tag]
-        intent = lines[2].strip()
-        if not words:
-            yield Malformed(f"{paths[0]}, line {number}: expected words, got an empty line")
-        elif tags and len(tags) != len(words):
-            yield Malformed(f"{paths[1]}, line {number}: expected {len(words)} tags, one a word, got {len(tags)}")
-        else:
-            labels = {"intent": intent, "slots": tags}
-            labelled = {name: value for name, value in labels.items() if value}
-            yield Example.from_words(words, None, labelled, f"{paths[0]}, line {number}")
+        if problem := undecodable(path, number, line, encoding):
+            raise problem
+    words, tags = ([part for part in str(line).replace("\t", " ").split(" ") if part] for line in lines[:2])
+    if not words:
+        raise Malformed(f"{places[0]}: expected words, got an empty line")
+    if tags and len(tags) != len(words):
+        raise Malformed(f"{places[1]}: expected {len(words)} tags, one a word, got {len(tags)}")
+    labels = {"intent": str(lines[2]).strip(), "slots": tags}
+    weight = 1.0
+    if len(lines) > len(FILES):
+        try:
+            weight = weight_of(str(lines[-1]).strip())
+        except Malformed as error:
+            raise error.at(places[-1]) from None
+    return Example.from_words(words, None, {name: value for name, value in labels.items() if value}, places[0], weight)

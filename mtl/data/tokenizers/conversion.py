@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtl.utils import read_json
+from mtl.utils.foreign import foreign
+
 __all__ = ["ALONE", "WHITE", "read_folder", "read_keras_hub"]
 
 Roles = dict[str, str | None]
@@ -13,8 +16,14 @@ _BERT_TOKENS = {"pad": "[PAD]", "unknown": "[UNK]", "cls": "[CLS]", "sep": "[SEP
 
 def read_folder(folder: Path) -> tuple[str, Roles]:
     """The definition in a Hugging Face folder and the token of each role."""
+    with foreign(f"The tokenizer in '{folder}' cannot be read"):
+        return _read_folder(folder)
+
+
+def _read_folder(folder: Path) -> tuple[str, Roles]:
     settings = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
     if (folder / "tokenizer.json").is_file():
+        read_json(folder / "tokenizer.json")  # Says what is wrong where a file is none.
         definition = (folder / "tokenizer.json").read_text("utf-8")
     elif (folder / "vocab.txt").is_file():
         definition = _bert(folder / "vocab.txt", settings)
@@ -31,7 +40,7 @@ def read_folder(folder: Path) -> tuple[str, Roles]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def _content(token: Any) -> str | None:

@@ -30,6 +30,7 @@ def learn_definition(
     min_count: int,
     lowercase: bool,
     normalize: str | None,
+    strip_accents: bool | None,
     cls: bool,
 ) -> str:
     """The definition of a tokenizer learned from texts; the arguments are those of `Tokenizer.learn`."""
@@ -41,7 +42,15 @@ def learn_definition(
         raise unknown_name("Unicode form", normalize, _FORMS)
     if size is not None and size < len(SPECIAL_TOKENS):
         raise ValueError(f"Expected a vocabulary `size` of at least {len(SPECIAL_TOKENS)}, for the special tokens; got {size}.")
-    tokenizer = _LEARN[kind](_checked(texts), size=size, min_count=min_count, lowercase=lowercase, normalize=normalize)
+    options: dict[str, Any] = {"lowercase": lowercase, "normalize": normalize}
+    if kind == "wordpiece":
+        options["strip_accents"] = strip_accents
+    elif strip_accents is not None:
+        raise ValueError(
+            f"strip_accents is for tokenizers of the kind 'wordpiece'; got strip_accents={strip_accents} and the kind '{kind}'. "
+            "Leave it out, or use normalize='NFC'."
+        )
+    tokenizer = _LEARN[kind](_checked(texts), size=size, min_count=min_count, **options)
     ids = [(token, tokenizer.token_to_id(token)) for token in SPECIAL_TOKENS]
     single, pair = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1") if cls else ("$A", "$A [SEP] $B:1")
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
@@ -97,11 +106,19 @@ def _learn_character(texts: Iterator[str], **options: Any) -> Any:
     return _learn_level(pieces, texts, **options)
 
 
-def _learn_wordpiece(texts: Iterator[str], *, size: int | None, min_count: int, lowercase: bool, normalize: str | None) -> Any:
+def _learn_wordpiece(
+    texts: Iterator[str],
+    *,
+    size: int | None,
+    min_count: int,
+    lowercase: bool,
+    normalize: str | None,
+    strip_accents: bool | None,
+) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
-    tokenizer.normalizer = _normalizer(normalize, normalizers.BertNormalizer(lowercase=lowercase))
+    tokenizer.normalizer = _normalizer(normalize, normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     # The library numbers the pieces "##x" in the order of a random hash, and breaks ties by number: they are given here.

@@ -1,7 +1,7 @@
 """Text -> token ids and offsets, on the host."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ import keras
 import numpy as np
 
 from mtl.data.encoding import Encoding
+from mtl.data.example import combining_marks
 from mtl.data.source import fingerprint_of
 from mtl.data.tokenizers.conversion import read_folder, read_keras_hub
 from mtl.data.tokenizers.learning import learn_definition
 from mtl.data.tokenizers.template import FIRST, SECOND, Template
 from mtl.utils import unknown_name
+from mtl.utils.foreign import foreign
 
 if TYPE_CHECKING:
     from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
@@ -61,16 +63,16 @@ class Tokenizer:
     ):
         import tokenizers
 
-        try:
+        with foreign("Expected the JSON definition of a Hugging Face tokenizer; it cannot be read"):
             self._hf = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # the Rust library raises nothing narrower
-            raise ValueError(f"Expected the JSON definition of a Hugging Face tokenizer; it cannot be read: {error}.") from error
+            _check_ids(self._hf.get_vocab(with_added_tokens=True))
         self._hf.no_padding()
         self._hf.no_truncation()
         self._hf.encode_special_tokens = True
         self.roles = {"pad": pad, "unknown": unknown, "cls": cls, "sep": sep, "mask": mask}
         self._role_ids = {role: None if token is None else self.id(token) for role, token in self.roles.items()}
-        self._templates = self._find_template(pair=False), self._find_template(pair=True)
+        with foreign("Expected a tokenizer that works"):
+            self._templates = self._find_template(pair=False), self._find_template(pair=True)
 
     @classmethod
     def learn(
@@ -82,6 +84,7 @@ class Tokenizer:
         min_count: int = 1,
         lowercase: bool = False,
         normalize: str | None = None,
+        strip_accents: bool | None = None,
         cls: bool = False,
     ) -> "Tokenizer":
         """Learns a vocabulary; the same texts always give the same one.
@@ -94,16 +97,16 @@ class Tokenizer:
             texts: texts, read once.
             size: the largest vocabulary, special tokens included. None: no limit for words and characters, 30,000 for pieces.
             min_count: words and characters, and merges of two pieces, that are rarer than this are left out.
-            lowercase: whether case is dropped (and, for `"wordpiece"`, accents, as BERT does).
+            lowercase: whether case is dropped.
             normalize: a Unicode form, `"NFC"` or `"NFKC"`, that texts are brought to first, or None.
+            strip_accents: whether accents are dropped, for `"wordpiece"` only; None: where case is, as BERT does.
             cls: whether texts are `[CLS] a [SEP]` and pairs `[CLS] a [SEP] b [SEP]`, instead of `a` and `a [SEP] b`.
 
         Raises:
-            ValueError: an unknown kind or form, or no texts.
+            ValueError: an unknown kind or form, no texts, or `strip_accents` for another kind.
         """
-        definition = learn_definition(
-            kind, texts, size=size, min_count=min_count, lowercase=lowercase, normalize=normalize, cls=cls
-        )
+        options: dict[str, Any] = {"lowercase": lowercase, "normalize": normalize, "strip_accents": strip_accents}
+        definition = learn_definition(kind, texts, size=size, min_count=min_count, cls=cls, **options)
         return cls_(definition, cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
     @classmethod
@@ -176,7 +179,14 @@ class Tokenizer:
         offsets = np.array([o for e in encodings for span in e.offsets for o in span], np.int32).reshape(-1, 2)
         if self.spaced is not None:
             offsets[:, 0] = np.where(self.spaced[ids], _after_spaces(offsets, texts, lengths), offsets[:, 0])
+        if self.normalizes:
+            offsets[:, 1] = _with_marks(offsets, texts, lengths)
         return ids, offsets, lengths
+
+    @cached_property
+    def normalizes(self) -> bool:
+        """Whether characters are changed, or dropped, before a text is cut into tokens."""
+        return self._hf.normalizer is not None
 
     @cached_property
     def spaced(self) -> np.ndarray | None:
@@ -325,13 +335,51 @@ class Tokenizer:
         return f"Tokenizer({type(self._hf.model).__name__}, {self.vocabulary_size} tokens)"
 
 
+def _check_ids(vocabulary: dict[str, int]) -> None:
+    """Checks that there are tokens, and that their ids lie as close as those of a table of embeddings do."""
+    if not vocabulary:
+        raise ValueError("it has no tokens")
+    if (last := max(vocabulary.values())) > 100_000 + 10 * len(vocabulary):
+        raise ValueError(f"its {len(vocabulary):,} tokens have ids up to {last:,}")
+
+
 def _after_spaces(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
-    """For each token, the first character from its start on that is not white space, or its end."""
+    """For each token, the first character from its start on that is not white space; its start, where all of it is."""
+    codes, base, _ = _characters(texts, lengths)
+    starts = _next(~np.isin(codes, _SPACES), base + offsets[:, 0]) - base
+    return np.where(starts < offsets[:, 1], starts, offsets[:, 0])
+
+
+def _with_marks(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
+    """Each token's end, behind the combining marks that follow it and that no token has: they belong to what they stand on."""
+    codes, base, sizes = _characters(texts, lengths)
+    starts, ends = offsets.T
+    after = np.minimum(_next(~_marks()[codes], base + ends) - base, sizes)
+    if len(after):
+        same = base[1:] == base[:-1]
+        after[:-1][same] = np.minimum(after[:-1], starts[1:])[same]
+    return np.where(ends > starts, np.maximum(ends, after), ends)
+
+
+def _characters(texts: list[str], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The code points of all texts in a row, and for each token where its text begins in them and how long it is."""
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-    signs = np.append(np.flatnonzero(~np.isin(codes, _SPACES)), len(codes))
     sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-    base = np.repeat(np.cumsum(sizes) - sizes, lengths)
-    return np.minimum(signs[np.searchsorted(signs, base + offsets[:, 0])] - base, offsets[:, 1])
+    return codes, np.repeat(np.cumsum(sizes) - sizes, lengths), np.repeat(sizes, lengths)
+
+
+def _next(flags: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The first place from each position on that has a flag, or the end."""
+    places = np.append(np.flatnonzero(flags), len(flags))
+    return places[np.searchsorted(places, positions)]
+
+
+@lru_cache(maxsize=1)
+def _marks() -> np.ndarray:
+    """Which code points are combining marks: bool `[0x110000]`."""
+    flags = np.zeros(0x110000, bool)
+    flags[[ord(mark) for mark in combining_marks()]] = True
+    return flags
 
 
 def _unpickle(config: dict[str, Any]) -> Tokenizer:

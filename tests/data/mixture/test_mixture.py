@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from mtl import Task
 from mtl.data import Tokenizer, mix, records
+from mtl.data.mixture.mixture import cache_folder
 from mtl.heads import Classification, MaskedLM, Regression, Tagging
 from tests.tiny import Bag
 
@@ -167,6 +169,24 @@ def test_one_source_labels_several_tasks_and_several_sources_feed_one(encoder):
     assert dataset.mixture.realised()["rows"] == {"mood+size": 10, "mood": 6}
 
 
+def test_labels_that_tokens_cannot_express_are_reported(encoder, caplog, tmp_path):
+    tokenizer = Tokenizer.learn("bpe", ["北京", "天安门"] * 9, size=285)
+    rows = [
+        {"text": "北京天安门", "place": [(0, 5, "LOC")]},
+        {"text": "北京", "place": [(1, 2, "LOC")]},
+        {"text": "好", "place": []},
+    ]
+    source = records({"train": rows, "validation": rows[:1]}, label="place")
+    task = Task("place", Tagging(), source)
+    for _ in range(2):  # The second time from what was kept.
+        caplog.clear()
+        data = mix([task], Bag(tokenizer.vocabulary_size, tokenizer=tokenizer), "train", cache_dir=tmp_path)
+        (sentence,) = data.mixture.losses()
+        assert data.mixture.lost == {"place": 1} and sentence in caplog.text
+        assert sentence.startswith("1 labels of 'place' in split 'train' do not come back from their tokens: ")
+    assert mix([task], encoder, "validation").mixture.losses() == []
+
+
 def test_token_labels_line_up(encoder):
     rows = [{"text": list(t), "tags": ["X" if letter in "aeiou" else "Y" for letter in t]} for t in letters(12)]
     task = Task("tags", Tagging(level="word", scheme=None), records(rows, label="tags", fractions=None))
@@ -251,3 +271,13 @@ def test_an_objective_with_rows_of_its_own_is_mixed_before_there_is_a_model(enco
     again = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
     first = [x["token_ids"] for x, _, _ in mix(tasks, encoder, batch_size=8, cache_dir=None).as_numpy_iterator()]
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
+
+
+def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch):
+    for name in ("MTL_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert cache_folder() == Path("/home/someone/.cache/mtl")
+    monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(FileNotFoundError, match="Set MTL_CACHE_DIR to a folder"):
+        cache_folder()

@@ -1,4 +1,7 @@
 import inspect
+import json
+import os
+import shutil
 from typing import Any
 
 import numpy as np
@@ -137,3 +140,122 @@ def test_a_failed_preparation_leaves_nothing(encoder, tmp_path):
     with pytest.raises(ValueError):
         prepare(source, "train", [Task("mood", Classification(["up", "flat"]), source)], encoder, None, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def altered(change):
+    """Changes what `store.json` says."""
+
+    def alter(folder):
+        path = folder / "store.json"
+        meta = json.loads(path.read_text())
+        change(meta)
+        path.write_text(json.dumps(meta))
+
+    return alter
+
+
+def poison(**changes):
+    """Changes what `store.json` says of the token ids."""
+    return altered(lambda meta: meta["columns"]["token_ids"].update(changes))
+
+
+def meta(text):
+    return lambda folder: (folder / "store.json").write_bytes(text)
+
+
+def values(name, dtype, place, value):
+    """Writes one value of a column."""
+
+    def change(folder):
+        column = np.memmap(folder / f"{name}.bin", dtype, "r+")
+        column[place] = value
+        column.flush()
+
+    return change
+
+
+def instead(make):
+    """Puts something else where the folder was."""
+
+    def change(folder):
+        shutil.rmtree(folder)
+        make(folder)
+
+    return change
+
+
+def pipe(folder):
+    (folder / "token_ids.bin").unlink()
+    os.mkfifo(folder / "token_ids.bin")
+
+
+POISONS = {
+    "objects": poison(dtype="|O"),
+    "another type": poison(dtype="<f4"),
+    "texts": poison(dtype="<U1"),
+    "a record": poison(dtype="i4,i4"),
+    "no type": poison(dtype=None),
+    "a list as type": poison(dtype=["i4"]),
+    "no width": poison(width=0),
+    "a width below 0": poison(width=-1),
+    "another width": poison(width=2),
+    "NaN as size": poison(bytes=float("nan")),
+    "a text as size": poison(bytes="8"),
+    "a large size": poison(bytes=10**300),
+    "a list": meta(b"[1]"),
+    "null": meta(b"null"),
+    "nothing": meta(b""),
+    "no JSON": meta(b"\x00\xff"),
+    "a deep list": meta(b"[" * 100_000),
+    "a deep object": meta(b'{"a":' * 5000 + b"1" + b"}" * 5000),
+    "no columns": meta(b'{"truncated": 0}'),
+    "columns as a list": meta(b'{"columns": ["token_ids"], "truncated": 0}'),
+    "columns that are none": meta(b'{"columns": {"token_ids": 1}, "truncated": 0}'),
+    "a path as column": meta(b'{"columns": {"../../secret": {"dtype": "|i1", "width": 1, "bytes": 1}}, "truncated": 0}'),
+    "no lost labels": altered(lambda meta: meta.pop("lost")),
+    "lost labels of another task": altered(lambda meta: meta.update(lost={"x": 0})),
+    "lost labels below 0": altered(lambda meta: meta.update(lost={"mood": -1})),
+    "a text as lost labels": altered(lambda meta: meta.update(lost={"mood": "1"})),
+    "a large file": lambda folder: os.truncate(folder / "store.json", 2**40),
+    "an offset beyond": values("starts", "int64", 1, 2**40),
+    "an offset below": values("starts", "int64", 0, -5),
+    "a length beyond": values("lengths", "int32", 0, 2**30),
+    "a length below": values("lengths", "int32", 0, -1),
+    "an id beyond": values("token_ids", "int32", 0, 2**30),
+    "an id below": values("token_ids", "int32", 0, -1),
+    "a weight that is NaN": values("w.mood", "float32", 0, np.nan),
+    "an infinite weight": values("w.mood", "float32", 0, np.inf),
+    "a weight below 0": values("w.mood", "float32", 0, -1),
+    "a pipe": pipe,
+    "a file as folder": instead(lambda folder: folder.write_text("x")),
+    "a link to nowhere": instead(lambda folder: folder.symlink_to("nowhere")),
+    "a link to another folder": instead(lambda folder: folder.symlink_to(folder.parent)),
+}
+
+
+@pytest.mark.parametrize("kind", POISONS)
+def test_what_was_poisoned_is_made_anew(encoder, tmp_path, caplog, kind):
+    source = records([{"text": t, "mood": m} for t, m in (("ab", "up"), ("a", "down"))], label="mood", fractions=None)
+    source.fingerprint = "known"
+    cache = tmp_path / "cache"
+
+    def stored():
+        store = prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, cache)
+        rows = np.arange(2)
+        return store.tokens("token_ids", rows, 2).tolist(), store.fixed("w.mood", rows).tolist(), store.truncated
+
+    whole = stored()
+    (folder,) = cache.iterdir()
+    POISONS[kind](folder)
+    assert stored() == whole and "is damaged" in caplog.text and caplog.records[-1].getMessage().count("\n") == 0
+    caplog.clear()
+    assert stored() == whole and not caplog.text
+    assert [entry.name for entry in cache.iterdir()] == [folder.name]
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(encoder, tmp_path):
+    source = records([{"text": "ab", "mood": "up"}], label="mood", fractions=None)
+    source.fingerprint = "known"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Could not write tokenized data to '.*': Not a directory. Set MTL_CACHE_DIR or cache_dir"):
+        prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, tmp_path / "file" / "c")

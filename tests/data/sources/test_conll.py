@@ -50,7 +50,7 @@ def test_wide_spaces_are_words(tmp_path):
     ("content", "options", "problem"),
     [
         ("a X\nb\n", {}, r"line 2: expected 2 columns or more \(words 0, labels {'tags': -1}\), got 1"),
-        ("a X\n\nb X Y\n", {}, "line 3: expected 2 columns as on line 1, got 3"),
+        ("a X\n\nb X Y\n", {}, "line 3: expected 2 columns as most sentences have, got 3"),
         ("a X\n", {"columns": {"ner": 3}}, r"line 1: expected 4 columns or more \(words 0, labels {'ner': 3}\), got 2"),
         ("a\tX\n\tX\n", {"separator": "\t"}, "line 2: expected a word in column 0, got nothing"),
     ],
@@ -64,9 +64,68 @@ def test_a_sentence_is_left_out_as_a_whole(tmp_path):
     assert [e.text for e in read(tmp_path, "a X\n\nb X\nc\nd X\n\ne X\n", on_error="skip")] == ["a", "e"]
 
 
+GOOD = "".join(f"w{i} A B-{i % 3}\nv{i} A O\n\n" for i in range(5))
+
+
+@pytest.mark.parametrize(
+    ("bad", "options"),
+    [
+        ("x B-0\ny O\n\n", {}),  # Too few, but enough for the last column.
+        ("x A A B-0\ny A A O\n\n", {}),  # Too many.
+        ("x B-0\ny O\nz O\n\nx B-0\n\n", {"columns": {"tags": -1}}),
+        ("x A A B-0\n\n" * 9, {"columns": ["word", None, "tags"]}),  # More than the good ones, but their names are given.
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_malformed_sentence_decides_nothing(tmp_path, bad, options, first):
+    content = bad + GOOD if first else GOOD + bad
+    examples = read(tmp_path, content, on_error="skip", **options)
+    assert [example.text for example in examples] == [f"w{i} v{i}" for i in range(5)]
+    assert examples[0].labels["tags"] == ["B-0", "O"]
+    with pytest.raises(ValueError, match=f"line {1 if first else 16}: expected 3 columns"):
+        read(tmp_path, content, **options)
+
+
+def test_of_two_sentences_the_one_with_the_columns_needed_counts(tmp_path):
+    assert [e.text for e in read(tmp_path, "a X Y\n\nb X\n", on_error="skip")] == ["b"]
+    assert [e.text for e in read(tmp_path, "a X\n\nb X Y\n", {"ner": 2}, on_error="skip")] == ["b"]
+
+
+def test_comments_do_not_decide_the_number_of_columns(tmp_path):
+    with pytest.raises(ValueError, match="line 1: expected 3 columns as most sentences have, got 4; give comments='#' if"):
+        read(tmp_path, "# a b c\nx A O\n\n# a b c\ny A O\n")
+
+
+@pytest.mark.parametrize("comment", ["# 7", "#id 7", "#\tid7", "# id=7"])
+def test_comments_that_have_as_many_columns_as_words(tmp_path, comment):
+    content = f"{comment}\nRome B-LOC\nis O\n\n{comment}\nit O\n"
+    with pytest.raises(ValueError, match="line 1: expected a word and its tags, got '#.*, whose tags stand on no other line; "):
+        read(tmp_path, content)
+    assert [example.text for example in read(tmp_path, content, comments="#")] == ["Rome is", "it"]
+    assert read(tmp_path, content, comments="")[1].text.startswith("#")
+
+
+def test_number_signs_that_are_words(tmp_path):
+    content = "# O\nnew B-X\n\n# #\n1 CD\n\n#tag HT\nof IN\n#tag HT\n\n# B-X\n"
+    assert [e.text for e in read(tmp_path, content)] == ["# new", "# 1", "#tag of #tag", "#"]
+
+
+def test_weights(tmp_path):
+    examples = read(tmp_path, "a 0.5 X\nb 0.5 X\n\nc 0 X\n", weight=1)
+    assert [(example.text, example.weight, example.labels) for example in examples] == [
+        ("a b", 0.5, {"tags": ["X", "X"]}),
+        ("c", 0.0, {"tags": ["X"]}),
+    ]
+    assert read(tmp_path, "a 0.5 X\n", ["word", "weight", "tags"], weight=1)[0].labels == {"tags": ["X"]}
+    with pytest.raises(ValueError, match=r"line 1: expected one weight for the sentence, got \['1', '2'\]"):
+        read(tmp_path, "a 1 X\nb 2 X\n", weight=1)
+    with pytest.raises(ValueError, match="apart from the columns of labels, got word=0"):
+        read(tmp_path, "a 1 X\n", weight=0)
+
+
 @pytest.mark.parametrize("content", ["# a comment here\na X\n", "a X\n\n# text = one\nb X\n"])
 def test_what_may_be_a_comment_is_named(tmp_path, content):
-    with pytest.raises(ValueError, match="expected 4?2? columns .*; give comments='#' if '# .*' is a comment, or leave"):
+    with pytest.raises(ValueError, match="expected 2 columns .*; give comments='#' if '# .*' is a comment, or leave"):
         read(tmp_path, content)
     assert read(tmp_path, content, comments="#")[-1].labels == {"tags": ["X"]}
 

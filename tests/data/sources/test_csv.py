@@ -56,6 +56,66 @@ def test_columns_that_do_not_exist(tmp_path, content, options, message):
             read(tmp_path, content, on_error=on_error, **options)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_malformed_record_decides_nothing(tmp_path, first):
+    good, bad = "a,x\nb,y\nc,x\n", "d\n"
+    content = bad + good if first else good + bad
+    options = {"text": 0, "header": False}
+    assert [example.text for example in read(tmp_path, content, on_error="skip", **options)] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=f"line {1 if first else 4}: expected 2 columns, got 1; "):
+        read(tmp_path, content, **options)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("header", ["text", "text,label,x,y", "table of 2020"])
+def test_a_malformed_header(tmp_path, header, on_error):
+    """One record has as many columns as the header."""
+    content = f"{header}\na,x,1\nb,y,1\n{','.join('q' * (header.count(',') + 1))}\nc,x,1\n"
+    with pytest.raises(ValueError, match=r"data.csv, line 1: expected a header with 3 columns, as most records have, got .*mend"):
+        read(tmp_path, content, on_error=on_error)
+
+
+@pytest.mark.parametrize("source", [csv, tsv])
+@pytest.mark.parametrize("content", ["text\n", "text\n\n\r\n", "text,label\n"])
+def test_a_header_alone(tmp_path, content, source):
+    content = content if source is csv else content.replace(",", "\t")
+    with pytest.raises(ValueError, match="data.csv: expected examples, got none .a header, comments or blank lines only.; fill"):
+        read(tmp_path, content, source)
+
+
+@pytest.mark.parametrize(("sign", "remedy"), [(",", "read the file with csv"), (";", "read the file with csv and delimiter=';'")])
+@pytest.mark.parametrize("options", [{}, {"text": 1, "header": False}])
+def test_other_delimiters_in_a_tsv(tmp_path, sign, remedy, options):
+    with pytest.raises(ValueError, match=f"line 1: expected a column .*, got .*; {remedy}[.]"):
+        read(tmp_path, f"text{sign}mood\na{sign}up\n", tsv, **options)
+
+
+QUOTED = [["text", "mood"], ['say "hi"', "up"], ["a\tb", "down"], ["two\nlines", "up"], ["plain", ""], ["a, b", "up"]]
+
+
+@pytest.mark.parametrize("quoting", [standard.QUOTE_MINIMAL, standard.QUOTE_ALL, standard.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("header", [True, False])
+def test_tsv_as_csv_writers_write_it(tmp_path, quoting, end, header):
+    rows = QUOTED if header else QUOTED[1:]
+    with open(tmp_path / "a.tsv", "w", newline="") as file:
+        standard.writer(file, delimiter="\t", quoting=quoting, lineterminator=end).writerows(rows)
+    options = {"text": "text", "label": "mood"} if header else {"text": 0, "label": {"mood": 1}, "header": False}
+    examples = list(tsv(tmp_path / "a.tsv", fractions=None, **options).examples())
+    assert [[e.text, e.labels.get("mood", "")] for e in examples] == QUOTED[1:]
+
+
+def test_tsv_keeps_quotes_that_no_writer_put(tmp_path):
+    content = 'text\tmood\n"Great, movie"\tup\n"so ""so"" la"\tup\n5" nails\tdown\n'
+    assert [e.text for e in read(tmp_path, content, tsv)] == ['"Great, movie"', '"so ""so"" la"', '5" nails']
+
+
+@pytest.mark.parametrize("source", [csv, tsv])
+def test_weights(tmp_path, source):
+    content = "text,w\na,0.5\nb,0\nc,2e1\n" if source is csv else "text\tw\na\t0.5\nb\t0\nc\t2e1\n"
+    assert [example.weight for example in read(tmp_path, content, source, weight="w")] == [0.5, 0.0, 20.0]
+
+
 @pytest.mark.parametrize("broken", ['"a" b', '"never closed'])
 def test_quotes_that_do_not_parse(tmp_path, broken):
     with pytest.raises(ValueError, match=r"data.csv, line 3: expected a record with balanced quotes, got .*; double the quotes"):

@@ -2,6 +2,7 @@ import codecs
 import gzip
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,16 @@ def test_every_source_of_files_tells_places(tmp_path):
     sources |= {"a.conllu": conllu(tmp_path / "a.conllu", fractions=None), "seq.in": triples(tmp_path, fractions=None)}
     for name, source in sources.items():
         assert [example.place for example in source.examples()] == [f"{tmp_path / name}, line 2"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "socket"])
+def test_what_never_ends_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for path in (kind, [kind], {"train": kind}):
+            with pytest.raises(ValueError, match=f"Expected a file; got '{kind}', which is a"):
+                FileSource(path, lambda file: iter(()), (), (), encoding="utf-8")
+        with pytest.raises(ValueError, match=f"Expected a file; got '{kind}', which is a"):
+            open_text(kind)

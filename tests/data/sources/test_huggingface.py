@@ -41,6 +41,16 @@ def test_a_data_set_in_memory(data):
     assert huggingface(datasets.DatasetDict({"train": data, "valid": data}), "tokens").splits == ("train", "validation")
 
 
+def test_parts_that_number_their_classes_in_other_orders():
+    def part(names):
+        features = datasets.Features({"text": datasets.Value("string"), "topic": datasets.ClassLabel(names=names)})
+        return datasets.Dataset.from_dict({"text": ["a", "b"], "topic": [0, 1]}, features=features)
+
+    source = huggingface(datasets.DatasetDict({"train": part(["news", "sport"]), "test": part(["sport", "news"])}), label="topic")
+    assert [example.labels["topic"] for example in source.examples("train")] == ["news", "sport"]
+    assert [example.labels["topic"] for example in source.examples("test")] == ["sport", "news"]
+
+
 def test_columns_that_do_not_exist(data):
     with pytest.raises(ValueError, match="Unknown field of 'dataset' 'token'; did you mean 'tokens'"):
         huggingface(data, "token")

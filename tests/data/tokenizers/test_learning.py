@@ -92,6 +92,17 @@ def test_errors() -> None:
             Tokenizer.learn(kind, [])
         with pytest.raises(ValueError, match="text 2 is None"):
             Tokenizer.learn(kind, ["a", None])  # type: ignore[list-item]
-    options = {"size": None, "min_count": 1, "lowercase": False, "normalize": None, "cls": False}
+    options = {"size": None, "min_count": 1, "lowercase": False, "normalize": None, "strip_accents": None, "cls": False}
     with pytest.raises(ValueError, match="Unknown kind"):
         learn_definition("x", ["a"], **options)  # type: ignore[arg-type]
+
+
+def test_accents_of_word_pieces() -> None:
+    texts = ["Überfüllt", "uber", "été", "ete"] * 3
+    options: list[dict] = [{"lowercase": True}, {"lowercase": True, "strip_accents": False}, {"strip_accents": True}]
+    for option, expected in zip(options, (["uberfullt", "ete"], ["überfüllt", "été"], ["Uberfullt", "ete"]), strict=True):
+        tokenizer = Tokenizer.learn("wordpiece", texts, **option)
+        found = [[tokenizer.token(i) for i in encoding.token_ids] for encoding in tokenizer.encode(["Überfüllt", "été"])]
+        assert found == [[word] for word in expected]
+    with pytest.raises(ValueError, match="strip_accents is for tokenizers of the kind 'wordpiece'; got .* the kind 'word'"):
+        Tokenizer.learn("word", texts, strip_accents=False)

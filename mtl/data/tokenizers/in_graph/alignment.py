@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-__all__ = ["align_words"]
+__all__ = ["align_words", "running_clip"]
+
+LEAST, MOST = tf.int32.min // 2, tf.int32.max // 2
 
 
 def align_words(
     tokens: Mapping[str, tf.Tensor], word_starts: tf.RaggedTensor, word_ends: tf.RaggedTensor
 ) -> dict[str, tf.Tensor]:
-    """Which token each word begins at; `Encoding.first_tokens` for a batch.
+    """Index of the token at which each word is read; `Encoding.first_tokens` for a batch.
 
     Args:
         tokens: int32 `[B, S]` each, S at least 1: `starts` and `ends` in characters, -1 for none, and `segment_ids`.
@@ -19,7 +21,7 @@ def align_words(
 
     Returns:
         int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `first_tokens`, -1 for a word without
-        one; and `word_mask [B, S]`, 1 at words' first tokens.
+        one; and `word_mask [B, S]`, 1 at the tokens where words are read.
 
     Example:
 
@@ -30,22 +32,51 @@ def align_words(
     ([[0, 2, -1]], [[1, 0, 1]])
     """
     starts, ends = tokens["starts"], tokens["ends"]
-    # One column more than there are words, so that there is always one.
-    beyond = [[0, 0], [0, 1]]
-    firsts = tf.pad(word_starts.to_tensor(tf.int32.max), beyond, constant_values=tf.int32.max)
-    lasts = tf.pad(word_ends.to_tensor(tf.int32.max), beyond, constant_values=tf.int32.max)
-    rows, columns = tf.unstack(tf.shape(firsts))
-    word = tf.searchsorted(firsts, ends - 1, side="right") - 1
-    index = tf.maximum(word, 0)
-    inside = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts) & (word >= 0)
-    inside &= starts < tf.gather(lasts, index, batch_dims=1)
-    position = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
-    cell = tf.where(inside, tf.range(rows)[:, None] * columns + index, -1)
-    first = tf.reshape(tf.math.unsorted_segment_min(position, cell, rows * columns), [rows, columns])
-    mask = inside & (position == tf.gather(first, index, batch_dims=1))
-    return {
-        "word_starts": word_starts.to_tensor(-1),
-        "word_ends": word_ends.to_tensor(-1),
-        "first_tokens": tf.where(first < tf.shape(starts)[1], first, -1)[:, :-1],
-        "word_mask": tf.cast(mask, tf.int32),
-    }
+    rows, length = tf.unstack(tf.shape(starts))
+    inside = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts)
+    # One column more than there are words, and tokens with characters, so that there is always one.
+    one = [[0, 0], [0, 1]]
+    starts, ends, place = (
+        tf.pad(tf.ragged.boolean_mask(x, inside).to_tensor(MOST), one, constant_values=MOST)
+        for x in (starts, ends, tf.zeros_like(starts) + tf.range(length))
+    )
+    starts, ends = (running_clip(x, tf.fill(tf.shape(x), MOST)) for x in (starts, ends))
+    word_starts, word_ends = (tf.pad(x.to_tensor(-1), one, constant_values=-1) for x in (word_starts, word_ends))
+    first = tf.searchsorted(ends, word_starts, side="right")
+    last = tf.searchsorted(starts, word_ends, side="left") - 1
+    there = first <= last
+    # token[w] - w is token[w - 1] - (w - 1) clipped, where w counts the words that have tokens.
+    number = tf.cumsum(tf.cast(there, tf.int32), axis=1)
+    token = number + running_clip(tf.where(there, first - number, LEAST), tf.where(there, last - number, MOST))
+    token = tf.where(there, tf.gather(place, tf.where(there, token, 0), batch_dims=1), -1)
+    cell = tf.where(there, tf.range(rows)[:, None] * length + token, -1)
+    count = tf.math.unsorted_segment_sum(tf.cast(there, tf.int32), cell, rows * length)
+    mask = tf.cast(tf.reshape(count, [rows, length]) > 0, tf.int32)
+    words = {"word_starts": word_starts, "word_ends": word_ends, "first_tokens": token}
+    return {**{name: value[:, :-1] for name, value in words.items()}, "word_mask": mask}
+
+
+def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
+    """The values `v[n] = min(upper[n], max(lower[n], v[n - 1]))` along rows, `v[-1]` being the least number.
+
+    Args:
+        lower: int32 `[B, N]`; with no limit above, the result is their running maximum.
+        upper: int32 `[B, N]`, at least `lower`.
+
+    Example:
+
+    >>> running_clip(tf.constant([[3, 1, 5, 0]]), tf.constant([[9, 2, 9, 9]])).numpy().tolist()
+    [[3, 2, 5, 5]]
+    """
+    length = tf.shape(lower)[1]
+
+    def double(distance: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Lets each clip follow the one that stands `distance` before it: the two are one clip."""
+        padding = [[0, 0], [distance, 0]]
+        before = tf.pad(lower[:, :-distance], padding, constant_values=LEAST)
+        limit = tf.pad(upper[:, :-distance], padding, constant_values=MOST)
+        clipped = (tf.minimum(upper, tf.maximum(lower, value)) for value in (before, limit))
+        return (2 * distance, *clipped)
+
+    shapes = [tf.TensorShape([]), tf.TensorShape([None, None]), tf.TensorShape([None, None])]
+    return tf.while_loop(lambda distance, *_: distance < length, double, [tf.constant(1), lower, upper], shapes)[1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from mtl.data.example import combining_marks
 from mtl.data.tokenizers.conversion import ALONE, WHITE
 from mtl.data.tokenizers.in_graph import text, words
 from mtl.data.tokenizers.in_graph.models import BytePairs, Unigrams, WholeWords, WordPieces
@@ -56,6 +57,7 @@ class GraphTokenizer(tf.Module):
         self._templates = tokenizer.template(), tokenizer.template(pair=True)
         self._pad_id = tokenizer.pad_id or 0
         self._spaced, self._of_text = tokenizer.spaced, tokenizer.ids_of_text
+        self._marks = _mark_table() if tokenizer.normalizes else None
         self._pieces = _Pieces(definition)
 
     def __call__(self, texts: tf.Tensor, pairs: tf.Tensor | None = None, max_length: int | None = None) -> dict[str, tf.Tensor]:
@@ -98,7 +100,9 @@ class GraphTokenizer(tf.Module):
         ids = tf.gather(self._of_text, ids)
         if self._spaced is not None:
             after = _after_spaces(characters, text, starts)
-            starts = tf.where(tf.gather(self._spaced, ids), tf.minimum(after, ends), starts)
+            starts = tf.where(tf.gather(self._spaced, ids) & (after < ends), after, starts)
+        if self._marks is not None:
+            ends = _with_marks(self._marks(characters.codes) > 0, characters, text, starts, ends)
         pieces = tf.stack([ids, starts, ends], 1)
         return tf.RaggedTensor.from_value_rowids(pieces, tf.cast(text, tf.int64), tf.size(texts, tf.int64))
 
@@ -124,9 +128,30 @@ def _cut(rows: list[tf.RaggedTensor], template: Template, max_length: int | None
 def _after_spaces(characters: Characters, text: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
     """For each piece, the first character from its start on that is not white space."""
     space = tf.reduce_any(characters.codes[:, None] == _SPACES, -1)
-    signs = tf.boolean_mask(tf.range(tf.size(space)), ~space)
     base = tf.searchsorted(characters.text, text)
-    return tf.gather(tf.concat([signs, [tf.size(space)]], 0), tf.searchsorted(signs, base + starts)) - base
+    return _next(~space, base + starts) - base
+
+
+def _with_marks(marks: tf.Tensor, characters: Characters, text: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    """Each piece's end, behind the combining marks that follow it and that no piece has."""
+    base, beyond = (tf.searchsorted(characters.text, text, side) for side in ("left", "right"))
+    after = tf.minimum(_next(~marks, base + ends), beyond) - base
+    most = tf.fill([tf.minimum(tf.size(text), 1)], tf.int32.max)
+    following = tf.concat([tf.where(text[1:] == text[:-1], starts[1:], tf.int32.max), most], 0)
+    return tf.where(ends > starts, tf.maximum(ends, tf.minimum(after, following)), ends)
+
+
+def _next(flags: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """The first place from each position on that has a flag, or the end."""
+    size = tf.size(flags)
+    places = tf.concat([tf.boolean_mask(tf.range(size), flags), [size]], 0)
+    return tf.gather(places, tf.searchsorted(places, positions))
+
+
+@lru_cache(maxsize=1)
+def _mark_table() -> CharacterTable:
+    """1 for combining marks, 0 for other code points."""
+    return CharacterTable(np.isin(text.PROBED, [ord(mark) for mark in combining_marks()]).astype(np.int32))
 
 
 class _Pieces(tf.Module):
@@ -142,6 +167,10 @@ class _Pieces(tf.Module):
             raise _impossible(f"the model {model['type']}")
         if model["type"] == "BPE" and (odd or model.get("ignore_merges") or model.get("byte_fallback")):
             raise _impossible(f"a BPE model with {', '.join(odd) or 'ignore_merges or byte_fallback'}")
+        if model["type"] == "BPE" and [step["type"] for step in _flat(definition["pre_tokenizer"], "pretokenizers")] != [
+            "ByteLevel"
+        ]:
+            raise _impossible("a BPE model of characters instead of bytes")
         self._model = _MODELS[model["type"]](model)
 
     def __call__(self, characters: Characters, count: tf.Tensor) -> tuple[tf.Tensor, ...]:

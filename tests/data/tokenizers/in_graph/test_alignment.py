@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.data.encoding import Encoding
-from mtl.data.tokenizers.in_graph.alignment import align_words
+from mtl.data.tokenizers.in_graph.alignment import align_words, running_clip
 
 
 def aligned(encodings, words):
@@ -39,6 +39,28 @@ def test_no_words_at_all():
     assert found["first_tokens"].shape == (2, 0) and found["word_mask"].tolist() == [[0], [0]]
 
 
+def test_no_texts():
+    none = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.zeros([0], tf.int32))
+    found = align_words({name: tf.zeros([0, 1], tf.int32) for name in ("starts", "ends", "segment_ids")}, none, none)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        **dict.fromkeys(("word_starts", "word_ends", "first_tokens"), (0, 0)),
+        "word_mask": (0, 1),
+    }
+
+
+def test_running_clip():
+    rng = np.random.default_rng(0)
+    lower = rng.integers(-20, 20, (50, 23))
+    upper = lower + rng.integers(0, 15, lower.shape)
+    found = running_clip(tf.constant(lower, tf.int32), tf.constant(upper, tf.int32)).numpy()
+    for row, low, high in zip(found.tolist(), lower.tolist(), upper.tolist(), strict=True):
+        value, expected = -100, []
+        for least, most in zip(low, high, strict=True):
+            value = min(most, max(least, value))
+            expected.append(value)
+        assert row == expected
+
+
 def test_equals_encodings():
     rng = np.random.default_rng(0)
 
@@ -47,8 +69,10 @@ def test_equals_encodings():
         return np.cumsum(steps.reshape(-1)).reshape(-1, 2)
 
     encodings, words = [], []
-    for _ in range(200):
+    for turn in range(300):
         offsets = spans(12, 3, 0)  # some tokens have no width
+        if turn % 3 == 0:
+            offsets[:, 1] += rng.integers(0, 4, len(offsets))  # some share characters
         offsets[rng.random(len(offsets)) < 0.1] = -1
         encodings.append(encoding_of(offsets, np.arange(len(offsets)) >= rng.integers(1, 14)))
         words.append(spans(8, 3, 1))
@@ -57,4 +81,4 @@ def test_equals_encodings():
     for i, (encoding, row) in enumerate(zip(encodings, words, strict=True)):
         first = encoding.first_tokens(row)
         assert found["first_tokens"][i].tolist() == [*first, *[-1] * (found["first_tokens"].shape[1] - len(first))]
-        assert np.flatnonzero(found["word_mask"][i]).tolist() == sorted(first[first >= 0])
+        assert np.flatnonzero(found["word_mask"][i]).tolist() == sorted({*first[first >= 0]})

@@ -161,6 +161,9 @@ def test_what_has_no_equal() -> None:
         altered("word", normalizer={"type": "Replace", "pattern": {"String": "ab"}, "content": "c"}).graph()
     with pytest.raises(ValueError, match=rf"a BPE model with unk_token. {remedy}"):
         altered("bpe", model={"unk_token": "[UNK]"}).graph()
+    with pytest.raises(ValueError, match=rf"a BPE model of characters, behind the pre-tokenizer \['Metaspace'\]. {remedy}"):
+        mark = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+        altered("bpe", pre_tokenizer=mark).graph()
     hub = tokenizers.Tokenizer.from_str(Tokenizer.learn("word", ["ab"]).definition)
     hub.add_tokens(["<url>"])
     with pytest.raises(ValueError, match=rf"added tokens that are not special, such as '<url>'. {remedy}"):

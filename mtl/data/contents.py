@@ -1,0 +1,127 @@
+"""What a file holds, where it is not the text that was expected."""
+
+import re
+import zipfile
+from pathlib import Path
+
+__all__ = ["HEAD", "check_text"]
+
+#: Bytes that are looked at.
+HEAD = 4096
+
+_FRAME = "read it with pandas and give mtl.data.records(frame.to_dict('records'))"
+_UNPACK = "unpack it and give the files in it"
+#: First bytes -> what such a file is, and what to do with it.
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (b"PAR1", "a Parquet file", _FRAME),
+    (b"ARROW1", "an Arrow file", _FRAME),
+    (b"FEA1", "a Feather file", _FRAME),
+    (b"ORC", "an ORC file", _FRAME),
+    (b"Obj\x01", "an Avro file", "convert it to JSON lines"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file", "save it as CSV"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _FRAME),
+    (b"SQLite format 3\x00", "an SQLite database", _FRAME),
+    (b"\x93NUMPY", "a NumPy array", "give its rows as mtl.data.records([...])"),
+    (b"BZh", "a bzip2 archive", _UNPACK),
+    (b"\xfd7zXZ\x00", "an xz archive", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
+    (b"\x04\x22\x4d\x18", "an LZ4 archive", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"%PDF-", "a PDF file", "extract its text"),
+    (b"{\\rtf", "a rich text file", "save it as plain text"),
+    (b"\x80\x02", "a Python pickle", "load it where you trust it and give mtl.data.records([...])"),
+    (b"\x80\x03", "a Python pickle", "load it where you trust it and give mtl.data.records([...])"),
+    (b"\x80\x04", "a Python pickle", "load it where you trust it and give mtl.data.records([...])"),
+    (b"\x80\x05", "a Python pickle", "load it where you trust it and give mtl.data.records([...])"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture", "give a text file"),
+    (b"\xff\xd8\xff", "a JPEG picture", "give a text file"),
+    (b"GIF8", "a GIF picture", "give a text file"),
+    (b"\x7fELF", "a program", "give a text file"),
+    (
+        b"version https://git-lfs.github.com/spec",
+        "a pointer of Git LFS, not the file itself",
+        "fetch the file with `git lfs pull`",
+    ),
+)
+#: Kinds that are text themselves, or whose first bytes no text begins with: nothing else needs to be odd about them.
+_CERTAIN = (b"%PDF-", b"{\\rtf", b"version https://git-lfs")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+
+
+def check_text(path: Path, head: bytes, encoding: str) -> None:
+    """Raise a `ValueError` that says what a file is, where it is no text in its encoding.
+
+    Args:
+        path: the file.
+        head: its first bytes, after decompression; at most `HEAD`.
+        encoding: the encoding that it is to be read in, by a byte order mark or an argument.
+
+    Example:
+
+    >>> check_text(Path("a.csv"), "text,mood\\n".encode("utf-16-le"), "utf-8")
+    Traceback (most recent call last):
+    ValueError: a.csv: expected utf-8 text, got UTF-16 text without a byte order mark; give encoding='utf-16-le'.
+    """
+    if not (found := _found(path, head, encoding)):
+        return
+    kind, remedy = found
+    raise ValueError(f"{path}: expected {encoding} text, got {kind}; {remedy}.")
+
+
+def _found(path: Path, head: bytes, encoding: str) -> tuple[str, str] | None:
+    """What the file is, and what to do with it; None where it may be text."""
+    if head.startswith(b"PK\x03\x04"):
+        return _zip(path)
+    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "u16", "u32"))
+    odd = not wide and (_CONTROL.search(head) is not None or not _decodes(head, encoding))
+    for start, kind, remedy in _KINDS:
+        if head.startswith(start) and (odd or start.startswith(_CERTAIN)):
+            return kind, remedy
+    if head[257:262] == b"ustar":
+        return "a tar archive", _UNPACK
+    if wide or b"\x00" not in head:
+        return None
+    for name in _WIDE:
+        if _reads(head, name):
+            return f"{name[:6].upper()} text without a byte order mark", f"give encoding='{name}'"
+    if len(_CONTROL.findall(head)) > len(head) / 20 or not _decodes(head, encoding):
+        return "a binary file", "give a text file"
+    return None
+
+
+def _zip(path: Path) -> tuple[str, str]:
+    """What a zip file is, by the files in it."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            names = opened.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return "a zip archive", _UNPACK
+    for folder, kind in (("xl/", "an Excel file (.xlsx)"), ("word/", "a Word file (.docx)")):
+        if any(name.startswith(folder) for name in names):
+            return kind, "save it as CSV" if folder == "xl/" else "save it as plain text"
+    if "content.xml" in names:
+        return "an OpenDocument file", "save it as CSV"
+    if any(name.endswith("data.pkl") for name in names) or all(name.endswith(".npy") for name in names):
+        return "a file of arrays", "give its rows as mtl.data.records([...])"
+    return f"a zip archive of {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}", _UNPACK
+
+
+def _decodes(head: bytes, encoding: str) -> bool:
+    """Whether the head decodes, but for a character that its end may cut."""
+    try:
+        head.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 4
+    return True
+
+
+def _reads(head: bytes, encoding: str) -> bool:
+    """Whether the head is readable text in an encoding of two or four bytes a unit."""
+    unit = int(encoding[4:6]) // 8
+    try:
+        text = head[: len(head) // unit * unit].decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(char.isprintable() or char in "\t\r\n\u3000\xa0\u200b\u200c\u200d\xad" for char in text)

@@ -1,0 +1,106 @@
+"""Words, or tokens, and the tokens at which their tags are read."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtl.data.annotation import annotated_spans, tagged_words, words_of
+from mtl.data.encoding import Encoding
+from mtl.data.example import Example
+from mtl.data.spans import cover, spans_of_tags, split_tag
+
+__all__ = ["TagUnits", "lost_labels", "tag_units"]
+
+
+class TagUnits(NamedTuple):
+    """The units of a text that carry tags, and the tokens at which these are read.
+
+    Args:
+        units: `(start, end)` of each unit in characters, int `[N, 2]`.
+        first: the first of the units that are read at each such token, int `[T]`.
+        last: the last of them, int `[T]`. Units without a token are read nowhere; they may stand between.
+        positions: the tokens, int `[T]`.
+    """
+
+    units: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    positions: np.ndarray
+
+    def spread(self, values: Sequence[Any], filler: Any) -> list[Any]:
+        """The values of the tokens at the units that are read there, and a filler at the others: `[N]`."""
+        result = [filler] * len(self.units)
+        for value, first, last in zip(values, self.first.tolist(), self.last.tolist(), strict=True):
+            for unit in range(first, last + 1):
+                result[unit] = value
+        return result
+
+    def spans(self, tags: Sequence[str]) -> list[tuple[int, int, str]]:
+        """The spans that the tokens' tags spell, `(start, end, type)` in units, those without a token within them included."""
+        return [(int(self.first[start]), int(self.last[end - 1]) + 1, kind) for start, end, kind in spans_of_tags(tags)]
+
+    def characters(self, spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+        """Spans in units as spans in characters."""
+        return [(int(self.units[start][0]), int(self.units[end - 1][1]), kind) for start, end, kind in spans]
+
+
+def tag_units(example: Example, encoding: Encoding, level: str) -> TagUnits:
+    """The units that carry tags: words (`level="word"`), or the tokens that have characters (`level="token"`).
+
+    Example:
+
+    >>> offsets = np.array([[0, 5], [6, 8]])
+    >>> tokens = Encoding(np.array([7, 8]), np.zeros(2, int), offsets, "ab cd ef")
+    >>> found = tag_units(Example("ab cd ef"), tokens, "word")
+    >>> found.first.tolist(), found.last.tolist(), found.positions.tolist(), found.spread(["X", "Y"], "O")
+    ([0, 2], [1, 2], [0, 1], ['X', 'X', 'Y'])
+    """
+    if level == "token":
+        positions = encoding.with_characters()
+        each = np.arange(len(positions))
+        return TagUnits(encoding.offsets[positions], each, each, positions)
+    units = np.array(words_of(example), np.int64).reshape(-1, 2)
+    tokens = encoding.first_tokens(units)
+    there = np.flatnonzero(tokens >= 0)
+    new = np.diff(tokens[there], prepend=-1) > 0
+    first, last = there[new], there[np.append(new[1:], True)[: len(there)]]
+    return TagUnits(units, first, last, tokens[first])
+
+
+def lost_labels(
+    value: Sequence[Any],
+    example: Example,
+    found: TagUnits,
+    tags: Sequence[str],
+    names: Sequence[str],
+    scheme: str | None,
+    overlaps: str = "raise",
+) -> int:
+    """The number of a label's spans (without a scheme, of its tags) that do not come back from its tokens' tags.
+
+    Args:
+        value: the label, as `annotated_spans` takes it.
+        example: the example.
+        found: its units.
+        tags: the tags of the tokens at which units are read, `[T]`.
+        names: the tags that are known; labels of other types do not count.
+        scheme: the scheme of the tags, or None.
+        overlaps: as for `annotated_spans`; spans that it leaves out are lost.
+
+    Example:
+
+    >>> units = TagUnits(np.array([[0, 2], [3, 5]]), np.array([0]), np.array([1]), np.array([0]))  # one token, two words
+    >>> lost_labels([(0, 5, "X")], Example("ab cd"), units, ["B-X"], ["O", "B-X", "I-X"], "BIO")
+    0
+    >>> lost_labels([(0, 2, "X"), (3, 5, "X")], Example("ab cd"), units, ["B-X"], ["O", "B-X", "I-X"], "BIO")
+    2
+    """
+    if scheme is not None:
+        types = {split_tag(name)[1] for name in names}
+        wanted = {span for span in annotated_spans(value, example, None) if span[2] in types}
+        return len(wanted.difference(found.characters(found.spans(tags))))
+    words, plain = tagged_words(value, example, overlaps)
+    given = [*found.spread(tags, None), None]
+    index = cover(np.array(words), found.units)
+    return sum(tag in names and given[i] != tag for i, tag in zip(index, plain, strict=True))

@@ -1,0 +1,58 @@
+"""Values and texts in messages and tables: short, and without what steers a terminal."""
+
+import re
+import reprlib
+from itertools import islice
+from typing import Any
+
+__all__ = ["brief", "printable"]
+
+#: Control characters but for line breaks and tabs, the marks that turn the direction of a line round, and lone surrogates.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class _Brief(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python writes no integer of more digits than it reads.
+        return f"a whole number of {x.bit_length()} bits" if x.bit_length() > 300 else super().repr_int(x, level)
+
+    def repr_dict(self, x: dict, level: int) -> str:
+        if level <= 0 and x:
+            return "{...}"
+        items = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in islice(x.items(), self.maxdict)
+        ]
+        return f"{{{', '.join([*items, *(['...'] if len(x) > self.maxdict else [])])}}}"
+
+
+def brief(value: Any, most: int = 200) -> str:
+    """The `repr` of a value, of at most `most` characters, however large, deep or cyclic the value is.
+
+    Example:
+
+    >>> brief({"a": [1, 2]}), brief("x" * 1000, most=12), brief([[[[[[]]]]]])
+    ("{'a': [1, 2]}", "'xxxxxxxx...", '[[[[[...]]]]]')
+    """
+    shown = printable(_Brief().repr(value))
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def printable(text: Any) -> str:
+    r"""A text whose control characters are written as escapes, so that it changes nothing in a terminal.
+
+    Example:
+
+    >>> print(printable("\x1b[31mred\x07"))
+    \x1b[31mred\x07
+    """
+    return _CONTROL.sub(lambda found: _escape(ord(found[0])), str(text))
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,0 +1,90 @@
+"""Configurations of saved objects: what they may name."""
+
+import sys
+from typing import Any
+
+import keras
+
+from mtl.utils.brief import brief, printable
+
+__all__ = ["check_config"]
+
+DEPTH = 200
+#: Arguments of Keras's and KerasHub's objects that may be the path of a file, or the name of something to fetch.
+_FILES = ("filepath", "idf_weights", "merges", "path", "preset", "proto", "vocabulary")
+#: Keras's objects that run what they are given.
+_CODE = ("Lambda", "TFSMLayer", "__lambda__")
+
+
+def check_config(config: Any, what: str) -> None:
+    """Checks what the configuration of a saved object names, before anything is made of it.
+
+    Loading needs nothing but the configuration and the weights beside it. So of KerasHub only networks and their layers are
+    made, no object of Keras is given a path, and none runs code.
+
+    Args:
+        config: of the object, as `get_config` gave it or as a file holds it.
+        what: what errors call the object.
+
+    Raises:
+        ValueError: no mapping, too deep, or an object that might open a file, reach for the network or run code.
+
+    Example:
+
+    >>> check_config({"cell": {"class_name": "Lambda", "module": "keras.layers", "config": {}}}, "the encoder")
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected a configuration of plain objects for the encoder; got a 'Lambda', which runs code. Load no such file.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"Expected a configuration by name for {what}; got {brief(config)}.")
+    level: list[Any] = [config]
+    for _ in range(DEPTH):
+        for part in level:
+            if isinstance(part, dict) and isinstance(part.get("class_name"), str):
+                _check_object(part, what)
+        level = [
+            part
+            for whole in level
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+            if isinstance(part, (dict, list, tuple))
+        ]
+        if not level:
+            return
+    raise ValueError(f"Expected at most {DEPTH} levels in the configuration of {what}; it has more.")
+
+
+def _check_object(config: dict[str, Any], what: str) -> None:
+    name, module = config["class_name"], str(config.get("module"))
+    registered = str(config.get("registered_name") or name)
+    shown = printable(name[:80])
+    expected = f"Expected a configuration of plain objects for {what}"
+    if name in _CODE:
+        raise ValueError(f"{expected}; got a '{shown}', which runs code. Load no such file.")
+    of_keras_hub = "keras_hub" in (module.partition(".")[0], registered.partition(">")[0])
+    if of_keras_hub and not _is_network(name, registered, module):
+        raise ValueError(f"{expected}; got KerasHub's '{shown}', which is no layer or network. Load no such file.")
+    if of_keras_hub or module.partition(".")[0] == "keras":
+        inner: Any = config.get("config")
+        for key in _FILES if isinstance(inner, dict) else ():
+            if isinstance(inner.get(key), str):
+                raise ValueError(
+                    f"{expected}; got {key}={brief(inner[key])} for '{shown}': loading opens no other file. Load no such file."
+                )
+
+
+def _is_network(name: str, registered: str, module: str) -> bool:
+    """Whether what a configuration names of KerasHub is a backbone, or a layer that reads nothing."""
+    import keras_hub
+
+    found = keras.saving.get_registered_object(registered)
+    if found is None:
+        found = vars(sys.modules.get(module, object)).get(name)
+    if not isinstance(found, type):
+        return False
+    reading = (keras_hub.tokenizers.Tokenizer, keras_hub.models.Preprocessor, keras_hub.models.Task)
+    return (
+        issubclass(found, keras.layers.Layer)
+        and not issubclass(found, reading)
+        and (issubclass(found, keras_hub.models.Backbone) or not hasattr(found, "from_preset"))
+    )

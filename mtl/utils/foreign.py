@@ -1,0 +1,55 @@
+"""Errors of libraries that read what others wrote."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mtl.utils.brief import printable
+
+__all__ = ["foreign", "reason_of"]
+
+#: These say what they mean, or are none of the data's.
+_OTHERS = (FileNotFoundError, GeneratorExit, KeyboardInterrupt, MemoryError, SystemExit)
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Turns whatever a library raises on damaged or hostile data into a `ValueError` of one sentence.
+
+    Such libraries raise of every kind, and panics of Rust's are not even an `Exception`.
+
+    Args:
+        what: begins the sentence, as in "'model.keras' cannot be read as a model".
+
+    Raises:
+        ValueError: something else was raised within. A missing file, an interrupt and a lack of memory pass as they are.
+
+    Example:
+
+    >>> with foreign("'x.bin' cannot be read"):
+    ...     {}["sizes"]
+    Traceback (most recent call last):
+    ...
+    ValueError: 'x.bin' cannot be read: it lacks 'sizes'.
+    """
+    try:
+        yield
+    except _OTHERS:
+        raise
+    except BaseException as error:
+        raise ValueError(f"{what}: {reason_of(error)}") from error
+
+
+def reason_of(error: BaseException, most: int = 300) -> str:
+    """An error as one sentence of at most `most` characters; Keras's go on with the whole configuration."""
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+        text = text if " " in text else f"it lacks '{text}'"
+    elif isinstance(error, RecursionError):
+        text = "it is too deep"
+    else:
+        lines = [line for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
+        inner = [line.partition("Exception encountered: ")[2] for line in lines if line.startswith("Exception encountered: ")]
+        text = inner[-1] if inner else lines[0]
+    text = printable(" ".join(text.split()))
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if text.endswith((".", "?")) else f"{text}."
