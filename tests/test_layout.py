@@ -17,7 +17,7 @@ LONGEST = 400
 #: itself, which exports what stands below it.
 FLOORS = (
     {"backend", "utils", "version"},
-    {"balancing", "data", "layers", "losses", "metrics"},
+    {"balancing", "data", "layers", "losses", "metrics", "penalties"},
     {"encoders", "heads", "sharing"},
     {"task"},
     {"predicting", "training"},
@@ -43,6 +43,7 @@ FAMILIES = {
     "heads": ("mtl.heads.Head", "heads"),
     "layers": ("keras.layers.Layer", None),
     "metrics": ("mtl.metrics.TaskMetric", None),
+    "penalties": ("mtl.penalties.Penalty", None),
     "sharing": ("mtl.sharing.Sharing", "sharing"),
 }
 

@@ -52,9 +52,9 @@ def test_encoders_of_their_own_are_reached_by_one_task():
     assert not {id(v) for v in found["mood"]} & {id(v) for v in found["score"]} and len(found["mood"]) == len(found["score"]) == 3
 
 
-def test_where_the_tasks_get_the_same_features():
+def test_what_stands_behind_the_trunk():
     hard, soft = (dependencies_of(make_model("sgd", sharing=sharing)) for sharing in (None, Soft(0.1)))
-    assert hard.same_features and not soft.same_features
+    assert soft.behind == []
     assert {v.path for v in hard.behind} == {v.path for v in hard.variables["mood"]} & {v.path for v in hard.variables["score"]}
 
 

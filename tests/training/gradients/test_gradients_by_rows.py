@@ -38,18 +38,20 @@ def whole_rows(rows, variables, tasks=2):
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize(
-    "same_features, slices", [(True, False), (True, True), (False, True)], ids=["one encoder", "slices", "any sharing"]
+    "top_layers, slices", [(0, False), (0, True), (1, True)], ids=["one encoder", "slices", "tops of their own"]
 )
 @pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
-def test_the_sums_are_those_of_all_rows(mood, score_, same_features, slices, graph):
-    model = make_model("sgd")
+def test_the_sums_are_those_of_all_rows(mood, score_, top_layers, slices, graph):
+    model = make_model("sgd", sharing=Hard(top_layers), top=bool(top_layers))
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
-    shared, own = model.encoder.trainable_variables, {task: model.heads[task].trainable_variables for task in model.task_names}
+    shared, own = model.parts()["trunk"].layer.trainable_variables, {}
+    for task in model.task_names:
+        own[task] = [v for part in model.parts().values() if part.tasks == (task,) for v in part.layer.trainable_variables]
     seeds = {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
-    by_rows = GradientsByRows(model, dependencies_of(model)._replace(same_features=same_features), shared, own, slices)
+    by_rows = GradientsByRows(model, dependencies_of(model), shared, own, slices)
     of = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False) if graph else lambda: by_rows.of(rows, seeds, False)
     scores, rows_shared, rows_own = of()
-    assert isinstance(rows_shared[0], RowGradients) == (slices and same_features)
+    assert isinstance(rows_shared[0], RowGradients) == slices
     rows_shared = whole_rows(rows_shared, shared)
     with tf.GradientTape(persistent=True) as tape:
         whole = score(model, rows, False)
