@@ -1,18 +1,22 @@
 """What every encoder is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from mtl.layers.pooling import Pooling
 from mtl.utils import brief
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
+from mtl.utils.types import Count, Size
 
 __all__ = ["MOST_LAYERS", "Encoder", "resolve_vocabulary"]
 
 #: Layers that an encoder may have: a damaged or hostile file may ask for a billion.
 MOST_LAYERS = 1000
+#: What layers compute in: a name such as "mixed_bfloat16", a policy, or the configuration of one.
+Dtype = str | keras.DTypePolicy | Mapping[str, Any] | None
 
 
 class Encoder(keras.Model):
@@ -34,6 +38,7 @@ class Encoder(keras.Model):
         frozen: names of the layers that are not trained, and all others are; None leaves them as they were made.
     """
 
+    @checked
     def __init__(
         self,
         inputs: dict[str, Any],
@@ -41,8 +46,8 @@ class Encoder(keras.Model):
         *,
         pooling: str,
         tokenizer: Any = None,
-        max_length: int | None = None,
-        pad_id: int = 0,
+        max_length: Count | None = None,
+        pad_id: Size = 0,
         dtype: Any = None,
         frozen: Sequence[str] | None = None,
         **kwargs: Any,

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.sharing.sharing import Sharing
+from mtl.utils.arguments import checked
 
 __all__ = ["Soft"]
 
@@ -35,6 +36,7 @@ class Soft(Sharing):
         Duong et al., "Low Resource Dependency Parsing: Cross-lingual Parameter Sharing in a Neural Network Parser", ACL 2015.
     """
 
+    @checked
     def __init__(self, strength: float = 1e-3):
         if strength < 0:
             raise ValueError(f"Soft expects a strength of at least 0; got {strength}.")
