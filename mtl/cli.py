@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
+
+from mtl.commands.shown import Console
 
 __all__ = ["app", "main"]
 
@@ -32,14 +33,19 @@ class _Group(TyperGroup):
         except BrokenPipeError:  # The reader of our output has had enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt as error:  # Ctrl-C; a training that it saved says so.
+            again = "Start the same command again to go on from the last checkpoint, if there is one."
+            said = str(error) or (again if context.invoked_subcommand == "train" else "")
+            Console(stderr=True, soft_wrap=True).print(f"Interrupted. {escape(said)}".rstrip(), highlight=False)
+            raise typer.Exit(130) from None
         except USER_ERRORS as error:
-            from mtl.utils import printable
-
             if context.params.get("debug"):
                 raise
-            text = printable(error.args[0] if isinstance(error, KeyError) and error.args else error)
+            from mtl.utils import one_sentence
+
+            text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
             hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
-            Console(stderr=True, soft_wrap=True).print(f"[red]{escape(hint + ' '.join(text.split()))}[/red]", highlight=False)
+            Console(stderr=True, soft_wrap=True).print(f"[red]{escape(one_sentence(hint + text))}[/red]", highlight=False)
             raise typer.Exit(2) from None
 
 
@@ -74,14 +80,17 @@ def train(
         str | None, typer.Option(help="Where it trains: one (device), mirrored (all GPUs), multiworker (processes), tpu.")
     ] = None,
     json_file: JsonFile = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove the run that the folder holds, and begin anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
 ) -> None:
     """Train a recipe, and compare the result with its baselines. A training that was ended goes on where it was."""
-    from mtl.commands.training_run import write_json
+    from mtl.commands.training_run import check_json, write_json
     from mtl.recipe import Recipe
 
+    check_json(json_file)
+
     settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
-    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet))
+    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet), fresh=fresh)
     if json_file and results:
         write_json(json_file, results)
 
@@ -98,27 +107,31 @@ def evaluate(
         str | None,
         typer.Option(metavar="FIELD[,FIELD]", help="The text's field, or two, in --data files, if not as trained."),
     ] = None,
-    split: Annotated[str, typer.Option(help="The split of the recipe's data.")] = "test",
+    split: Annotated[str | None, typer.Option(help="The split of the recipe's data; test by default.")] = None,
     tasks: TaskNames = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many examples a task.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 64,
     json_file: JsonFile = None,
 ) -> None:
     """Show a model's figures on a whole split, or on files."""
-    from mtl.commands.training_run import show_results, write_json
+    from mtl.commands.data_files import tasks_of_files
+    from mtl.commands.training_run import check_json, show_results, write_json
 
+    check_json(json_file)
+    if data and split:
+        raise ValueError(f"--data names files, which have no splits; got --split {split} as well. Leave one of them out.")
+    if text and not data:
+        raise ValueError(f"--text names the text's field in the files of --data; got --text {text} alone. Add --data FILE.")
     loaded, folder = _load(model)
     if data:
-        found, split = _tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder)), "test"
+        found = tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder, settings or ()))
     else:
         found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or ())
     names = _names(tasks, [task.name for task in found])
     for task in found:  # A saved model does not know its sources.
         mine = next(each for each in loaded.tasks if each.name == task.name)
         mine.sources, mine.label = task.sources, task.label
-    scores = loaded.report(split, names, batch_size, limit=limit)
-    if not scores:
-        raise ValueError(f"No example of the split '{split}' is labelled for the tasks {names}. Choose another split.")
+    scores = loaded.report(split := split or "test", names, batch_size, limit=limit)
     show_results({"split": split, "scores": scores}, Console())
     if json_file:
         write_json(json_file, scores)
@@ -221,39 +234,16 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
     return [task for task in tasks if task.head.predicts]
 
 
-def _recipe_of_files(given: Path | None, folder: Path) -> Any:
+def _recipe_of_files(given: Path | None, folder: Path, settings: Any) -> Any:
     """The recipe that says how files are read: the one given, or the one beside the model where there is one."""
     from mtl.recipe import Recipe
 
     beside = folder / "recipe.yaml"
-    return Recipe.load(given or beside) if given or beside.exists() else None
-
-
-def _tasks_of_files(model: Any, files: list[str], text: str | None, recipe: Any) -> list[Any]:
-    import mtl
-    from mtl.utils import unknown_name
-
-    kinds = ("csv", "tsv", "jsonl", "conll", "conllu")
-    readers: dict[str, Any] = {f".{kind}": getattr(mtl.data, kind) for kind in kinds}
-    by_task = {}
-    for each in files:
-        name, equals, path = each.partition("=")
-        if not equals:
-            if len(model.task_names) > 1:
-                raise ValueError(f"The model has the tasks {list(model.task_names)}. Say which with --data TASK={each}.")
-            name, path = model.task_names[0], each
-        if name not in model.task_names:
-            raise unknown_name("task", name, model.task_names)
-        if (suffix := Path(path.removesuffix(".gz")).suffix) not in readers:
-            raise unknown_name("kind of file", suffix, readers)
-        task = next(task for task in model.tasks if task.name == name)
-        # Read as the training data was, where that is of the same kind.
-        known = recipe.settings_of(name, suffix[1:]) if recipe else None
-        fields = {"text": "text", "label": task.label or name} if suffix in (".csv", ".tsv", ".jsonl") else {}
-        fields = {**fields, **(known or {}), **({"text": text.split(",")} if text else {})}
-        source = readers[suffix]({"test": path}, **fields)
-        by_task[name] = mtl.Task(name, task.head, source, task.label if suffix != ".conll" or known else None)
-    return list(by_task.values())
+    if given or beside.exists():
+        return Recipe.load(given or beside, settings)
+    if settings:
+        raise ValueError(f"--set changes a recipe, and there is none beside the model, '{beside}'. Give --recipe RECIPE.")
+    return None
 
 
 def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bool, batch_size: int, chunk_size: int) -> None:

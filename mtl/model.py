@@ -12,13 +12,16 @@ from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
 from mtl.layers.mixed_features import MixedFeatures
 from mtl.penalties import Penalty
-from mtl.predicting import Prediction, PredictionFunctions, Text, predict_examples, to_example
+from mtl.predicting import Prediction, PredictionFunctions, predict_examples, to_examples
 from mtl.sharing import Hard, Part, Sharing
 from mtl.task import Task
-from mtl.training import Engine, shared_size
+from mtl.training import Engine, check_process, shared_size
 from mtl.utils import brief, unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
 from mtl.utils.sampling import sample
+from mtl.utils.texts import refuse_texts
+from mtl.utils.types import Count, Size
 
 __all__ = ["MultiTaskModel"]
 
@@ -62,6 +65,7 @@ class MultiTaskModel(Engine):
     {'sentiment': (4, 2), 'topic': (4, 10)}
     """
 
+    @checked
     def __init__(
         self,
         encoder: Encoder,
@@ -89,10 +93,6 @@ class MultiTaskModel(Engine):
             task.prepare()
         if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
             raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
-        if not isinstance(gradients_at, (str, list, tuple)) or not all(isinstance(each, str) for each in gradients_at):
-            raise ValueError(
-                f"Expected gradients_at as one of {list(GRADIENTS_AT)}, or a list of layers' names; got {gradients_at!r}."
-            )
         balancer = balancing.get(balancer)
         if balancer.bound:  # To another model, whose state it holds.
             balancer = type(balancer).from_config(balancer.get_config())
@@ -146,6 +146,7 @@ class MultiTaskModel(Engine):
         for name in x:
             if name not in (*names, *INPUTS):
                 raise unknown_name("input", name, (*names, *INPUTS))
+        refuse_texts(x)
         x["token_ids"] = keras.ops.convert_to_tensor(x["token_ids"], "int32")
         if len(x["token_ids"].shape) != 2:
             raise ValueError(
@@ -177,6 +178,19 @@ class MultiTaskModel(Engine):
     def penalty(self) -> Any:
         return sum(penalty.value() for penalty in self._penalties) if self._penalties else None
 
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        refuse_texts(x, y)
+        refuse_texts(*pair[:2] if isinstance(pair := kwargs.get("validation_data"), tuple) else (pair,))
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        refuse_texts(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_texts(x)
+        return super().predict(x, *args, **kwargs)
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
@@ -188,13 +202,15 @@ class MultiTaskModel(Engine):
 
     # Use ----------------------------------------------------------------------------------------------------------
 
+    @checked
     def predict_text(
-        self, texts: Text | Sequence[Text], tasks: Iterable[str] | None = None, batch_size: int = 32
+        self, texts: Any, tasks: str | Iterable[str] | None = None, batch_size: Count = 32
     ) -> dict[str, list[dict[str, Any]]]:
         """Predictions for texts, as a person reads them.
 
         Args:
-            texts: a list whose items are a text, a pair `(text, text)`, or a list of words; or one text or pair.
+            texts: a list whose items are a text, a pair `(text, text)`, a list of words, or a record `{"text": ..., "pair": ...}`
+                with or without `pair`; or one text, pair or record.
             tasks: names of the tasks wanted; only their work is done. By default all that predict.
             batch_size: texts in a batch.
 
@@ -205,28 +221,26 @@ class MultiTaskModel(Engine):
             ValueError: an unknown task, or an encoder without a tokenizer.
             TypeError: what came is no text.
         """
-        if isinstance(texts, (str, tuple)):  # One text, or one pair.
-            texts = [texts]
-        if not isinstance(texts, Iterable):
-            raise TypeError(f"Expected a text, or a list of texts; got {type(texts).__name__}.")
-        return self.predict_examples([to_example(text, i) for i, text in enumerate(texts)], tasks, batch_size)
+        return self.predict_examples(to_examples(texts), tasks, batch_size)
 
+    @checked
     def predict_examples(
-        self, examples: Sequence[Example], tasks: Iterable[str] | None = None, batch_size: int = 32
+        self, examples: Sequence[Example], tasks: str | Iterable[str] | None = None, batch_size: Count = 32
     ) -> dict[str, list[dict[str, Any]]]:
         """As `predict_text`, for `mtl.data.Example`s; their words are kept."""
-        names = self._chosen(tasks)
-        heads = {name: self.heads[name] for name in names}
-        return predict_examples(examples, self.encoder, heads, self._functions.get(self, names), batch_size)
+        check_process()
+        heads = {name: self.heads[name] for name in self._chosen(tasks)}
+        return predict_examples(examples, self.encoder, heads, self._functions.get(self, list(heads)), batch_size)
 
+    @checked
     def report(
         self,
         split: str = "test",
-        tasks: Iterable[str] | None = None,
-        batch_size: int = 64,
+        tasks: str | Iterable[str] | None = None,
+        batch_size: Count = 64,
         sources: Mapping[str, Source] | None = None,
-        limit: int | None = None,
-        seed: int = 0,
+        limit: Count | None = None,
+        seed: Size = 0,
     ) -> dict[str, dict[str, float]]:
         """Each task's metrics over a whole split, from decoded predictions.
 
@@ -239,10 +253,10 @@ class MultiTaskModel(Engine):
             seed: of the draw.
 
         Returns:
-            Task -> metric -> value, with the number of examples as `examples`.
+            Task -> metric -> value, with the numbers of `examples` and, where there are any, of labels left out as `unknown`.
 
         Raises:
-            ValueError: an unknown task, or a split that none of the sources has.
+            ValueError: an unknown task, a task without a source, a split that none of the sources has, or one without labels.
         """
         result = {}
         named = {task.name: task for task in self.tasks}
@@ -250,8 +264,14 @@ class MultiTaskModel(Engine):
         for name in self._chosen(given) if given else ():
             named[name] = Task(name, named[name].head, given[name], named[name].label)
         chosen = {name: named[name] for name in self._chosen(tasks)}
-        splits = {each for task in chosen.values() for source in task.sources for each in source.splits}
-        if splits and split not in splits:
+        without = [name for name, task in chosen.items() if not task.sources]
+        if without and (tasks is not None or len(without) == len(chosen)):
+            raise ValueError(
+                f"report expects tasks with sources; got '{without[0]}' without one, as the tasks of a loaded model are. "
+                f"Give sources={{'{without[0]}': mtl.data.csv(...)}}."
+            )
+        splits = {name for task in chosen.values() for source in task.sources for name in source.splits}
+        if split not in splits:
             raise unknown_name("split", split, splits)
         for name, task in chosen.items():
             labelled = sample(task.labelled(split), limit, seed)
@@ -260,8 +280,11 @@ class MultiTaskModel(Engine):
                 predicted = self.predict_examples(examples, [name], batch_size)[name]
                 metrics = task.head.report([value for _, value in labelled], predicted, examples)
                 result[name] = {**metrics, "examples": len(labelled)}
+        if not result:
+            raise ValueError(f"No example of the split '{split}' is labelled for the tasks {list(chosen)}. Choose another split.")
         return result
 
+    @checked
     def subset(self, tasks: Iterable[str]) -> "MultiTaskModel":
         """A model of some of the tasks, with the same predictions and weights of its own.
 
@@ -285,6 +308,7 @@ class MultiTaskModel(Engine):
             copy.carry(penalty)
         return model
 
+    @checked
     def add_task(self, task: Task) -> "MultiTaskModel":
         """A model with one task more, on the same encoder and heads: the other tasks' predictions stay as they are.
 

@@ -1,7 +1,7 @@
 """From texts to what a person reads."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,14 +11,15 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.mixture.store import word_mask
+from mtl.utils.one_line import one_line
 
-__all__ = ["Prediction", "PredictionFunctions", "Text", "pad", "predict_examples", "to_example"]
+__all__ = ["Prediction", "PredictionFunctions", "Text", "pad", "predict_examples", "to_example", "to_examples"]
 
 Text = str | tuple[str, str] | list[str]
 
 
 def to_example(text: Any, position: int = 0) -> Example:
-    """A text, a pair of texts (tuple) or a list of words as an example.
+    """A text, a pair of texts (tuple), a list of words, or a record `{"text": ..., "pair": ...}` as an example.
 
     Raises:
         TypeError: anything else.
@@ -29,9 +30,34 @@ def to_example(text: Any, position: int = 0) -> Example:
         return Example(text[0], text[1])
     if isinstance(text, list) and all(isinstance(word, str) for word in text):
         return Example.from_words(text)
+    if isinstance(text, Mapping):
+        parts = dict(text)
+        if "text" in parts and set(parts) <= {"text", "pair"} and all(isinstance(part, str) for part in parts.values()):
+            return Example(**parts)
+        raise TypeError(
+            f"Text {position + 1}: expected a record of the texts 'text' and 'pair'; got {one_line(repr(parts), 80)}. "
+            "Give the texts alone, as a list."
+        )
     raise TypeError(
-        f"Text {position + 1}: expected a string, a pair of strings (a tuple) or a list of words; got {type(text).__name__}."
+        f"Text {position + 1}: expected a string, a pair of strings (a tuple), a list of words or a record with 'text'; "
+        f"got {type(text).__name__}. Give texts, and an mtl.data.Example to predict_examples."
     )
+
+
+def to_examples(texts: Any) -> list[Example]:
+    """One text, as `to_example` takes it, or several, as examples.
+
+    Raises:
+        TypeError: what came is neither; a table, for one, whose items are the names of its columns.
+    """
+    if isinstance(texts, (str, tuple, Mapping)):
+        texts = [texts]
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes) or hasattr(texts, "keys"):
+        raise TypeError(
+            f"predict_text expects a text, or a list of texts; got {type(texts).__name__}. "
+            "Give a list, such as list(table['text']) of a table."
+        )
+    return [to_example(text, i) for i, text in enumerate(texts)]
 
 
 def pad(encodings: Sequence[Encoding], examples: Sequence[Example], names: Sequence[str], pad_id: int) -> dict[str, np.ndarray]:
@@ -61,13 +87,15 @@ def predict_examples(
         heads: task -> head.
         function: a batch of inputs -> task -> prediction.
         batch_size: examples in a batch.
+
+    Raises:
+        ValueError: the encoder has no tokenizer, or a batch has no text.
+        FloatingPointError: a prediction is not a number.
     """
     if encoder.tokenizer is None:
         raise ValueError(
             "Predicting on texts expects an encoder that has a tokenizer; this one has none. Use predict with token ids."
         )
-    if batch_size < 1:
-        raise ValueError(f"A batch has at least 1 text; got batch_size={batch_size}.")
     encodings = encode_examples(examples, encoder.tokenizer, encoder.max_length)
     by_length = sorted(range(len(examples)), key=lambda i: len(encodings[i]))
     names = list(function.input_signature[0])  # type: ignore[attr-defined]
@@ -81,6 +109,11 @@ def predict_examples(
                 size = len(encodings[i])
                 per_token = head.target.per_token
                 mine = tf.nest.map_structure(lambda t: t[row][:size] if per_token else t[row], predictions[task])  # noqa: B023
+                if any(value.dtype.kind == "f" and np.isnan(value).any() for value in tf.nest.flatten(mine)):
+                    raise FloatingPointError(
+                        f"Text {i + 1}: the prediction of '{task}' is not a number, as the model's weights are not finite. "
+                        "Load the model from before they became so, such as a checkpoint."
+                    )
                 results[task][i] = head.decode(mine, examples[i], encodings[i])
     return results
 
@@ -92,6 +125,12 @@ class Prediction(keras.layers.Layer):
         super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
         self._activate = head.activate
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        raise TypeError(
+            "Keras's clone_model cannot take a MultiTaskModel apart into layers. Copy it with model.subset(model.task_names), "
+            "or with from_config(model.get_config()) for new weights."
+        )
 
     def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
         return self._activate(outputs, features)

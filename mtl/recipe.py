@@ -105,7 +105,8 @@ class Recipe:
     def __init__(self, document: Document):
         self._document = document
         self.data = document.data
-        self.name = Path(document.name).stem
+        self.file = Path(document.name)
+        self.name = self.file.stem
         self._check()
 
     @classmethod
@@ -150,6 +151,8 @@ class Recipe:
         self._check_train()
         self._check_baselines()
         self._whole_number(("seed",), 0)
+        if not isinstance(data.get("output"), str | None):
+            raise document.error(("output",), f"expected 'output' as a folder's path; got {brief(data['output'])}.")
 
     def _check_task(self, name: str) -> None:
         document, value = self._document, self.data["tasks"][name]
@@ -163,7 +166,7 @@ class Recipe:
             if not value.get(key):
                 raise document.error(route, f"task '{name}' needs a {key}. Add '{key}:'.")
         for source in _listed(value["source"]):
-            if source not in self.data["sources"]:
+            if source not in list(self.data["sources"]):
                 raise document.error((*route, "source"), unknown_name("source", source, self.data["sources"]))
         catalogue.check(document, (*route, "head"), "head")
 
@@ -180,9 +183,8 @@ class Recipe:
             raise self._document.error(("train", "callbacks"), f"expected 'callbacks' as a list; got {brief(callbacks)}.")
         for i in range(len(callbacks)):
             catalogue.check(self._document, ("train", "callbacks", str(i)), "callback")
-        self._whole_number(("train", "epochs"), 1)
-        self._whole_number(("train", "patience"), 1)
-        self._whole_number(("report", "limit"), 1)
+        for whole in (("train", "epochs"), ("train", "patience"), ("report", "limit")):
+            self._whole_number(whole, 1)
         for key, known in (("mode", ("min", "max")), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             if train.get(key) not in (None, *known):
                 raise self._document.error(("train", key), unknown_name(key, train[key], known))
@@ -203,7 +205,7 @@ class Recipe:
             if task not in self.data["tasks"]:
                 raise self._document.error(route, unknown_name("task", task, self.data["tasks"]))
             for name in _listed(names):
-                if name not in BASELINES:
+                if name not in list(BASELINES):
                     raise self._document.error(route, unknown_name("baseline", name, BASELINES))
 
     def _section(self, name: str) -> dict[str, Any]:
@@ -218,9 +220,8 @@ class Recipe:
             section = section.get(key) or {}
         value = section.get(route[-1])
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise self._document.error(
-                route, f"expected '{'.'.join(route)}' to be a whole number from {least}; got {brief(value)}."
-            )
+            name, got = ".".join(route), brief(value)
+            raise self._document.error(route, f"expected '{name}' to be a whole number from {least}; got {got}.")
 
     # Settings -----------------------------------------------------------------------------------------------------
 
@@ -253,13 +254,6 @@ class Recipe:
     def baselines(self) -> dict[str, list[str]]:
         """Task -> the baselines it is compared with."""
         return {task: _listed(names) for task, names in self._section("baselines").items()}
-
-    def settings_of(self, task: str, kind: str) -> dict[str, Any] | None:
-        """How the recipe reads a task's files of a kind, such as `csv`, but for which they are; None where it reads none."""
-        for source in _listed(self.data["tasks"].get(task, {}).get("source")):
-            if isinstance(found := self.data["sources"][source], dict) and isinstance(found.get(kind), dict):
-                return {name: each for name, each in found[kind].items() if name not in ("path", "fractions", "seed")}
-        return None
 
     def as_yaml(self) -> str:
         """The recipe as it is used: with its overrides, and with absolute paths."""

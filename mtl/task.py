@@ -12,6 +12,7 @@ from mtl.data.source import Source
 from mtl.heads.head import Head
 from mtl.heads.multi_label import MultiLabel
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
 from mtl.utils.labels import doubtful_labels
 
@@ -49,6 +50,7 @@ class Task:
     ['up', 'up']
     """
 
+    @checked
     def __init__(
         self,
         name: str,
@@ -67,11 +69,6 @@ class Task:
             )
         if readout not in READOUTS:
             raise unknown_name("readout", readout, READOUTS)
-        if not isinstance(head, Head):
-            raise TypeError(
-                f"Task '{name}' expects a head such as mtl.heads.Classification(); got {type(head).__name__}."
-                + (" Call it: Classification()." if isinstance(head, type) else "")
-            )
         if not head.built and not head.named:
             head.name = f"{name}_head"  # So that no two heads of a model share a name, loaded ones included.
         self.name = name
@@ -79,10 +76,8 @@ class Task:
         self.label = label
         self.readout = readout
         self.sources = () if source is None else (source,) if isinstance(source, Source) else tuple(source)
-        for each in self.sources:
-            if not isinstance(each, Source):
-                raise TypeError(f"Task '{name}' expects a source such as mtl.data.csv(...); got {type(each).__name__}.")
-            self.label_in(each)
+        for one in self.sources:
+            self.label_in(one)
 
     def label_in(self, source: Source) -> str | None:
         """The name of this task's label in a source's examples; None where the head needs no label."""
@@ -106,7 +101,8 @@ class Task:
         if example.weight == 0:
             return None
         name = self.label_in(source)
-        return True if name is None else example.labels.get(name)
+        value = True if name is None else example.labels.get(name)
+        return None if self.head.absent(value) else value
 
     def labelled(self, split: str) -> Iterator[tuple[Example, Any]]:
         """The examples of a split that carry this task's label, and the labels."""

@@ -2,7 +2,7 @@
 
 Starts the command once for each worker, with a TF_CONFIG that tells it the others. When one ends badly, all are ended and started
 again, so that they go on from the last checkpoint together; but not after status 2, by which `mtl` says that it cannot do what it
-was told. SIGTERM and SIGINT are passed on.
+was told. SIGTERM and Ctrl-C are passed on, once: the workers save and end. A second one ends them at once.
 """
 
 import argparse
@@ -33,17 +33,19 @@ def start(command: list[str], workers: int) -> list[subprocess.Popen[bytes]]:
     processes = []
     for index in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        processes.append(subprocess.Popen(command, env={**os.environ, "TF_CONFIG": json.dumps(config)}))
+        # In a session of its own: Ctrl-C reaches all processes of a terminal, and a worker that gets it twice does not save.
+        env = {**os.environ, "TF_CONFIG": json.dumps(config)}
+        processes.append(subprocess.Popen(command, env=env, start_new_session=True))
     return processes
 
 
-def end(processes: list[subprocess.Popen[bytes]], number: int, grace: float) -> None:
-    """Ends what still runs: by a signal, and after the grace by SIGKILL."""
+def end(processes: list[subprocess.Popen[bytes]], number: int, told: list[int]) -> None:
+    """Ends what still runs: by a signal, and after the grace, or when told again, by SIGKILL."""
     for process in processes:
         if process.poll() is None:
             process.send_signal(number)
-    until = time.monotonic() + grace
-    while any(process.poll() is None for process in processes) and time.monotonic() < until:
+    until = time.monotonic() + GRACE
+    while any(process.poll() is None for process in processes) and time.monotonic() < until and len(told) < 2:
         time.sleep(0.05)
     for process in processes:
         process.kill()
@@ -71,8 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     def tell(number: int, _: Any) -> None:
         told.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # Such as by nohup.
+            signal.signal(number, tell)
     for restart in range(given.restarts + 1):
         processes = start(command, given.workers)
         say(f"workers {', '.join(str(process.pid) for process in processes)}")
@@ -81,12 +84,12 @@ def main(arguments: list[str] | None = None) -> int:
                 return 0
             time.sleep(0.1)
         if told:
-            end(processes, told[0], GRACE)
+            end(processes, told[0], told)
             return 128 + told[0]
         index, status = next((i, process.returncode) for i, process in enumerate(processes) if process.returncode)
         say(f"worker {index} ended with status {status}; ending the others")
         failed = {process.returncode for process in processes if process.poll()}
-        end(processes, signal.SIGKILL, GRACE)
+        end(processes, signal.SIGKILL, told)
         if failed == {MISUSED}:
             break
         if restart < given.restarts:

@@ -1,12 +1,16 @@
 import json
+import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 from typer.testing import CliRunner
 
 from mtl.cli import app
+from mtl.commands.progress import EpochProgress
 from mtl.model import MultiTaskModel
 
 # Keras reads variables as NumPy arrays in a way that NumPy 2 deprecates.
@@ -54,7 +58,8 @@ def trained(work: Path) -> tuple[Path, str]:
 
 def test_train_writes_everything(trained: tuple[Path, str], work: Path) -> None:
     folder, shown = trained
-    assert {"model.keras", "recipe.yaml", "results.json", "logs"} == {path.name for path in folder.iterdir()}
+    made = {"model.keras", "recipe.yaml", "results.json", "logs", "checkpoints", ".mtl-run.json", ".mtl-run.lock"}
+    assert made == {path.name for path in folder.iterdir()} and len(list((folder / "checkpoints").iterdir())) == 1
     assert any((folder / "logs").rglob("events*"))
     results = json.loads((folder / "results.json").read_text())
     assert results == json.loads((work / "copy.json").read_text())
@@ -78,11 +83,9 @@ def test_train_goes_on_where_only_the_report_is_left(work: Path, tmp_path: Path,
     with monkeypatch.context() as broken:
         broken.setattr(MultiTaskModel, "report", lambda *_, **__: 1 // 0)
         assert mtl(*arguments).exit_code != 0
-    other = tmp_path / "out" / "checkpoints" / "other"
-    other.mkdir()
     result = mtl(*arguments)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "out" / "results.json").exists() and list(other.parent.iterdir()) == [other]
+    assert (tmp_path / "out" / "results.json").exists() and "Going on from the checkpoint" in result.output
 
 
 def test_evaluate_uses_the_recipe_beside_the_model(trained: tuple[Path, str], tmp_path: Path) -> None:
@@ -126,10 +129,83 @@ def test_evaluate_reads_files_as_the_training_data_was(work: Path, tmp_path: Pat
     assert scores["places"]["accuracy"] > 0 and scores["mood"]["examples"] == 8  # No tag is "x".
 
 
-def test_training_anew_draws_new_curves(work: Path, tmp_path: Path) -> None:
-    for epochs in (1, 2):
-        assert mtl("train", work / "r.yaml", "--set", f"train.epochs={epochs}", "--output", tmp_path / "out").exit_code == 0
-        assert len(list((tmp_path / "out" / "logs" / "train").glob("events*"))) == 1
+def test_evaluate_leaves_out_no_option_in_silence(trained: tuple[Path, str], work: Path, tmp_path: Path) -> None:
+    """`--set` changes how the files of `--data` are read."""
+    folder, _ = trained
+    (tmp_path / "other.csv").write_text(MOODS.replace(",", ";"))
+    data = ["--data", f"mood={tmp_path / 'other.csv'}"]
+    assert mtl("evaluate", folder, *data).exit_code == 2
+    result = mtl("evaluate", folder, *data, "--set", "sources.moods.csv.delimiter=;")
+    assert result.exit_code == 0 and "mood (8)" in result.output
+    (tmp_path / "model.keras").write_bytes((folder / "model.keras").read_bytes())
+    for arguments, said in (
+        ([tmp_path, *data, "--set", "seed=1"], "--set changes a recipe, and there is none beside the model"),
+        ([folder, *data, "--split", "test"], "--data names files, which have no splits; got --split test as well."),
+        ([folder, "--text", "body"], "--text names the text's field in the files of --data; got --text body alone."),
+    ):
+        result = mtl("evaluate", *arguments)
+        assert result.exit_code == 2 and said in result.stderr
+
+
+def model_and_history(folder: Path) -> tuple[list[bytes], dict]:
+    weights = keras.saving.load_model(folder / "model.keras").get_weights()
+    return [weight.tobytes() for weight in weights], json.loads((folder / "results.json").read_text())["history"]
+
+
+def test_more_epochs_end_as_one_run_of_as_many(work: Path, tmp_path: Path) -> None:
+    """And a finished run is left alone, but where it is to be removed."""
+
+    def train(folder: str, *arguments: object):
+        return mtl("train", work / "r.yaml", "--output", tmp_path / folder, *arguments)
+
+    assert train("one", "--set", "train.epochs=4").exit_code == 0
+    for epochs in (1, 2, 4):
+        result = train("two", "--set", f"train.epochs={epochs}")
+        assert result.exit_code == 0, result.output
+    assert "to 4 epochs from 2." in result.output and "would differ" not in result.output
+    assert model_and_history(tmp_path / "two") == model_and_history(tmp_path / "one")
+    before = (tmp_path / "two" / "model.keras").read_bytes()
+    result = train("two", "--set", "train.epochs=4", "--json", tmp_path / "again.json")
+    assert result.exit_code == 0 and "is finished" in result.output and "mood (8)" in result.output
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "two" / "results.json").read_text()
+    result = train("two", "--set", "train.epochs=3")
+    assert result.exit_code == 2 and "train.epochs was 4, is 3. Name another folder (--output), or" in result.stderr
+    assert (tmp_path / "two" / "model.keras").read_bytes() == before
+    result = train("two", "--set", "train.epochs=1", "--fresh")
+    assert result.exit_code == 0 and "Removing the run in" in result.output
+    assert len(model_and_history(tmp_path / "two")[1]["loss"]) == 1
+    assert len(list((tmp_path / "two" / "logs" / "train").glob("events*"))) == 1
+
+
+def test_a_folder_of_somebody_elses_is_left_as_it_was(work: Path, tmp_path: Path, monkeypatch) -> None:
+    for path in work.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "recipe.yaml").write_text(f"# Mine.\n{RECIPE}output: .\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    for arguments in ((), ("--fresh",), ("--output", "logs"), ("--output", "mood.csv")):
+        result = mtl("train", "recipe.yaml", *arguments)
+        assert result.exit_code == 2 and "expects a folder" in result.stderr, result.output
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_ctrl_c_says_how_to_go_on(work: Path, tmp_path: Path, monkeypatch) -> None:
+    arguments = ["train", work / "r.yaml", "--set", "train.epochs=2", "--output"]
+    assert mtl(*arguments, tmp_path / "whole").exit_code == 0
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(EpochProgress, "on_train_batch_begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+        result = mtl(*arguments, tmp_path / "out")
+    assert result.exit_code == 130, result.output
+    assert "Interrupted. Saved in" in result.stderr and "Start the same training again to go on from there." in result.stderr
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(MultiTaskModel, "report", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        result = mtl(*arguments, tmp_path / "out")
+    assert result.exit_code == 130 and "Interrupted. Start the same command again to go on" in result.stderr
+    assert mtl(*arguments, tmp_path / "out").exit_code == 0
+    assert model_and_history(tmp_path / "out") == model_and_history(tmp_path / "whole")
 
 
 def test_evaluate_some_tasks_and_examples(trained: tuple[Path, str], tmp_path: Path) -> None:
@@ -255,3 +331,21 @@ def test_scripts(name: str, monkeypatch, capsys) -> None:
 def test_scripts_hide_no_standard_module() -> None:
     """A script's folder comes first on the path, so `import inspect` would find a script of that name."""
     assert not {path.stem for path in (ROOT / "scripts").glob("*.py")} & sys.stdlib_module_names
+
+
+def test_labels_and_errors_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("text,mood\nso good,\x1b[31mup\nso bad,down\nok,\x9b2J\n")
+    recipe = RECIPE.split("  places: {conll")[0].replace("mood.csv", "m.csv") + (
+        "encoder: {Recurrent: {tokenizer: {learn: word}, embedding: 4, units: 4}}\n"
+        "tasks: {mood: {source: moods, head: Classification}}\ndata: {batch_size: 4, cache_dir: null}\n"
+    )
+    (tmp_path / "r.yaml").write_text(recipe)
+    result = mtl("inspect", tmp_path / "r.yaml")
+    assert result.exit_code == 0 and r"\x1b[31mup" in result.output and r"\x9b2J" in result.output, result.output
+    (tmp_path / "broken.keras").write_bytes(b"PK\x03\x04\x1b[31m")
+    for arguments in (["inspect", tmp_path / "broken.keras"], ["predict", tmp_path / "broken.keras", tmp_path / "m.csv"]):
+        broken = mtl(*arguments)
+        assert broken.exit_code == 2 and "is damaged or none" in broken.output and "Traceback" not in broken.output
+    unknown = mtl("inspect", tmp_path / "r.yaml", "--set", "seed=\x1b[31m")
+    assert unknown.exit_code == 2
+    assert "\x1b[31m" not in result.output + unknown.output and "\x9b" not in result.output

@@ -319,7 +319,7 @@ def test_bad_arguments():
         model.predict_text(["x"], tasks=["mlm"])
     with pytest.raises(ValueError, match="At least one|at least one"):
         model.predict_text(["x"], tasks=[])
-    with pytest.raises(ValueError, match="at least 1 text; got batch_size=0"):
+    with pytest.raises(ValueError, match="`batch_size` as a whole number from 1; got 0"):
         model.predict_text(["x"], batch_size=0)
 
 

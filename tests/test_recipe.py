@@ -142,7 +142,7 @@ def test_as_used_is_a_recipe_that_can_lie_elsewhere(folder: Path, tmp_path_facto
         ("{Tagging: {crf: true}}", "[Tagging]", r"line 15: expected one head as NAME"),
         ("sharing: Hard", "sharing: Hrd", r"line 16: Unknown sharing 'Hrd'; did you mean 'Hard'"),
         ("{Static: {weights", "{Statik: {weights", r"line 17: Unknown balancer 'Statik'; did you mean 'Static'"),
-        ("batch_size: 4", "batch_size: four", r"line 18: 'batch_size' of data is a whole number; got 'four'"),
+        ("batch_size: 4", "batch_size: four", r"line 18: 'batch_size' of data is a whole number from 1; got 'four'"),
         ("batch_size: 4", "batchsize: 4", r"line 18: Unknown argument of data 'batchsize'; did you mean 'batch_size'"),
         ("data: {batch_size: 4, cache_dir: null}", "data: 4", r"line 18: expected 'data' to hold"),
         ("epochs: 2", "epoch: 2", r"line 20: Unknown key of 'train' 'epoch'; did you mean 'epochs'"),
@@ -179,7 +179,10 @@ def test_needed_sections(folder: Path, section: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("encoder.Recurrent.layers=0", r"line 7 with --set encoder.Recurrent.layers=0: .*at least 1 layer and at most 1,000"),
+        (
+            "encoder.Recurrent.layers=0",
+            "layers=0: 'layers' of Recurrent is a whole number from 1; got 0",
+        ),
         ("tasks.places.head.Tagging.level=char", r"Unknown level of tags 'char'"),
         ("tasks.mood.label=mod", r"Unknown label of task 'mood' in source 'moods' 'mod'; did you mean 'mood'"),
         ("encoder.Recurrent.tokenizer.learn=words", r"did you mean 'word'"),
@@ -282,3 +285,18 @@ def test_every_recipe_loads_and_builds(path: Path) -> None:
     run = Recipe.load(path, {"data.cache_dir": None, **changes}).build()
     assert set(run.model.task_names) == set(recipe.data["tasks"])
     next(iter(run.train.take(1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tasks.mood.source=[{a: 1}]", r"Unknown source '\{'a': 1\}'"),
+        ("tasks.mood.source=[[x]]", r"Unknown source '\['x'\]'"),
+        ("output={a: 1}", "expected 'output' as a folder's path; got {'a': 1}"),
+        ("output=3", "expected 'output' as a folder's path; got 3"),
+        ("baselines.mood=[[x]]", "Unknown baseline"),
+    ],
+)
+def test_values_of_another_kind(folder: Path, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe.load(folder / "r.yaml", [change])

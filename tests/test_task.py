@@ -47,9 +47,9 @@ def test_bad_arguments():
         Task("loss", Classification(2))
     with pytest.raises(ValueError, match="cannot be named 'val_mood': logs begin"):
         Task("val_mood", Classification(2))
-    with pytest.raises(TypeError, match=r"got type\. Call it: Classification\(\)"):
+    with pytest.raises(TypeError, match=r"got Classification\. Call it: Classification\(\)"):
         Task("mood", Classification)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expects a source such as"):
+    with pytest.raises(TypeError, match="expects `source` as a mtl.data.Source, a list"):
         Task("mood", Classification(2), ["file.csv"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="Task 'mood' has no source to take its labels from"):
         Task("mood", Classification()).prepare()

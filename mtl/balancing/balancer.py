@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtl.balancing.solvers.gramian import Gramian, gramian_of
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["Balancer", "State"]
 
@@ -75,6 +76,10 @@ class Balancer:
     state: Any = None
     _named = False
     _valid: Any = True
+
+    @checked
+    def __init__(self) -> None:
+        """Takes no arguments, where a subclass says nothing else."""
 
     # Tasks and state ----------------------------------------------------------------------------------------------
 

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.balancing.grouping import group_tasks
+from mtl.utils.arguments import checked
 from mtl.utils.atomic_write import atomic_write
 from mtl.utils.matrix_image import matrix_image
+from mtl.utils.types import Count, Positive
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -98,8 +100,9 @@ class Diagnosis:
             imsave(beside, self.picture(), format="png")
 
 
+@checked
 def diagnose(
-    model: Any, dataset: Iterable[Any], *, batches: int = 8, learning_rate: float = 0.1, groups: int | None = None
+    model: Any, dataset: Iterable[Any], *, batches: Count = 8, learning_rate: Positive = 0.1, groups: Count | None = None
 ) -> Diagnosis:
     """Compares the gradients of a model's tasks, and tries what a step of each does to all; the model stays as it is.
 
@@ -134,11 +137,6 @@ def diagnose(
         Affinities: Fifty, Amid, Zhao, Yu, Anil and Finn, "Efficiently Identifying Task Groupings for Multi-Task Learning",
         NeurIPS 2021.
     """
-    if batches < 1 or batches != int(batches) or not learning_rate > 0 or (groups is not None and groups < 1):
-        raise ValueError(
-            "Expected batches and groups as whole numbers of at least 1, and learning_rate above 0; "
-            f"got batches={batches}, groups={groups}, learning_rate={learning_rate}."
-        )
     if isinstance(dataset, tuple):
         raise ValueError("Expected a dataset, or a list, of batches (x, y, sample_weight); got a tuple. Put one batch in a list.")
     tasks = tuple(model.task_names)

@@ -53,10 +53,7 @@ def get(balancer: Any = None) -> Balancer:
     arguments = dict(arguments or {})
     if "balancer" in arguments:
         arguments["balancer"] = get(arguments["balancer"])
-    try:
-        return classes[chosen](**arguments)
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{chosen} does not take the arguments {brief(arguments)}: {error}.") from error
+    return classes[chosen](**arguments)
 
 
 def _classes() -> dict[str, type[Balancer]]:

@@ -12,7 +12,9 @@ from mtl.data.example import Example
 from mtl.heads.head import Head
 from mtl.task import Task
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.sampling import sample
+from mtl.utils.types import Count, Size
 
 __all__ = ["BASELINES", "Baseline", "compare"]
 
@@ -28,8 +30,9 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 _FIGURES = {"tnt": ("type_accuracy",)}
 
 
+@checked
 def compare(
-    task: Task, names: Iterable[str] = ("majority",), split: str = "test", limit: int | None = None, seed: int = 0
+    task: Task, names: Iterable[str] = ("majority",), split: str = "test", limit: Count | None = None, seed: Size = 0
 ) -> dict[str, dict[str, Any]]:
     """Trains baselines on a task's training split and scores them as the task's head scores a model.
 

@@ -1,8 +1,10 @@
 """The answer that is right most often."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from mtl.baselines.tagged import decoded, units_of
 from mtl.data.annotation import annotated_spans, annotated_units
@@ -11,11 +13,13 @@ from mtl.heads.classification import Classification
 from mtl.heads.head import Head
 from mtl.heads.multi_label import MultiLabel
 from mtl.heads.tagging import Tagging
+from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
 
 __all__ = ["majority"]
 
 
+@checked
 def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """The same answer for every example: what the training split has most of.
 
@@ -41,14 +45,17 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
     [{'label': 'up'}]
     """
     if isinstance(head, Classification):
-        return [{"label": _most(label_text(value) for _, value in train)} for _ in test]
+        best = _most((label_text(value), example.weight) for example, value in train)
+        return [{"label": best} for _ in test]
     if isinstance(head, MultiLabel):
         no_tokens: Any = None
-        best = _most(tuple(head.encode(value, example, no_tokens)[0]) for example, value in train)
+        best = _most(
+            (tuple(np.nan_to_num(head.encode(value, example, no_tokens)[0])), example.weight) for example, value in train
+        )
         names = [name for name, there in zip(head.labels or (), best, strict=True) if there]
         return [{"labels": list(names)} for _ in test]
     if isinstance(head, Tagging):
-        kind = _most(kind for example, value in train for kind in _types(value, example, head))
+        kind = _most((kind, example.weight) for example, value in train for kind in _types(value, example, head))
         guesses = [[(*unit, kind) for unit in units_of(example, head) if kind != "O"] for example in test]
         return [decoded(spans, example, head) for spans, example in zip(guesses, test, strict=True)]
     kinds = "Classification, MultiLabel or Tagging"
@@ -61,7 +68,9 @@ def _types(value: Any, example: Example, head: Tagging) -> list[str | None]:
     return annotated_units(value, example, units_of(example, head), None, head.overlaps)
 
 
-def _most(items: Any) -> Any:
-    """The most frequent item; of equals the first in sorted order."""
-    counts = Counter(items)
-    return min(counts, key=lambda item: (-counts[item], item))
+def _most(items: Iterable[tuple[Any, float]]) -> Any:
+    """The item of the greatest weight; of equals the first in sorted order."""
+    total: Counter[Any] = Counter()
+    for item, weight in items:
+        total[item] += weight  # type: ignore[assignment]
+    return min(total, key=lambda item: (-total[item], item))

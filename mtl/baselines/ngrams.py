@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mtl.data.example import Example
+from mtl.data.example import Example, weights_of
 from mtl.heads.classification import Classification
 from mtl.heads.head import Head
+from mtl.utils.arguments import checked
 from mtl.utils.labels import label_text
 
 __all__ = ["character_ngrams", "word_ngrams"]
 
 
+@checked
 def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """A linear support-vector machine on TF-IDF of 1 to 3 characters, for `Classification`; knows nothing of words.
 
@@ -35,6 +37,7 @@ def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Exampl
     return _classify(train, test, head, analyzer="char", ngram_range=(1, 3))
 
 
+@checked
 def word_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """A linear support-vector machine on TF-IDF of 1 and 2 words, for `Classification` of texts with spaces between words.
 
@@ -67,7 +70,11 @@ def _classify(train: Sequence[tuple[Example, Any]], test: Sequence[Example], hea
     if not isinstance(head, Classification):
         raise TypeError(f"The n-gram baselines expect a Classification head, got {type(head).__name__}; choose another baseline.")
     classifier = make_pipeline(TfidfVectorizer(sublinear_tf=True, **ngrams), LinearSVC(random_state=0))
-    classifier.fit([_text(example) for example, _ in train], [label_text(value) for _, value in train])
+    classifier.fit(
+        [_text(example) for example, _ in train],
+        [label_text(value) for _, value in train],
+        linearsvc__sample_weight=weights_of(example for example, _ in train),
+    )
     return [{"label": str(label)} for label in classifier.predict([_text(example) for example in test])]
 
 

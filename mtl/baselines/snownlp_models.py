@@ -13,10 +13,12 @@ from mtl.data.example import Example
 from mtl.data.sources.demo import package_folder
 from mtl.data.spans import spans_of_tags
 from mtl.heads.head import Head
+from mtl.utils.arguments import checked
 
 __all__ = ["character_model", "tnt"]
 
 
+@checked
 def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """TnT, a trigram hidden Markov model, that tags words; it is given the words of the test examples, not only their text.
 
@@ -72,6 +74,7 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
     return results
 
 
+@checked
 def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
     """A generative trigram model of characters and their places in words, that cuts a text into words.
 

@@ -10,7 +10,9 @@ import keras
 import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.atomic_write import atomic_write
+from mtl.utils.types import Count
 
 __all__ = ["BestModel"]
 
@@ -18,9 +20,10 @@ __all__ = ["BestModel"]
 class BestModel(keras.callbacks.Callback):
     """Keeps the weights of the epoch that is best by one figure, or by several together, and restores them at the end.
 
-    Several figures count by their mean, or, over a `baseline` b, by the mean of the relative gains, `s (m - b) / |b|`, where s is
-    -1 for figures of which less is better. An epoch without the figures (one without validation), or where they are not finite,
-    is passed over.
+    Several figures `m` count by their mean, `sum_i w_i m_i / sum_i w_i`, or by the worst of them. Over a `baseline` b, each
+    figure is first turned into its relative gain, `s (m - b) / |b|`, where s is -1 for figures of which less is better. An epoch
+    without the figures (one without validation), or where one is NaN (no row was labelled for it), is passed over. A warning
+    names a figure that no epoch has had so far.
 
     Args:
         path: where the best model is kept as well, at every improvement: `NAME.keras` for the model, `NAME.weights.h5` for its
@@ -28,12 +31,18 @@ class BestModel(keras.callbacks.Callback):
         monitor: the name of a figure in the logs, or several names.
         mode: `"min"`, `"max"`, or `"auto"`: less is better for losses, errors and perplexity, and more for all others.
         baseline: figure -> what to compare it with, such as that of a model of one task, not 0; for all figures or for none.
+        combine: `"mean"`, or `"worst"` for the figure (or gain) that is worst.
+        weights: figure -> its weight `w` in the mean, above 0; 1 for a figure left out. None for ones.
         patience: training stops after so many epochs without a better one; None to go through all.
-        each: whether the best model by each of the figures is kept too, as `NAME.FIGURE.keras` or `NAME.FIGURE.weights.h5`.
+        stop: what `patience` waits for: `"best"`, a better epoch; `"any"`, an epoch that is better by any of the figures, so that
+            training stops when none of them improves.
+        each: whether the best model by each of the figures, such as one of each task, is kept too, as `NAME.FIGURE.keras` or
+            `NAME.FIGURE.weights.h5`.
 
     Attributes:
         best: the best value, None before the first.
         best_epoch: its epoch, counted from 0.
+        best_of_each: figure -> its best value and the epoch of it.
 
     Raises:
         ValueError: another ending of the path, an unknown mode or figure, figures of both kinds together, a baseline that does
@@ -50,6 +59,7 @@ class BestModel(keras.callbacks.Callback):
         Mean relative gain: Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019.
     """
 
+    @checked
     def __init__(
         self,
         path: str | os.PathLike | None = None,
@@ -57,7 +67,10 @@ class BestModel(keras.callbacks.Callback):
         mode: str = "auto",
         *,
         baseline: Mapping[str, float] | None = None,
-        patience: int | None = None,
+        combine: str = "mean",
+        weights: Mapping[str, float] | None = None,
+        patience: Count | None = None,
+        stop: str = "best",
         each: bool = False,
     ):
         super().__init__()
@@ -65,22 +78,35 @@ class BestModel(keras.callbacks.Callback):
             raise ValueError(f"BestModel expects a path that ends in .keras or .weights.h5; got '{path}'.")
         if mode not in ("auto", "min", "max"):
             raise unknown_name("mode", mode, ("auto", "min", "max"))
-        if patience is not None and patience < 1:
-            raise ValueError(f"BestModel expects a patience of at least 1 epoch; got {patience}.")
+        if combine not in ("mean", "worst"):
+            raise unknown_name("way to combine figures", combine, ("mean", "worst"))
+        if stop not in ("best", "any"):
+            raise unknown_name("reason to stop", stop, ("best", "any"))
         if each and path is None:
             raise ValueError("BestModel keeps the best model of each figure in files: give it a path, or leave `each` out.")
         self.path = None if path is None else Path(path)
         self.monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor)
         self.baseline, self.patience, self.each = None if baseline is None else dict(baseline), patience, each
+        self.combine, self.weights, self.stop = combine, None if weights is None else dict(weights), stop
         if not self.monitor:
             raise ValueError("BestModel expects at least one figure to monitor; got none.")
         if self.baseline is not None and (set(self.baseline) != set(self.monitor) or not all(self.baseline.values())):
             raise ValueError(f"BestModel expects a baseline other than 0 for each of {list(self.monitor)}; got {self.baseline}.")
+        if self.weights is not None:
+            if combine == "worst":
+                raise ValueError(
+                    "BestModel expects weights for combine='mean'; the worst figure has none. Leave one of them out."
+                )
+            for name, weight in self.weights.items():
+                if name not in self.monitor:
+                    raise unknown_name("figure in weights", name, self.monitor)
+                if not 0 < weight < np.inf:
+                    raise ValueError(f"BestModel expects finite weights above 0; got {weight} for '{name}'.")
         self._modes = {name: mode if mode != "auto" else "min" if less_is_better(name) else "max" for name in self.monitor}
         modes = {"max"} if baseline is not None else set(self._modes.values())
         if len(modes) > 1:
             raise ValueError(
-                f"Less is better for some of {list(self.monitor)}, and more for others, so their mean says nothing. "
+                f"Less is better for some of {list(self.monitor)}, and more for others, so their {combine} says nothing. "
                 "Monitor figures of one kind, or give mode='min' or 'max', or a baseline."
             )
         self.mode = modes.pop()
@@ -88,10 +114,12 @@ class BestModel(keras.callbacks.Callback):
         self.best_epoch: int | None = None
         self._weights: list[np.ndarray] | None = None
         self._waited = 0
-        self._of_each: dict[str, float] = {}
+        self.best_of_each: dict[str, tuple[float, int]] = {}
+        self._told: set[str] = set()
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.restore({"best": None, "best_epoch": None, "weights": None, "waited": 0, "of_each": {}})
+        self._told = set()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -102,32 +130,53 @@ class BestModel(keras.callbacks.Callback):
                 return
         figures = {name: float(logs[name]) for name in self.monitor}
         value = self._together(figures)
-        self._waited += 1
-        if _better(value, self.best, self.mode):
-            self.best, self.best_epoch, self._weights, self._waited = value, epoch, self.model.get_weights(), 0
+        better = _better(value, self.best, self.mode)
+        if better:
+            self.best, self.best_epoch, self._weights = value, epoch, self.model.get_weights()
             self._save()
-        for name in self.monitor if self.each else ():
-            if _better(figures[name], self._of_each.get(name), self._modes[name]):
-                self._of_each[name] = figures[name]
-                self._save(f"{name}.")
+        for name in self.monitor:
+            if _better(figures[name], self.best_of_each.get(name, (None,))[0], self._modes[name]):
+                self.best_of_each[name] = figures[name], epoch
+                better |= self.stop == "any"
+                if self.each:
+                    self._save(f"{name}.")
+        self._tell(figures)
+        self._waited = (
+            0 if better else self._waited + bool(self.best_of_each)
+        )  # Before the first, there is nothing to be better than.
         if self.patience is not None and self._waited >= self.patience:
             self.model.stop_training = True
 
     def _together(self, figures: Mapping[str, float]) -> float:
-        if self.baseline is None:
-            return float(np.mean(list(figures.values())))
-        signs = {name: 1.0 if mode == "max" else -1.0 for name, mode in self._modes.items()}
-        return float(np.mean([signs[name] * (figures[name] - b) / abs(b) for name, b in self.baseline.items()]))
+        values = dict(figures)
+        if self.baseline is not None:
+            signs = {name: 1.0 if mode == "max" else -1.0 for name, mode in self._modes.items()}
+            values = {name: signs[name] * (figures[name] - b) / abs(b) for name, b in self.baseline.items()}
+        if self.combine == "worst":
+            return float(np.min(list(values.values())) if self.mode == "max" else np.max(list(values.values())))
+        return float(np.average(list(values.values()), weights=[(self.weights or {}).get(name, 1.0) for name in values]))
+
+    def _tell(self, figures: Mapping[str, float]) -> None:
+        """Warns once of a figure that was never there."""
+        absent = {name for name, value in figures.items() if np.isnan(value) and name not in self.best_of_each} - self._told
+        self._told |= absent
+        if absent:
+            names = ", ".join(f"'{name}'" for name in sorted(absent))
+            warnings.warn(
+                f"BestModel expects a number for {names}; got NaN: no row of the epoch was labelled for it. Epochs without it "
+                "are passed over: give fit data that are labelled for it, or monitor another figure.",
+                stacklevel=2,
+            )
 
     def state(self) -> dict[str, Any]:
         """What is best so far, for `Checkpoint`."""
         state = {"best": self.best, "best_epoch": self.best_epoch, "weights": self._weights}
-        return {**state, "waited": self._waited, "of_each": self._of_each}
+        return {**state, "waited": self._waited, "of_each": self.best_of_each}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state()`."""
         self.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
-        self._waited, self._of_each = state["waited"], dict(state["of_each"])
+        self._waited, self.best_of_each = state["waited"], {name: tuple(best) for name, best in state["of_each"].items()}
 
     def _save(self, figure: str = "") -> None:
         """The file holds the old model or the new one, never a part."""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl.callbacks.event_files import PROJECTOR, PROJECTOR_CONFIG, PROJECTOR_MARK, foreign_projector
 from mtl.data.example import Example
 from mtl.heads.head import Target
 from mtl.model import MultiTaskModel
 from mtl.predicting import predict_examples
+from mtl.utils.atomic_write import atomic_write
 from mtl.utils.one_line import one_line
 
 __all__ = ["pooled_features", "write_projector"]
@@ -50,6 +52,9 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
         vectors: name (letters, digits and `_`) -> `[N, H]`.
         columns: name -> N values; the first column must not be empty in any row.
 
+    Raises:
+        FileExistsError: a projector's configuration, or a folder `projector`, that `mtl` did not write.
+
     Example:
 
     >>> import numpy as np
@@ -57,16 +62,24 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
     >>> Path("run/projector/metadata.tsv").read_text()
     'text\\tmood\\none\\tup\\ntwo\\t\\n'
     """
-    files = Path(folder, "projector")
-    files.mkdir(parents=True, exist_ok=True)
+    if other := foreign_projector(Path(folder)):
+        raise FileExistsError(f"The projector's files take the place of '{other}', which mtl did not write. Move it away.")
+    config = Path(folder, PROJECTOR_CONFIG)
+    config.parent.mkdir(parents=True, exist_ok=True)
+    description = f"{PROJECTOR_MARK}\n"
+    for name, array in vectors.items():
+        rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)
+        paths = f'  tensor_path: "{PROJECTOR}/{name}.tsv"\n  metadata_path: "{PROJECTOR}/metadata.tsv"\n'
+        description += f'embeddings {{\n  tensor_name: "{name}"\n{rows_and_width}{paths}}}\n'
+    with atomic_write(config) as beside:  # First, as it marks the files as ours.
+        beside.write_text(description, "utf-8")
+    files = Path(folder, PROJECTOR)
+    files.mkdir(exist_ok=True)
     rows = [[one_line(value, 100) if value != "" else "" for value in row] for row in zip(*columns.values(), strict=True)]
     header = [list(columns)] if len(columns) > 1 else []  # The projector takes a single column to have none.
     lines = ["\t".join(row) + "\n" for row in header + rows]
-    (files / "metadata.tsv").write_text("".join(lines), "utf-8")
-    config = ""
+    with atomic_write(files / "metadata.tsv") as beside:
+        beside.write_text("".join(lines), "utf-8")
     for name, array in vectors.items():
-        np.savetxt(files / f"{name}.tsv", array, fmt="%.6g", delimiter="\t")
-        rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)
-        paths = f'  tensor_path: "projector/{name}.tsv"\n  metadata_path: "projector/metadata.tsv"\n'
-        config += f'embeddings {{\n  tensor_name: "{name}"\n{rows_and_width}{paths}}}\n'
-    Path(folder, "projector_config.pbtxt").write_text(config, "utf-8")
+        with atomic_write(files / f"{name}.tsv") as beside:
+            np.savetxt(beside, array, fmt="%.6g", delimiter="\t")

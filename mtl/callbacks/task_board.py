@@ -3,15 +3,17 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
+from mtl.callbacks.event_files import event_files, foreign_projector, suffix_of
 from mtl.callbacks.formatting import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.projector import pooled_features, write_projector
 from mtl.callbacks.validation_rows import validation_rows
@@ -22,8 +24,10 @@ from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
 from mtl.training.keras_internals.optimizer_internals import iterations_of, unscaled
+from mtl.utils.arguments import checked
 from mtl.utils.matrix_image import drawable, matrix_image
 from mtl.utils.one_line import one_line
+from mtl.utils.types import Count, Size
 
 __all__ = ["TaskBoard"]
 
@@ -51,7 +55,7 @@ class TaskBoard(keras.callbacks.Callback):
     Callbacks that put back other weights at the end, such as `BestModel`, go before it.
 
     Args:
-        log_dir: the folder of the event files; a run that goes on may write to the same one.
+        log_dir: the folder of the event files; other trainings may write to the same one.
         update_freq: `"epoch"`, or a number of steps: losses and metrics so far in the epoch are then written that often too, and
             training waits for them.
         examples: texts, pairs, lists of words or `mtl.data.Example`s to predict; or how many examples from the beginning of each
@@ -76,25 +80,17 @@ class TaskBoard(keras.callbacks.Callback):
     ['train', 'validation']
     """
 
+    @checked
     def __init__(
         self,
         log_dir: str | os.PathLike,
         *,
-        update_freq: str | int = "epoch",
-        examples: int | Sequence[Text | Example] = 5,
-        every: int = 1,
-        sample: int = 500,
+        update_freq: Literal["epoch"] | Count = "epoch",
+        examples: Size | Sequence[Text | Example] = 5,
+        every: Count = 1,
+        sample: Size = 500,
     ):
         super().__init__()
-        if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
-            raise ValueError(f"TaskBoard expects update_freq='epoch' or a number of steps above 0; got {update_freq!r}.")
-        if every < 1 or sample < 0 or isinstance(examples, int) and examples < 0:
-            raise ValueError(
-                "TaskBoard expects every of at least 1, and examples and sample of at least 0; "
-                f"got every={every}, examples={examples}, sample={sample}."
-            )
-        if isinstance(examples, str):
-            raise ValueError("TaskBoard expects examples as a list of texts, or a number; got one text. Put it in a list.")
         self.log_dir = Path(log_dir)
         self.update_freq = update_freq
         self.examples = examples
@@ -103,6 +99,7 @@ class TaskBoard(keras.callbacks.Callback):
         # Keras need not wait for each step's logs where they are only read at the end of epochs.
         self.async_safe = update_freq == "epoch"
         self._writers: dict[str, Any] = {}
+        self._training = uuid.uuid4().hex[:8]
         self._epoch: int | None = None
         self._seen: tuple[dict[str, float], float] | None = None
         self._compared: dict[str, np.ndarray] | None = None
@@ -119,7 +116,7 @@ class TaskBoard(keras.callbacks.Callback):
     # When ---------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._epoch, self._begin, self._written = None, 0, 0
+        self._epoch, self._begin, self._written, self._training = None, 0, 0, uuid.uuid4().hex[:8]
         if not isinstance(self.examples, int) and self.model.encoder.tokenizer is None:
             raise ValueError(
                 "TaskBoard cannot predict texts: the encoder has no tokenizer. Leave `examples` out, or give it one."
@@ -137,8 +134,7 @@ class TaskBoard(keras.callbacks.Callback):
         step = self._begin + batch + 1
         if step // self.update_freq > self._written // self.update_freq:
             self._written = step
-            shares, _ = self.model.task_losses.realised()
-            self._scalars("train", {**self._losses(logs or {}, shares), **self._settings()}, step)
+            self._scalars("train", {**self._losses(logs or {}), **self._settings()}, step)
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self._epoch is not None:
@@ -148,8 +144,7 @@ class TaskBoard(keras.callbacks.Callback):
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if not self._writes:
             return
-        shares, _ = self.model.task_losses.realised()
-        self._scalars("validation", self._losses(logs or {}, shares))
+        self._scalars("validation", self._losses(logs or {}))
         if self._due():
             self._confusions()
         if self._epoch is None:
@@ -162,7 +157,7 @@ class TaskBoard(keras.callbacks.Callback):
             logs = logs or {}
             train = {name: value for name, value in logs.items() if not (name.startswith("val_") and name[4:] in logs)}
             sampling = {"padding": padding, **{f"sampling/{task}": share for task, share in shares.items()}}
-            self._scalars("train", {**self._losses(train, shares), **self._settings(), **sampling, **self._gradients(compared)})
+            self._scalars("train", {**self._losses(train), **self._settings(), **sampling, **self._gradients(compared)})
             if self._due():
                 self._predictions()
                 self._tag_confusions()
@@ -180,10 +175,11 @@ class TaskBoard(keras.callbacks.Callback):
         """Where the training and the event files are, for `Checkpoint`."""
         self._flush()
         sizes = {path.relative_to(self.log_dir).as_posix(): path.stat().st_size for path in self._event_files()}
-        return {"epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
+        return {"training": self._training, "epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state()`: what was written after it is cut off, and will be written again."""
+        self._training = state["training"]
         self._epoch, self._begin, self._written = state["epoch"], state["begin"], state["written"]
         for name, size in state["sizes"].items() if self._writes else ():
             if not (path := self.log_dir / name).exists() or path.stat().st_size < size:
@@ -199,23 +195,25 @@ class TaskBoard(keras.callbacks.Callback):
                 path.unlink()
 
     def _event_files(self) -> list[Path]:
-        return [path for run in ("train", "validation") for path in sorted((self.log_dir / run).glob("events.out.tfevents.*"))]
+        return event_files(self.log_dir, self._training)
 
     def _due(self) -> bool:
         return self._epoch is None or (self._epoch + 1) % self.every == 0
 
     # Numbers ------------------------------------------------------------------------------------------------------
 
-    def _losses(self, logs: Mapping[str, Any], shares: Mapping[str, float]) -> dict[str, float]:
-        """Tag -> value of what Keras logs, tasks that saw no label left out."""
+    def _losses(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Tag -> value of what Keras logs, without what no row contributed to, which is NaN."""
         result = {}
         for name, value in logs.items():
+            if np.isnan(value := float(value)):
+                continue
             owners = [task for task in self.model.task_names if name.startswith(f"{task}_")]
             owner = max(owners, key=len, default=None)
             if owner is None:
-                result[name] = float(value)
-            elif shares[owner] > 0:
-                result[f"{owner}/{name.removeprefix(f'{owner}_')}"] = float(value)
+                result[name] = value
+            else:
+                result[f"{owner}/{name.removeprefix(f'{owner}_')}"] = value
         return result
 
     def _settings(self) -> dict[str, float]:
@@ -257,6 +255,8 @@ class TaskBoard(keras.callbacks.Callback):
         readable = self.model.encoder.tokenizer is not None
         tasks = [task for task in self.model.tasks if task.head.predicts and readable]
         self._sample = validation_rows(tasks, self.sample)
+        if self._sample and (other := foreign_projector(self.log_dir / "validation")):
+            raise FileExistsError(f"TaskBoard's projector takes the place of '{other}', which mtl did not write. Move it away.")
         if isinstance(self.examples, int):
             self._shown = validation_rows(tasks, self.examples, first=True)
         else:
@@ -322,7 +322,8 @@ class TaskBoard(keras.callbacks.Callback):
 
     def _writer(self, run: str, step: int | None = None) -> Any:
         if run not in self._writers:
-            self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run))
+            suffix = suffix_of(self._training)
+            self._writers[run] = tf.summary.create_file_writer(str(self.log_dir / run), filename_suffix=suffix)
         return self._writers[run].as_default(self._step() if step is None else step)
 
     def _flush(self) -> None:

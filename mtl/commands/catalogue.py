@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin
 
 from mtl.commands.recipe_file import Document
 from mtl.utils import brief, expanded, find_name, nearest, printable, unknown_name
+from mtl.utils.types import described, fits
 
 __all__ = ["KINDS", "Kind", "check", "construct", "names_of"]
 
@@ -51,8 +52,8 @@ PARTS = {"learning_rate": "schedule", "inner_optimizer": "optimizer", **{kind: k
 PATHS = ("path", "folder", "data_dir", "cache_dir", "log_dir", "embedding_matrix")
 #: An argument that may be the name of something else, and counts as a path where there is such a file or folder.
 MAYBE_PATHS = ("preset",)
-#: What errors call the plain types of arguments.
-PLAIN: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+#: Types of arguments whose values are written as they are.
+PLAIN = (int, float, bool, str, NoneType)
 
 
 def names_of(kind: str) -> dict[str, Callable[..., Any]]:
@@ -202,10 +203,10 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
 
 def _misfit(annotation: Any, value: Any) -> str:
     """What an argument of plain types expects, where a value is of none of them; else nothing."""
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    if not all(option in PLAIN for option in options) or type(value) in options or (type(value) is int and float in options):
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if fits(annotation, value) or any(getattr(option, "__origin__", option) not in PLAIN for option in options):
         return ""
-    return " or ".join(PLAIN[option] for option in options)
+    return described(annotation).replace("True or False", "true or false").replace("None", "null")
 
 
 def _is_part(argument: str, value: Any) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from mtl.commands.shown import Table
 from mtl.commands.training_run import show_mixture
 from mtl.data.annotation import count_overlapping
 from mtl.data.source import SPLITS
@@ -24,6 +24,7 @@ from mtl.reports.inspection import (
     read_texts,
     unseen_labels,
 )
+from mtl.utils import brief, printable
 from mtl.utils.labels import doubtful_labels
 
 __all__ = ["inspect_model", "inspect_recipe"]
@@ -93,14 +94,12 @@ def _show_task(task: Any, console: Console, most: int) -> None:
 def _show_doubts(task: Any, facts: Mapping[str, TaskFacts], console: Console) -> None:
     """Shows what is odd about a task's labels."""
     for split, counts in unseen_labels(facts).items():
-        names = ", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))
+        shown = escape(printable(", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))))
         more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
-        console.print(
-            f"[yellow]Labels of '{task.name}' that stand in '{split}' and never in 'train': {escape(names)}{more}.[/yellow]"
-        )
+        console.print(f"[yellow]Labels of '{task.name}' that stand in '{split}' and never in 'train': {shown}{more}.[/yellow]")
     names = {name for part in facts.values() for name in part.labels or ()}
     for doubt in doubtful_labels(names, isinstance(task.head, MultiLabel)):
-        console.print(f"[yellow]Task '{task.name}': {escape(doubt)}[/yellow]")
+        console.print(f"[yellow]Task '{task.name}': {escape(printable(doubt))}[/yellow]")
 
 
 def _show_source(name: str, source: Any, encoder: Any, console: Console) -> None:
@@ -162,14 +161,14 @@ def _short(value: Any) -> str:
 def inspect_model(model: Any, console: Console) -> None:
     """Shows a model's encoder, heads, labels and sizes."""
     encoder = model.encoder
-    table = Table(title=f"Model {model.name}", title_justify="left", show_header=False)
+    table = Table(title=escape(f"Model {model.name}"), title_justify="left", show_header=False)
     table.add_row("weights", f"{model.count_params():,}")
     table.add_row("encoder", f"{type(encoder).__name__}, {encoder.count_params():,} weights, {encoder.width} wide")
     if encoder.tokenizer is not None:
         table.add_row("tokenizer", f"{encoder.tokenizer.vocabulary_size:,} tokens")
     table.add_row("longest text", "any" if encoder.max_length is None else f"{encoder.max_length} tokens")
-    table.add_row("sharing", _described(model.sharing))
-    table.add_row("balancer", _described(model.balancer))
+    table.add_row("sharing", escape(_described(model.sharing)))
+    table.add_row("balancer", escape(_described(model.balancer)))
     console.print(table)
     table = _table("Tasks", "task", ("head", "weights", "labels"))
     for name, head in model.heads.items():
@@ -181,11 +180,11 @@ def inspect_model(model: Any, console: Console) -> None:
 
 def _described(part: Any) -> str:
     settings: Mapping[str, Any] = part.get_config()
-    return f"{type(part).__name__}({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
+    return f"{type(part).__name__}({', '.join(f'{key}={brief(value)}' for key, value in settings.items())})"
 
 
 def _table(title: str, first: str, columns: Any) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column(first)
     for column in columns:
         table.add_column(column, justify="left" if first else "right")

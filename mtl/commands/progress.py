@@ -1,5 +1,6 @@
 """Progress of a training that a person can read."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -70,5 +71,10 @@ class EpochProgress(keras.callbacks.Callback):
 
 
 def _pair(name: str, key: str, logs: Mapping[str, Any], validated: bool) -> str:
-    text = f"{name} {shown(float(logs[key]))}"
-    return f"{text} (validation {shown(float(logs[f'val_{key}']))})" if validated and f"val_{key}" in logs else text
+    text = f"{name} {_shown(logs[key])}"
+    return f"{text} (validation {_shown(logs[f'val_{key}'])})" if validated and f"val_{key}" in logs else text
+
+
+def _shown(value: Any) -> str:
+    """A figure as text; NaN is that of no row."""
+    return "not measured" if math.isnan(value := float(value)) else shown(value)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from mtl.utils import printable, regular_file, unknown_name
+from mtl.utils import one_sentence, printable, regular_file, unknown_name
+from mtl.utils.foreign import reason_of
 
 __all__ = ["Document", "parse_yaml"]
 
@@ -177,21 +178,25 @@ class Document:
 
     def error(self, route: Route, message: Any) -> ValueError:
         """A `ValueError` that begins with the place."""
-        return ValueError(f"{self.place(route)}: {message}")
+        return ValueError(one_sentence(f"{self.place(route)}: {message}"))
 
     @contextlib.contextmanager
     def located(self, route: Route) -> Iterator[None]:
         """Errors within get the place of a part before them, and the settings that changed something in it."""
+        import tensorflow as tf
+
         within = [place for each, place in self._places.items() if place.startswith("--set ") and each[: len(route)] == route]
         place = self.place(route)
         if within and place not in within:
             place += f" with {' '.join(within)}"
         try:
             yield
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{place}: {error}") from error
+        except OSError as error:
+            raise type(error)(one_sentence(f"{place}: {error}")) from error
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{place}: {error}") from error
+            raise ValueError(one_sentence(f"{place}: {error}")) from error
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, tf.errors.OpError) as error:  # Values that cannot be.
+            raise ValueError(f"{place}: {type(error).__name__}: {reason_of(error)} Check the values there.") from error
 
     def set(self, settings: Iterable[str] | Mapping[str, Any], known: Mapping[Route, Iterable[str]]) -> None:
         """Changes parts, such as `encoder.Recurrent.units=200`.

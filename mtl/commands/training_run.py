@@ -1,61 +1,73 @@
 """One run of a recipe: train, compare with the baselines, write the results."""
 
 import contextlib
-import hashlib
+import inspect
 import json
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from mtl.commands.catalogue import names_of
 from mtl.commands.progress import EpochProgress
+from mtl.commands.run_folder import CHECKPOINTS, LOGS, MODEL, RESULTS, Found, RunFolder
+from mtl.commands.shown import Table
 from mtl.reports.metrics import better, main_metrics, shown
 from mtl.training.replicas import together
+from mtl.utils import find_name
 from mtl.utils.atomic_write import atomic_write
 from mtl.version import __version__
 
-__all__ = ["checkpoints", "remove", "show_mixture", "show_results", "train", "write_json"]
-
-#: The folder of the checkpoints of a training that has not ended yet.
-CHECKPOINTS = "checkpoints"
-#: The folder of TensorBoard's event files.
-LOGS = "logs"
+__all__ = ["check_json", "checkpoints", "show_mixture", "show_results", "train", "write_json"]
 
 
-def train(recipe: Any, output: Any = None, *, console: Console | None = None) -> dict[str, Any]:
+def train(recipe: Any, output: Any = None, *, console: Console | None = None, fresh: bool = False) -> dict[str, Any]:
     """Builds a recipe, trains it, compares it with its baselines, and writes everything to a folder.
 
-    The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json` and, for TensorBoard, `logs`.
+    The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json`, for TensorBoard `logs`, and in `checkpoints` the
+    last one. A run of the same recipe, or of one that only has more epochs, goes on from there.
 
     Args:
         recipe: a `mtl.recipe.Recipe`.
         output: the folder; by default the recipe's.
         console: where progress and tables are shown; None shows nothing.
+        fresh: whether a run that the folder holds is removed, and this one begins anew.
 
     Returns:
         What `results.json` holds; of several processes the chief writes, and the others have an empty result.
+
+    Raises:
+        FileExistsError: the folder holds what no run wrote.
+        ValueError: the folder holds a run of another recipe, and `fresh` is not set.
     """
     console = console or Console(quiet=True)
+    folder = RunFolder(output or recipe.output)
+    found = folder.find(recipe, fresh)
+    if found.finished:
+        console.print(escape(found.said), highlight=False, soft_wrap=True)
+        results = json.loads((folder.path / RESULTS).read_text("utf-8"))
+        show_results(results, console)
+        return results
     start = time.perf_counter()
     with console.status("Reading the data and building the model"):
         run = recipe.build()
     chief = run.model.distribute_strategy.extended.should_checkpoint
     console = console if chief else Console(quiet=True)
-    folder = Path(output or recipe.output)
     seconds = {"build": time.perf_counter() - start}
-    with alone(folder) if chief else contextlib.nullcontext():
-        results = _train(recipe, run, folder, console, seconds, chief)
+    with folder.alone() if chief else contextlib.nullcontext():
+        found = folder.find(recipe, fresh) if chief else found  # Once more, as nobody else writes there now.
+        results = _train(recipe, run, folder, found, console, seconds, chief)
     together(run.model.distribute_strategy)  # A process that ends takes the others along.
     return results
 
 
-def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[str, float], chief: bool) -> dict[str, Any]:
+def _train(
+    recipe: Any, run: Any, folder: RunFolder, found: Found, console: Console, seconds: dict[str, float], chief: bool
+) -> dict[str, Any]:
     from mtl.baselines import compare
     from mtl.callbacks import TaskBoard
 
@@ -69,11 +81,13 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     seconds["baselines"] = sum(each["seconds"] for by_name in baselines.values() for each in by_name.values())
 
     if chief:
-        write(folder / "recipe.yaml", recipe.as_yaml())
+        folder.begin(recipe, found)
+    together(run.model.distribute_strategy)  # The others look for checkpoints once those of a run before are removed.
+    for said in (found.said, spans_training(recipe) if found.more else ""):
+        if said:
+            console.print(escape(said), highlight=False, soft_wrap=True)
     console.print(f"\nTraining {run.model.count_params():,} weights for {recipe.epochs} epochs of {len(run.train)} steps.")
-    saving = checkpoints(recipe, folder)
-    if chief and not any(each.folder.exists() for each in saving):
-        remove(folder / LOGS)  # Of another training.
+    saving = checkpoints(recipe, folder.path)
     start, validation = time.perf_counter(), run.validation
     progress = EpochProgress(
         console, list(run.tasks), {name for names in validation.mixture.groups for name in names} if validation else ()
@@ -81,7 +95,7 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     callbacks = [
         *recipe.build_callbacks(run.model, validation is not None),
         *saving,
-        TaskBoard(folder / LOGS),
+        TaskBoard(folder.path / LOGS),
         progress,
     ]
     try:
@@ -91,14 +105,14 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
     seconds["training"] = time.perf_counter() - start
     if not chief:
         return {}
-    with atomic_write(folder / "model.keras") as beside:
+    with folder.writing(MODEL) as beside:
         run.model.save(beside)
 
     start = time.perf_counter()
     with console.status(f"Predicting the split '{split}'"):
-        found = any(split in source.splits for task in run.tasks.values() for source in task.sources)
+        labelled = any(next(task.labelled(split), None) for task in run.tasks.values() if task.head.predicts)
         settings = {"batch_size": recipe.reporting["batch_size"], "limit": limit, "seed": recipe.seed}
-        scores = run.model.report(split, **settings) if found else {}
+        scores = run.model.report(split, **settings) if labelled else {}
     seconds["report"] = time.perf_counter() - start
     results = {
         "recipe": recipe.name,
@@ -114,58 +128,34 @@ def _train(recipe: Any, run: Any, folder: Path, console: Console, seconds: dict[
         "verdicts": verdicts(scores, baselines),
         "seconds": seconds,
     }
-    write_json(folder / "results.json", results)
-    for each in saving:
-        remove(each.folder)
-    with contextlib.suppress(OSError):  # It holds those of another recipe.
-        (folder / CHECKPOINTS).rmdir()
+    with folder.writing(RESULTS) as beside:
+        beside.write_text(as_json(results), "utf-8")
+    folder.end()
     show_results(results, console)
-    show_next(folder, console)
+    show_next(folder.path, console)
     return results
 
 
 def checkpoints(recipe: Any, folder: Path) -> list[Any]:
-    """What has the training go on where the same recipe was ended; another recipe begins anew."""
+    """What has the training go on where it was ended."""
     from mtl.callbacks import Checkpoint
 
     if (settings := recipe.training.get("checkpoint")) is False:
         return []
-    name = hashlib.sha256(recipe.as_yaml().encode()).hexdigest()[:12]
     when = {} if settings and {"every_steps", "every_minutes"} & settings.keys() else {"every_minutes": 10}
-    return [Checkpoint(folder / CHECKPOINTS / name, **when, **(settings or {}))]
+    return [Checkpoint(folder / CHECKPOINTS, **when, **(settings or {}))]
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Makes a folder, and keeps it to one training at a time, where the system can lock files; a process that ends lets go of it.
-
-    Raises:
-        BlockingIOError: another training is writing there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / ".training"
-    with open(lock, "wb") as file:
-        if os.name == "posix":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                said = f"Another training is writing to '{folder}'. Wait for its end, or give this one another folder (--output)."
-                raise BlockingIOError(error.errno, said) from error
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def remove(folder: Path) -> None:
-    """Removes a folder; no part of it is left under its name."""
-    if folder.exists():
-        gone = folder.with_name(f".{folder.name}.removing")
-        shutil.rmtree(gone, ignore_errors=True)
-        os.replace(folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+def spans_training(recipe: Any) -> str:
+    """What of a recipe is spread over all its epochs, so that training in two parts is not training in one; or nothing."""
+    optimizer, options = recipe.training.get("optimizer"), names_of("optimizer")
+    name = find_name(optimizer if isinstance(optimizer, str) else next(iter(optimizer or [""])), options)
+    spread = ["learning rate"] if name and "steps" in inspect.signature(options[name]).parameters else []
+    spread += ["sampling"] if (recipe.data.get("data") or {}).get("sampling") == "annealed" else []
+    if not spread:
+        return ""
+    were = "were" if len(spread) > 1 else "was"
+    return f"The {' and the '.join(spread)} {were} spread over fewer epochs until here: one run of all these epochs would differ."
 
 
 def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, bool]]:
@@ -179,15 +169,38 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
     return result
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file at once: it holds the old text or the new one, never a part."""
-    with atomic_write(path) as beside:
-        beside.write_text(text, "utf-8")
+def as_json(value: Any) -> str:
+    """JSON as people read it."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file at once."""
-    write(Path(path), json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    """Writes figures as JSON, at once, in the place of other figures or of nothing."""
+    check_json(path)
+    with atomic_write(path) as beside:
+        beside.write_text(as_json(value), "utf-8")
+
+
+def check_json(path: Path | None) -> None:
+    """Checks that figures can be written to a file: before they are computed.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        FileExistsError: the file holds something else than figures.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--json expects a file in a folder that exists; there is no '{path.parent}'. Make it.")
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    scores = found.get("scores", found) if isinstance(found, dict) else {"": None}
+    if not all(isinstance(figures, dict) and "examples" in figures for figures in scores.values()):
+        raise FileExistsError(f"--json replaces nothing but figures; '{path}' holds something else. Name another file.")
 
 
 # Tables -----------------------------------------------------------------------------------------------------------
@@ -200,14 +213,14 @@ def show_mixture(run: Any, console: Console) -> None:
         table.add_column(column)
     for name, task in run.tasks.items():
         labels = task.head.labels
-        sources = ", ".join(source.name for source in task.sources)
+        sources = escape(", ".join(source.name for source in task.sources))
         table.add_row(name, type(task.head).__name__, sources, str(len(labels)) if labels else "")
     console.print(table)
     mixture = run.train.mixture
     realised = mixture.realised()
     table = Table(title="One epoch of training", title_justify="left")
     for column, justify in (("rows labelled for", "left"), ("examples", "right"), ("drawn", "right"), ("share", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table.add_column(column, justify=justify)
     for names, size in zip(mixture.groups, mixture.sizes, strict=True):
         group = "+".join(names)
         table.add_row(", ".join(names), f"{size:,}", f"{realised['rows'][group]:,}", f"{realised['shares'][group]:.1%}")
@@ -237,6 +250,9 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
                 cells += _beside(figure, scores[figure], baselines.get(task, {}))
             table.add_row(*cells)
     console.print(table)
+    for task, scores in results["scores"].items():
+        if "unknown" in scores:
+            console.print(f"  {task}: {scores['unknown']:,} labels that training did not know are left out.", highlight=False)
     seconds = results.get("seconds", {})
     if seconds:
         console.print("Seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + ".")
@@ -260,8 +276,8 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
 
 def show_next(folder: Path, console: Console) -> None:
     """Where the results lie, and what to do with them."""
-    model = folder / "model.keras"
-    console.print(f"\nModel: {model}\nResults: {folder / 'results.json'}\nLogs: {folder / LOGS}\n\nNext:", highlight=False)
+    model = folder / MODEL
+    console.print(f"\nModel: {model}\nResults: {folder / RESULTS}\nLogs: {folder / LOGS}\n\nNext:", highlight=False)
     for command in (
         f"tensorboard --logdir {folder / LOGS}",
         f"echo 'a text' | mtl predict {folder} -",

@@ -114,9 +114,9 @@ def annotated_units(
 def tagged_words(value: Sequence[Any], example: Example, overlaps: str = "raise") -> tuple[Sequence[Span], list[str]]:
     """The words that plain tags are for (characters, where the example has no words), and their tags; `O` between spans."""
     if _holds_spans(value):
-        words = words_of(example)
-        return words, [str(tag) for tag in annotated_units(value, example, words, None, overlaps)]
-    words = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
+        units = words_of(example)
+        return units, [str(tag) for tag in annotated_units(value, example, units, None, overlaps)]
+    words: Sequence[Span] = example.words if example.words is not None else [(i, i + 1) for i in range(len(example.text))]
     if len(value) != len(words):
         pieces = example.text.split()
         if example.words is None and len(value) == len(pieces) > 1:
@@ -154,7 +154,7 @@ def _span(value: Any) -> tuple[int, int, str]:
 
 
 def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
-    spans = []
+    spans: list[tuple[int, int, str]] = []
     for start, end, kind in map(_span, value):
         if not (isinstance(start, Integral) and isinstance(end, Integral) and 0 <= start < end <= len(text)):
             raise ValueError(

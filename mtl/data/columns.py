@@ -136,9 +136,7 @@ def encoder_columns(names: Sequence[str], pad_id: int) -> tuple[Column, ...]:
             raise ValueError(
                 f"Expected an encoder's inputs among {list(STANDARD)}; got '{name}'. Declare others in its property `columns`."
             )
-    filled = replace(
-        TOKEN_IDS, filler=pad_id
-    )
+    filled = replace(TOKEN_IDS, filler=pad_id)
     mask = replace(PADDING_MASK, default=lambda x: x["token_ids"] != pad_id)
     own = {TOKEN_IDS.name: filled, PADDING_MASK.name: mask}
     return tuple(own.get(name, STANDARD[name]) for name in names)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mtl.data.example import Example
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["SPLITS", "Source", "checked_fractions", "fingerprint_of", "split_of"]
 
@@ -26,6 +27,7 @@ class Source:
             source is never cached between processes.
     """
 
+    @checked
     def __init__(
         self,
         name: str,

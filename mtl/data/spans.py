@@ -20,7 +20,12 @@ __all__ = [
 ]
 
 #: scheme -> the prefixes of a span's first, inner and last unit, and of its only one.
-SCHEMES = {"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES"}
+SCHEMES = {
+    "BIO": ("B", "I", "I", "B"),
+    "BIOES": ("B", "I", "E", "S"),
+    "BILOU": ("B", "I", "L", "U"),
+    "BMES": ("B", "M", "E", "S"),
+}
 #: The prefixes of all schemes with which a span always begins, and those with which it always ends.
 BEGINS, ENDS = "BSU", "ELSU"
 
@@ -153,7 +158,7 @@ def cover(units: np.ndarray, spans: Sequence[tuple]) -> np.ndarray:
     return np.where(inside, index, -1).astype(np.int32)
 
 
-def _prefixes(scheme: str) -> str:
+def _prefixes(scheme: str) -> tuple[str, ...]:
     if scheme not in SCHEMES:
         raise unknown_name("tag scheme", scheme, SCHEMES)
     return SCHEMES[scheme]

@@ -102,5 +102,5 @@ def lost_labels(
         return len(wanted.difference(found.characters(found.spans(tags))))
     words, plain = tagged_words(value, example, overlaps)
     given = [*found.spread(tags, None), None]
-    index = cover(np.array(words), found.units)
+    index = cover(np.array(words), [tuple(unit) for unit in found.units.tolist()])
     return sum(tag in names and given[i] != tag for i, tag in zip(index, plain, strict=True))

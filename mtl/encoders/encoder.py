@@ -1,6 +1,6 @@
 """What every encoder is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,12 +8,16 @@ import keras
 
 from mtl.layers.pooling import Pooling
 from mtl.utils import brief
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
+from mtl.utils.types import Count, Size
 
 __all__ = ["MOST_LAYERS", "Encoder", "resolve_vocabulary"]
 
 #: Layers that an encoder may have: a damaged or hostile file may ask for a billion.
 MOST_LAYERS = 1000
+#: What layers compute in: a name such as "mixed_bfloat16", a policy, or the configuration of one.
+Dtype = str | keras.DTypePolicy | Mapping[str, Any] | None
 
 
 class Encoder(keras.Model):
@@ -38,6 +42,7 @@ class Encoder(keras.Model):
         cuts: the tensors at which the encoder can be cut in two, one per state, where those are not the states themselves.
     """
 
+    @checked
     def __init__(
         self,
         inputs: dict[str, Any],
@@ -45,8 +50,8 @@ class Encoder(keras.Model):
         *,
         pooling: str,
         tokenizer: Any = None,
-        max_length: int | None = None,
-        pad_id: int = 0,
+        max_length: Count | None = None,
+        pad_id: Size = 0,
         dtype: Any = None,
         frozen: Sequence[str] | None = None,
         states: Sequence[Any] = (),

@@ -11,8 +11,10 @@ from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
 from mtl.encoders.hugging_face import BERT_LIKE, load_bert_like, number_in, weight_files
 from mtl.utils import brief, expanded, nearest, read_json, unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
 from mtl.utils.foreign import foreign
+from mtl.utils.types import Count, Size
 
 __all__ = ["Pretrained"]
 
@@ -73,16 +75,17 @@ class Pretrained(Encoder):
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL 2019.
     """
 
+    @checked
     def __init__(
         self,
         preset: Any,
         *,
         pooling: str = "mean",
-        max_length: int | None = None,
+        max_length: Count | None = None,
         tokenizer: Any = None,
         activation: str | None = None,
         epsilon: float | None = None,
-        pad_id: int | None = None,
+        pad_id: Size | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ):

@@ -8,10 +8,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
+from mtl.data.tokenizers.tokenizer import Tokenizer
+from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.encoders.word_vectors import load_word_vectors
 from mtl.layers.token_dropout import TokenDropout
 from mtl.utils import brief, unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Rate, Size
 
 __all__ = ["Recurrent"]
 
@@ -65,32 +68,33 @@ class Recurrent(Encoder):
         Recurrent Neural Networks", NIPS 2016, without the part within the recurrence.
     """
 
+    @checked
     def __init__(
         self,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         *,
-        vocabulary_size: int | None = None,
+        vocabulary_size: Count | None = None,
         cell: str = "lstm",
         bidirectional: bool = True,
-        embedding: int = 128,
-        units: int = 128,
-        layers: int = 1,
-        dropout: float = 0.1,
-        token_dropout: float = 0.0,
+        embedding: Count = 128,
+        units: Count = 128,
+        layers: Count = 1,
+        dropout: Rate = 0.1,
+        token_dropout: Rate = 0.0,
         skip: bool = False,
-        bigrams: int = 0,
+        bigrams: Size = 0,
         embedding_matrix: np.ndarray | str | Path | None = None,
         train_embedding: bool = True,
         pooling: str = "max",
-        max_length: int | None = None,
-        dtype: Any = None,
+        max_length: Count | None = None,
+        dtype: Dtype = None,
         **kwargs: Any,
     ):
         vocabulary_size, pad_id = resolve_vocabulary("Recurrent", tokenizer, vocabulary_size)
         if cell not in CELLS:
             raise unknown_name("cell", cell, CELLS)
-        if not 1 <= layers <= MOST_LAYERS:
-            raise ValueError(f"Recurrent expects at least 1 layer and at most {MOST_LAYERS:,}; got {layers}.")
+        if layers > MOST_LAYERS:
+            raise ValueError(f"Recurrent expects at most {MOST_LAYERS:,} layers; got {layers}. Take fewer.")
         vectors, found = _vectors(embedding_matrix, tokenizer, vocabulary_size) if embedding_matrix is not None else (None, None)
         embedding = embedding if vectors is None else vectors.shape[1]
 
@@ -219,7 +223,8 @@ class BigramEmbedding(keras.layers.Layer):
         The hash: Carter and Wegman, "Universal Classes of Hash Functions", JCSS 1979.
     """
 
-    def __init__(self, buckets: int, width: int, **kwargs: Any):
+    @checked
+    def __init__(self, buckets: int, width: Count, **kwargs: Any):
         super().__init__(**kwargs)
         if buckets < 1 or width % 2:
             raise ValueError(f"Bigrams expect at least 1 bucket and an embedding of even width; got {buckets} and {width}.")

@@ -5,9 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl.encoders.encoder import MOST_LAYERS, Encoder, resolve_vocabulary
+from mtl.data.tokenizers.tokenizer import Tokenizer
+from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.layers.packing import Packing
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Rate, Size
 
 __all__ = ["Transformer"]
 
@@ -55,23 +58,24 @@ class Transformer(Encoder):
         `"pre"`: Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020.
     """
 
+    @checked
     def __init__(
         self,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         *,
-        vocabulary_size: int | None = None,
-        width: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        feedforward: int | None = None,
-        dropout: float = 0.1,
+        vocabulary_size: Count | None = None,
+        width: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        feedforward: Count | None = None,
+        dropout: Rate = 0.1,
         norm: str = "post",
         activation: str = "gelu",
-        max_length: int = 512,
+        max_length: Count = 512,
         packed: bool = False,
-        segments: int = 2,
+        segments: Size = 2,
         pooling: str = "mean",
-        dtype: Any = None,
+        dtype: Dtype = None,
         **kwargs: Any,
     ):
         vocabulary_size, pad_id = resolve_vocabulary("Transformer", tokenizer, vocabulary_size)

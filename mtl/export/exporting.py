@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,9 +16,12 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
+from mtl.heads.head import Head
 from mtl.model import MultiTaskModel
 from mtl.predicting import pad
 from mtl.utils import expanded
+from mtl.utils.arguments import checked
+from mtl.utils.atomic_write import working_folder
 from mtl.utils.labels import label_text
 from mtl.version import __version__
 
@@ -40,11 +42,13 @@ TEXTS = (
     "👩‍👩‍👧 😀😀 🇨🇭 ok 👍🏽",
     "[CLS] [SEP] [MASK] <s> </s> ##ing ▁a Ġb",
     "a" * 300 + " " + "1234567890" * 15,
+    "Ham\u00adburg New\u200bYork می\u200cخواهم ☀\ufe0f 葛\U000e0100城 دلّ दिल्लि Zu\u0308rich",
     "I'm we'll THEY'VE  two  spaces...!? (x_y) a@b.com https://example.org/a?b=c#d",
 )
 
 
-def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] | None = None) -> Path:
+@checked
+def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
     """Writes a SavedModel that takes texts and gives each task's labels and scores.
 
     Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
@@ -87,11 +91,18 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
     if model.encoder.tokenizer is None:
         raise ValueError("An export takes texts and expects an encoder that has a tokenizer; this one has none.")
     names = model._chosen(tasks)
+    for name in names:
+        if type(model.heads[name]).serve is Head.serve:
+            raise ValueError(
+                f"export expects heads with `serve`; got task '{name}' with {type(model.heads[name]).__name__}, which has none. "
+                "Write its `serve`, or name the other tasks with tasks=[...]."
+            )
     path = expanded(path).resolve()
+    _settle(path)
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with working_folder(path.parent) as around:
+        work = around / path.name
         server = _Server(model, names)
         signatures = {name: getattr(server, name) for name in SIGNATURES}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -99,10 +110,9 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: Iterable[str] 
             tf.saved_model.save(server, str(work), signatures=signatures, options=options)
         served = tf.saved_model.load(str(work)).signatures
         _verify(model, server, served)
-        (work / DESCRIPTION).write_text(json.dumps(_describe(model, names, served), ensure_ascii=False, indent=2), "utf-8")
+        description = {**_describe(model, names, served), "files": _files(work)}
+        (work / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=2), "utf-8")
         _replace(work, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return path
 
 
@@ -273,16 +283,47 @@ def _plain(value: tf.Tensor) -> Any:
 def _check_replaceable(path: Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    description = path / DESCRIPTION
-    if description.is_file() and '"mtl_export"' in description.read_text("utf-8", errors="replace"):
-        return
-    kind = "a folder that holds something else" if path.is_dir() else "a file"
+    kind = "a file"
+    if path.is_dir():
+        if not (others := set(_files(path)) - _exported(path)):
+            return
+        kind = f"a folder that holds something else: '{min(others)}'"
     raise FileExistsError(f"Expected a new folder or an earlier export to replace; '{path}' is {kind}. Choose another path.")
+
+
+def _exported(path: Path) -> set[str]:
+    """The files of a folder that an export wrote, as its description lists them."""
+    try:
+        description = json.loads((path / DESCRIPTION).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    if not isinstance(description, dict) or "mtl_export" not in description:
+        return set()
+    return {DESCRIPTION, *filter(lambda name: isinstance(name, str), description.get("files") or ())}
+
+
+def _files(path: Path) -> list[str]:
+    return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+
+
+def _replaced(path: Path) -> Path:
+    """Where an earlier export is while the new one takes its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _settle(path: Path) -> None:
+    """Ends a replacement that was killed: the earlier export is put back, or removed where the new one is in its place."""
+    old = _replaced(path)
+    if old.is_dir() and not set(_files(old)) - _exported(old):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.replace(old, path)
 
 
 def _replace(new: Path, path: Path) -> None:
     """Puts a folder in the place of another; at no time is there a folder that is half written."""
-    old = new.with_name(f"{new.name}.old")
+    old = _replaced(path)
     if path.exists():
         os.replace(path, old)
     try:
@@ -291,4 +332,4 @@ def _replace(new: Path, path: Path) -> None:
         if old.exists():
             os.replace(old, path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _settle(path)

@@ -10,15 +10,17 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
+from mtl.data.example import Example
 from mtl.heads.head import Head, Target
 from mtl.layers.ngram_linear import NGramLinear
 from mtl.layers.readout import Readout
 from mtl.losses.cross_entropy import class_distribution, cross_entropy, smoothed_weights
 from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels, label_text
 from mtl.utils.rows import known_ids, labelled
+from mtl.utils.types import Rate, Size, Weight
 
 __all__ = ["Classification"]
 
@@ -42,7 +44,8 @@ class Classification(Head):
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
         features: which `[B, H]` features it reads.
-        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one.
+        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one. Such
+            rows count neither in `evaluate` nor in `report`, which says how many there were.
         ngrams: the arguments of a `mtl.layers.NGramLinear` that reads n-grams of tokens beside the features, or its `order`;
             0 for none. For texts whose class hangs on single phrases, where labels are too few to learn all in the encoder.
 
@@ -66,26 +69,24 @@ class Classification(Head):
 
     needs_offsets = False
     cache_key = ("labels", "unknown")
+    not_labelled = -1
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
         *,
-        label_smoothing: float = 0.0,
+        label_smoothing: Rate = 0.0,
         class_weights: str | Mapping[Any, float] | Sequence[float] | None = None,
-        focal: float = 0.0,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        focal: Weight = 0.0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         unknown: str = "raise",
         ngrams: int | Mapping[str, Any] = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
-        if focal < 0:
-            raise ValueError(f"`focal` is 0 or more, got {focal}.")
         if unknown not in ("raise", "ignore"):
             raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
         if isinstance(class_weights, str) and class_weights != "balanced":
@@ -146,6 +147,9 @@ class Classification(Head):
             return 0, 0.0
         return labels.id(value), 1.0
 
+    def known(self, value: Any) -> tuple[Any, int]:
+        return (value, 0) if self._labels is None or value in self._labels else (None, 1)
+
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()
         best = int(np.argmax(prediction))
@@ -160,29 +164,33 @@ class Classification(Head):
     ) -> dict[str, float]:
         """Accuracy, macro and micro precision, recall and F1, and Matthews' correlation, by scikit-learn.
 
-        Macro means are over the classes that occur in gold or predictions.
+        Macro means are over the classes that occur in gold or predictions. Rows count with their examples' weights; those with a
+        label that training did not know count only as `unknown`.
 
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: the examples, for their weights.
+            examples: the examples, or none where all weigh 1.
             per_class: whether to add each class's F1 as `f1:LABEL`.
         """
         from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
 
-        truth = [label_text(value) for value in gold]
-        guess = [label_text(value["label"]) for value in predicted]
-        weighted = {"sample_weight": weights_of(examples)}
-        scores = {"accuracy": accuracy_score(truth, guess, **weighted)}
+        rows, weights, unknown = self._judged(gold, predicted, examples)
+        if not rows:
+            return unknown
+        truth, guess = [label_text(value) for value, _ in rows], [label_text(found["label"]) for _, found in rows]
+        scores = {"accuracy": accuracy_score(truth, guess, sample_weight=weights)}
         for kind in ("macro", "micro"):
-            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0, **weighted)
+            precision, recall, f1, _ = precision_recall_fscore_support(
+                truth, guess, average=kind, zero_division=0, sample_weight=weights
+            )
             scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
-        scores["mcc"] = matthews_corrcoef(truth, guess, **weighted) if len({*truth, *guess}) > 1 else 0.0
+        scores["mcc"] = matthews_corrcoef(truth, guess, sample_weight=weights) if len({*truth, *guess}) > 1 else 0.0
         if per_class:
             classes = sorted({*truth, *guess})
-            f1s = f1_score(truth, guess, labels=classes, average=None, zero_division=0, **weighted)
+            f1s = f1_score(truth, guess, labels=classes, average=None, zero_division=0, sample_weight=weights)
             scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
-        return {name: float(score) for name, score in scores.items()}
+        return {**{name: float(score) for name, score in scores.items()}, **unknown}
 
     def build(self, features_shape: Mapping[str, tuple]) -> None:
         labels = self._known()

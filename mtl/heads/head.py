@@ -1,14 +1,20 @@
 """What every head is."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
+from mtl.metrics.keras_metric import KerasMetric
+from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
+from mtl.utils.rows import given
 
 __all__ = ["Head", "Target"]
 
@@ -42,6 +48,18 @@ class Head(keras.layers.Layer):
     strings and numbers, in exported models), and the metrics.
 
     `features` is a dict: `sequence [B, S, H]`, `pooled [B, H]`, `padding_mask [B, S]`, `token_ids [B, S]`.
+
+    One rule says what is not labelled: in arrays, weight 0, NaN, and the number `missing`; in sources, an absent field, None,
+    NaN, "", and the number `missing` where labels are numbers and no names (`Regression`, multi-hot lists). The sources of
+    Hugging Face and TFDS, whose data sets say -1, have a `missing` of their own.
+
+    Args:
+        missing: the number that means "not labelled"; `"auto"` for -1 where targets are classes, and no number where any number
+            may be a label; None for no number.
+        metrics: further metrics, each a `mtl.metrics.TaskMetric` or a Keras metric, such as `keras.metrics.AUC()` for
+            `MultiLabel`: weighted, of the labelled rows alone, right on several replicas, and saved with the model. A Keras
+            metric is shown predictions (what `activate` gives), and is for heads with one target per row; its state must add up
+            over batches.
     """
 
     #: Whether `predict` runs this head. An objective that only serves training, such as masked language modelling, says False.
@@ -59,9 +77,29 @@ class Head(keras.layers.Layer):
     #: Names of the settings that `encode` and `target` depend on: prepared data is found again whatever the others are. None for
     #: all of them.
     cache_key: tuple[str, ...] | None = None
+    #: The number that means "not labelled" where no other is set: -1 for heads of classes; None where every number is a label.
+    not_labelled: float | None = None
 
-    def __init__(self, *, name: str | None = None, **kwargs: Any):
+    @checked
+    def __init__(
+        self,
+        *,
+        missing: float | str | None = "auto",
+        metrics: Sequence[Any] = (),
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name, **kwargs)
+        if missing != "auto" and missing is not None and (isinstance(missing, (str, bool)) or not math.isfinite(missing)):
+            raise ValueError(
+                f"A head expects `missing` as a finite number, None or 'auto'; got {missing!r}. NaN is never a label."
+            )
+        self.missing = self.not_labelled if missing == "auto" else missing
+        made = [keras.saving.deserialize_keras_object(each) if isinstance(each, dict) else each for each in metrics]
+        for metric in made:
+            _copied(metric, self)  # What cannot serve is said now.
+        # In a function, so that Keras does not take their state for the head's: each model makes its own.
+        self._added = lambda: made
         #: Whether the name was given; one that Keras made up gives way to the task's.
         self.named = name is not None
 
@@ -123,8 +161,19 @@ class Head(keras.layers.Layer):
         """
         return 0
 
+    def known(self, value: Any) -> tuple[Any, int]:
+        """Return what the head's vocabulary holds of a label, None for nothing, and how many labels it does not hold.
+
+        The labels that it does not hold count neither in the graph, where they have weight 0, nor in `report`.
+        """
+        return value, 0
+
+    def absent(self, value: Any) -> bool:
+        """Whether a source's value means "not labelled" to this head, beside what no source gives on."""
+        return False
+
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Metrics of a whole corpus.
+        """Metrics of a whole corpus, weighted by the examples; labels that training did not know count only as `unknown`.
 
         Args:
             gold: labels, as the source gave them.
@@ -132,6 +181,20 @@ class Head(keras.layers.Layer):
             examples: the examples.
         """
         raise NotImplementedError
+
+    def _judged(
+        self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]
+    ) -> tuple[list[tuple[Any, Any]], np.ndarray, dict[str, Any]]:
+        """The rows that `report` counts, `(gold, prediction)`, their weights, and how many labels are `unknown`, if any are."""
+        rows, weights, unknown = [], [], 0
+        for i, (value, found) in enumerate(zip(gold, predicted, strict=True)):
+            value, others = self.known(value)
+            unknown += others
+            weight = examples[i].weight if len(examples) else 1.0
+            if value is not None and weight:
+                rows.append((value, found))
+                weights.append(weight)
+        return rows, np.array(weights), {"unknown": unknown} if unknown else {}
 
     # Graph --------------------------------------------------------------------------------------------------------
 
@@ -182,12 +245,79 @@ class Head(keras.layers.Layer):
         outputs = self(features, training=training)
         return (*self.loss(target, outputs, weight, features), outputs)
 
+    def given(self, target: Any, weight: Any) -> Any:
+        """Return the weights of a batch, 0 where the target is NaN or `missing`.
+
+        Args:
+            target: as for `loss`.
+            weight: float32 `[B]` or `[B, S]`.
+        """
+        known = given(target, self.missing)
+        for _ in range(ops.ndim(known) - ops.ndim(weight)):
+            known = ops.all(known, axis=-1)
+        return ops.where(known, weight, 0.0)
+
     def make_metrics(self) -> dict[str, Any]:
         """New metrics by name, each a `mtl.metrics.TaskMetric`."""
         return {}
+
+    def all_metrics(self) -> dict[str, Any]:
+        """New metrics by name: the head's, and those that its `metrics` argument added.
+
+        Raises:
+            ValueError: two have one name.
+        """
+        metrics = self.make_metrics()
+        taken = {name for each in metrics.values() for name in _figures(each)} | set(metrics)
+        for metric in (_copied(each, self) for each in self._added()):
+            for name in dict.fromkeys((metric.name, *_figures(metric))):
+                if name in taken or name == "loss":
+                    raise ValueError(f"Head '{self.name}' has a figure '{name}' already. Give the metric another name=.")
+            taken.update((metric.name, *_figures(metric)))
+            metrics[metric.name] = metric
+        return metrics
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if self.missing != self.not_labelled:
+            config["missing"] = self.missing
+        if self._added():
+            config["metrics"] = [keras.saving.serialize_keras_object(each) for each in self._added()]
+        return config
 
     def prepare_batch(self, x: dict[str, np.ndarray], target: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> None:
         """Changes one batch's NumPy arrays in place before they go to the model; only for heads with `corrupts_inputs`.
 
         Only rows with a weight above 0 may be changed.
         """
+
+
+def _copied(metric: Any, head: Head) -> TaskMetric:
+    """Return a copy of a metric with new state, as the engine takes it.
+
+    Raises:
+        TypeError: it is no metric.
+    """
+    if isinstance(metric, type):
+        raise TypeError(
+            f"Head '{head.name}' expects metrics that are made; got the class {metric.__name__}. Call it: {metric.__name__}()."
+        )
+    if not isinstance(metric, keras.metrics.Metric):
+        raise TypeError(
+            f"Head '{head.name}' expects metrics as mtl.metrics.TaskMetric or Keras metrics; got {type(metric).__name__}. "
+            "Wrap a function: keras.metrics.MeanMetricWrapper(function, name=...)."
+        )
+    if isinstance(metric, KerasMetric):
+        metric = KerasMetric(metric.metric)
+    elif isinstance(metric, TaskMetric):
+        return type(metric).from_config(metric.get_config())
+    else:
+        metric = KerasMetric(metric)
+    metric.activate = head.activate
+    return metric
+
+
+def _figures(metric: Any) -> list[str]:
+    """Names of what a metric's result holds; none for one figure, which has the metric's name."""
+    result = metric.result()
+    return list(result) if isinstance(result, Mapping) else []

@@ -15,6 +15,8 @@ from mtl.data.spans import cover
 from mtl.heads.head import Head, Target
 from mtl.metrics.perplexity import Perplexity
 from mtl.metrics.token_accuracy import TokenAccuracy
+from mtl.utils.arguments import checked
+from mtl.utils.types import Between, Count, Share
 
 __all__ = ["MaskedLM"]
 
@@ -57,21 +59,20 @@ class MaskedLM(Head):
     corrupts_inputs = True
     cache_key = ("whole_words",)
 
+    @checked
     def __init__(
         self,
         *,
-        rate: float = 0.15,
+        rate: Between = 0.15,
         whole_words: bool = True,
-        keep: float = 0.1,
-        random: float = 0.1,
-        embedding_shape: Sequence[int] | None = None,
+        keep: Share = 0.1,
+        random: Share = 0.1,
+        embedding_shape: Sequence[Count] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not 0 < rate < 1:
-            raise ValueError(f"`rate` is between 0 and 1, got {rate}.")
-        if keep < 0 or random < 0 or keep + random > 1:
-            raise ValueError(f"`keep` and `random` are 0 or more and add up to at most 1, got {keep} and {random}.")
+        if keep + random > 1:
+            raise ValueError(f"`keep` and `random` add up to at most 1, got {keep} and {random}.")
         self.rate = rate
         self.whole_words = whole_words
         self.keep = keep

@@ -1,5 +1,6 @@
 """Any number of labels for each text."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,20 +10,22 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
+from mtl.data.example import Example
 from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.binary import binary_cross_entropy
 from mtl.metrics.label_counts import LabelCounts
 from mtl.metrics.subset_accuracy import SubsetAccuracy
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels, label_text
-from mtl.utils.rows import labelled
+from mtl.utils.rows import by_class, labelled
+from mtl.utils.types import Between, Rate, Size, Weight
 
 __all__ = ["MultiLabel"]
 
 #: What a multi-hot list holds.
-_BITS = {"0": False, "1": True, "False": False, "True": True}
+_BITS = {"0": 0.0, "1": 1.0, "False": 0.0, "True": 1.0}
 
 
 @keras.saving.register_keras_serializable("mtl")
@@ -30,8 +33,12 @@ class MultiLabel(Head):
     """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, averaged over the labels.
 
     A source gives each example's labels as a list of different names, or as one string with a separator; an empty list or string
-    says that none holds. With `multi_hot` it gives one 0 or 1 for each label. Labels are compared as text, so that 3, 3.0 and "3"
-    are one label. Arrays given to `fit` are multi-hot.
+    says that none holds. With `multi_hot` it gives one 0 or 1 for each label, or None where it is not known. A mapping from
+    labels to 1, 0 or None does the same, and labels that it leaves out are not known. Labels are compared as text, so that 3,
+    3.0 and "3" are one label.
+
+    Arrays given to `fit` are multi-hot, with NaN or `missing` (-1) where a label is not known; their weights are `[B]` or, for
+    each label its own, `[B, C]`. The loss is the mean over all labels that are known.
 
     Args:
         labels: the labels in the order of their ids; a number `n` for the labels `0 ... n - 1`; None to learn them from the
@@ -41,7 +48,8 @@ class MultiLabel(Head):
             label; None for ones. They do not change what the loss is divided by.
         label_smoothing: how far targets are drawn to 1/2.
         focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
-        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave that label out.
+        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave that label out. Such labels
+            count neither in `evaluate` nor in `report`, which says how many there were.
         separator: what stands between labels where a source gives them as one string.
         multi_hot: whether a source gives one 0 or 1 for each label, in the order of the labels, rather than names. None: names,
             and an error where a value may be either.
@@ -61,44 +69,42 @@ class MultiLabel(Head):
     >>> head = MultiLabel(["rain", "snow", "wind"])
     >>> head.encode("wind|rain", None, None)[0].tolist()
     [1.0, 0.0, 1.0]
+    >>> head.encode({"rain": 1, "snow": 0}, None, None)[0].tolist()
+    [1.0, 0.0, nan]
     """
 
     progress = "micro_f1"
     needs_offsets = False
     cache_key = ("labels", "unknown", "separator", "multi_hot")
+    not_labelled = -1
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
         *,
-        threshold: float = 0.5,
+        threshold: Between = 0.5,
         pos_weights: Mapping[Any, float] | Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
-        focal: float = 0.0,
+        label_smoothing: Rate = 0.0,
+        focal: Weight = 0.0,
         unknown: str = "raise",
         separator: str = "|",
         multi_hot: bool | None = None,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if unknown not in ("raise", "ignore"):
             raise unknown_name("way with unknown labels", unknown, ["raise", "ignore"])
-        if not 0 < threshold < 1:
-            raise ValueError(f"`threshold` is between 0 and 1, got {threshold}.")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` is from 0 to below 1, got {label_smoothing}.")
-        if focal < 0:
-            raise ValueError(f"`focal` is 0 or more, got {focal}.")
         self.threshold = threshold
         self.pos_weights = pos_weights
         self.label_smoothing = label_smoothing
         self.focal = focal
         self.unknown = unknown
-        self.separator = separator
         self.multi_hot = multi_hot
+        self.separator = separator
         self.dropout = dropout
         self.hidden = hidden
         self.features = features
@@ -118,13 +124,13 @@ class MultiLabel(Head):
 
     def learn(self, values: Iterable[Any]) -> None:
         if not self.multi_hot:
-            self._take(Labels.learn(name for value in values for name in self.names_of(value)))
+            self._take(Labels.learn(name for value in values for name in self._said(value)))
             return
         values = iter(values)
         first = next(values, ())
-        self._take(self._labels or Labels(len(self._parts(first))))
+        self._take(self._labels or (Labels(first) if isinstance(first, Mapping) else Labels(len(self._parts(first)))))
         for value in (first, *values):
-            self.names_of(value)
+            self._said(value)
 
     def _take(self, labels: Labels) -> None:
         self._labels = labels
@@ -140,42 +146,90 @@ class MultiLabel(Head):
         if isinstance(value, str):
             return [part for text in value.split(self.separator) if (part := text.strip())]
         if not isinstance(value, (list, tuple, set, frozenset)):
-            raise ValueError(f"MultiLabel takes a list of labels, or one string with '{self.separator}' between, got {value!r}.")
+            raise ValueError(
+                f"MultiLabel takes a list of labels, a mapping from label to 1, 0 or None, or one string with '{self.separator}' "
+                f"between; got {brief(value)}."
+            )
         return list(value)
 
     def names_of(self, value: Any) -> list[Any]:
         """The labels that a value names, or marks with 1."""
-        parts = self._parts(value)
-        texts = [label_text(part) for part in parts]
-        bits = bool(texts) and all(text in _BITS for text in texts)
-        if self.multi_hot:
-            names = range(len(texts)) if self._labels is None else self._labels.names
-            if len(texts) != len(names) or not bits:
+        return [name for name, truth in self._said(value).items() if truth == 1]
+
+    def _said(self, value: Any) -> dict[Any, float]:
+        """Label -> 1 where it holds, 0 where not, NaN where that is not known, of the labels that a value speaks of.
+
+        Raises:
+            ValueError: the value has another form, names a label twice, or may be names or multi-hot.
+        """
+        if isinstance(value, Mapping):
+            said = {name: self._truth(entry) for name, entry in value.items()}
+            if None in said.values():
                 raise ValueError(
-                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {value!r}."
+                    f"MultiLabel takes a mapping from label to 1, 0, or None for what is not known; got {brief(value)}."
                 )
-            return [name for name, text in zip(names, texts, strict=True) if _BITS[text]]
+            return said  # type: ignore[return-value]
+        parts = self._parts(value)
+        truths = [self._truth(part) for part in parts]
+        bits = bool(parts) and None not in truths
+        if self.multi_hot:
+            names = range(len(parts)) if self._labels is None else self._labels.names
+            if len(parts) != len(names) or not bits:
+                raise ValueError(
+                    f"MultiLabel with multi_hot=True takes one 0 or 1 for each of {len(names)} labels; got {brief(value)}. "
+                    "Give None for what is not known."
+                )
+            return dict(zip(names, truths, strict=True))  # type: ignore[arg-type]
         choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""
+        if any(part is None or part != part for part in parts):
+            raise ValueError(f"MultiLabel takes a list of names of labels; got {brief(value)}.{choice}")
+        texts = [label_text(part) for part in parts]
         if len(set(texts)) < len(texts):
             twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-            raise ValueError(f"MultiLabel takes a list of different labels; got {value!r} with '{twice}' repeated.{choice}")
-        if bits and self.multi_hot is None and self._labels is not None and len(texts) == len(self._labels):
-            raise ValueError(f"MultiLabel takes a list of labels; got {value!r}, which may be multi-hot.{choice}")
-        return parts
+            raise ValueError(f"MultiLabel takes a list of different labels; got {brief(value)} with '{twice}' repeated.{choice}")
+        if (
+            bits
+            and self.multi_hot is None
+            and self._labels is not None
+            and len(texts) == len(self._labels)
+            and set(truths) <= {0, 1}
+        ):
+            raise ValueError(f"MultiLabel takes a list of labels; got {brief(value)}, which may be multi-hot.{choice}")
+        return dict.fromkeys(parts, 1.0)
 
-    def _marked(self, names: Iterable[Any]) -> np.ndarray:
-        """Float32 `[C]`: 1 at some labels, 0 elsewhere."""
-        labels = self._known()
-        target = np.zeros(len(labels), np.float32)
-        target[[labels.id(name) for name in names if self.unknown == "raise" or name in labels]] = 1.0
+    def _truth(self, entry: Any) -> float | None:
+        """1 or 0; NaN for what is not known; None for anything else."""
+        if entry is None or entry != entry or entry == "":
+            return math.nan
+        text = label_text(entry)
+        return _BITS.get(text, math.nan if self.missing is not None and text == label_text(self.missing) else None)
+
+    def _target(self, value: Any) -> np.ndarray:
+        """What is said of each label, float32 `[C]`: labels that a mapping leaves out are not known, those that a list leaves out
+        do not hold."""
+        labels, said = self._known(), self._said(value)
+        target = np.full(len(labels), math.nan if isinstance(value, Mapping) else 0.0, np.float32)
+        for name, entry in said.items():
+            if self.unknown == "raise" or name in labels:
+                target[labels.id(name)] = entry
         return target
+
+    def known(self, value: Any) -> tuple[Any, int]:
+        labels, said = self._known(), self._said(value)
+        others = sum(name not in labels for name in said)
+        if others and isinstance(value, Mapping):
+            value = {name: entry for name, entry in said.items() if name in labels}
+        elif others:
+            value = [name for name in said if name in labels]
+        return (None if np.isnan(self._target(value)).all() else value), others
 
     @property
     def target(self) -> Target:
         return Target((len(self._known()),), "float32")
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, float]:
-        return self._marked(self.names_of(value)), 1.0
+        target = self._target(value)
+        return target, float(not np.isnan(target).all())
 
     def decode(self, prediction: np.ndarray, example: Example, encoding: Encoding) -> dict[str, Any]:
         labels = self._known()
@@ -187,33 +241,39 @@ class MultiLabel(Head):
     def report(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
     ) -> dict[str, float]:
-        """Subset accuracy, and macro and micro precision, recall and F1, by scikit-learn.
+        """Subset accuracy, and macro and micro precision, recall and F1, of the labels that are known of each row.
+
+        Macro means are over the labels that are known of some row. Rows count with their examples' weights; labels that training
+        did not know count only as `unknown`.
 
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: the examples, for their weights.
+            examples: the examples, or none where all weigh 1.
             per_class: whether to add each label's F1 as `f1:LABEL`.
         """
-        from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
-
         labels = self._known()
-        names = [[label_text(name) for name in self.names_of(value)] for value in gold]
-        # A label that training never held can only be missed.
-        unseen = sorted({name for each in names for name in each} - {*labels.texts}) if self.unknown == "raise" else []
-        classes = [*labels.texts, *unseen]
-        truth = np.array([[each in held for each in classes] for held in names])
-        guess = np.zeros_like(truth)
-        guess[:, : len(labels)] = np.stack([self._marked(value["labels"]) for value in predicted])
-        weighted = {"sample_weight": weights_of(examples)}
-        scores = {"subset_accuracy": accuracy_score(truth, guess, **weighted)}
-        for kind in ("macro", "micro"):
-            precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average=kind, zero_division=0, **weighted)
-            scores |= {f"{kind}_f1": f1, f"{kind}_precision": precision, f"{kind}_recall": recall}
+        rows, weights, unknown = self._judged(gold, predicted, examples)
+        if not rows:
+            return unknown
+        target = np.stack([self._target(value) for value, _ in rows])
+        guess = np.array(
+            [[name in held for name in labels.texts] for held in ({*map(label_text, found["labels"])} for _, found in rows)]
+        )
+        # The metrics of the graph, whose outputs are logits.
+        counts, subset = LabelCounts(len(labels)), SubsetAccuracy()
+        for metric in (counts, subset):
+            metric.update_state(target, np.where(guess, 1.0, -1.0), weights, {})
+        scores = {"subset_accuracy": subset.result(), **counts.result()}
         if per_class:
-            f1s = f1_score(truth, guess, average=None, zero_division=0, **weighted)
-            scores |= {f"f1:{name}": f1 for name, f1 in zip(classes, f1s, strict=True)}
-        return {name: float(score) for name, score in scores.items()}
+            right, extra, missed, others = ops.convert_to_numpy(counts.total).T
+            f1s = 2 * right / np.maximum(2 * right + extra + missed, 1e-300)
+            scores |= {
+                f"f1:{name}": f1
+                for name, f1, seen in zip(labels.texts, f1s, right + extra + missed + others, strict=True)
+                if seen
+            }
+        return {**{name: float(score) for name, score in scores.items()}, **unknown}
 
     def build(self, features_shape: Mapping[str, tuple]) -> None:
         labels = self._known()
@@ -238,15 +298,21 @@ class MultiLabel(Head):
         """Which `labels` are predicted, 1 or 0, int32 `[B, C]`, and the labels' probabilities as `scores [B, C]`."""
         return {"labels": tf.cast(prediction >= self.threshold, tf.int32), "scores": prediction}
 
+    def given(self, target: Any, weight: Any) -> Any:
+        """Return what each label of each row counts, float32 `[B, C]`: 0 where it is not known."""
+        return by_class(target, weight, self.missing)
+
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        weight = self.given(target, weight)
         rows = binary_cross_entropy(
             labelled(weight, target),
             labelled(weight, outputs),
             label_smoothing=self.label_smoothing,
             pos_weights=self._weights,
             focal=self.focal,
+            weights=weight,
         )
-        weight = ops.cast(weight, "float32")
+        weight = ops.mean(weight, axis=-1)  # A row counts as far as its labels are known.
         return ops.sum(rows * weight), ops.sum(weight)
 
     def make_metrics(self) -> dict[str, Any]:
@@ -260,9 +326,9 @@ class MultiLabel(Head):
             "pos_weights": self.pos_weights,
             "label_smoothing": self.label_smoothing,
             "focal": self.focal,
+            "multi_hot": self.multi_hot,
             "unknown": self.unknown,
             "separator": self.separator,
-            "multi_hot": self.multi_hot,
             "dropout": self.dropout,
             "hidden": self.hidden,
             "features": self.features,

@@ -9,17 +9,23 @@ import numpy as np
 from keras import ops
 
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
+from mtl.data.example import Example
 from mtl.heads.head import Head, Target
 from mtl.layers.readout import Readout
 from mtl.losses.regression import absolute_error, huber, squared_error
 from mtl.metrics.regression_scores import RegressionScores
-from mtl.utils import unknown_name
+from mtl.utils import brief, unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Finite, Positive, Rate, Size
 
 __all__ = ["Regression"]
 
 LOSSES = {"mse": squared_error, "mae": absolute_error, "huber": huber}
+
+
+#: The greatest float32, as which labels are kept.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @keras.saving.register_keras_serializable("mtl")
@@ -60,25 +66,22 @@ class Regression(Head):
 
     progress = "pearson"
 
+    @checked
     def __init__(
         self,
         *,
         loss: str = "mse",
-        mean: float | None = None,
-        scale: float | None = None,
+        mean: Finite | None = None,
+        scale: Positive | None = None,
         range: Sequence[float] | None = None,
-        dropout: float = 0.1,
-        hidden: int = 0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
         features: str = "pooled",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if loss not in LOSSES:
             raise unknown_name("regression loss", loss, LOSSES)
-        if mean is not None and not math.isfinite(mean):
-            raise ValueError(f"`mean` is a finite number, got {mean}.")
-        if scale is not None and not 0 < scale < math.inf:
-            raise ValueError(f"`scale` is a positive finite number, got {scale}.")
         if range is not None and not (len(range) == 2 and range[0] < range[1]):
             raise ValueError(f"`range` is (low, high) with low below high, got {tuple(range)}.")
         self.loss_name = loss
@@ -111,10 +114,10 @@ class Regression(Head):
     def _number(self, value: Any) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"Regression takes a number, got {value!r}.") from None
-        if not math.isfinite(number):
-            raise ValueError(f"Regression takes finite numbers, got {value!r}; leave the label empty where it is missing.")
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"Regression takes a number, got {brief(value)}.") from None
+        if not abs(number) <= LARGEST:
+            raise ValueError(f"Regression takes finite numbers, got {brief(value)}; leave the label empty where it is missing.")
         if self.range is not None and not self.range[0] <= number <= self.range[1]:
             raise ValueError(f"The label {number} is outside `range` {self.range}.")
         return number
@@ -126,22 +129,33 @@ class Regression(Head):
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[float, float]:
         return self._number(value), 1.0
 
+    def absent(self, value: Any) -> bool:
+        if self.missing is None:
+            return False
+        try:
+            return float(value) == self.missing
+        except (TypeError, ValueError):
+            return False
+
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> dict[str, float]:
         return {"value": float(prediction)}
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation.
 
-        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0.
+        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0. Rows count with their
+        examples' weights.
 
         Args:
             gold: labels.
             predicted: what `decode` gave.
-            examples: the examples, for their weights.
+            examples: the examples, or none where all weigh 1.
         """
-        truth = np.array([self._number(value) for value in gold])
-        guess = np.array([value["value"] for value in predicted])
-        weights = weights_of(examples)
+        rows, weights, _ = self._judged(gold, predicted, examples)
+        if not rows:
+            return {}
+        truth = np.array([self._number(value) for value, _ in rows])
+        guess = np.array([found["value"] for _, found in rows])
         mse = float(np.average((guess - truth) ** 2, weights=weights))
         return {
             "mae": float(np.average(np.abs(guess - truth), weights=weights)),
@@ -200,12 +214,13 @@ class Regression(Head):
         }
 
 
-def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
-    """Pearson's weighted correlation; 0 without spread."""
-    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+def _correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
+    """Pearson's correlation of weighted rows, in float64; 0 without spread."""
+    if not (np.ptp(one) > 0 and np.ptp(other) > 0):
         return 0.0
-    x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
-    return float(np.clip(np.sum(weights * x * y) / np.sqrt(np.sum(weights * x * x) * np.sum(weights * y * y)), -1, 1))
+    one, other = (values - np.average(values, weights=weights) for values in (one, other))
+    spread = math.sqrt(float(np.sum(weights * one**2))) * math.sqrt(float(np.sum(weights * other**2)))
+    return min(1.0, max(-1.0, float(np.sum(weights * one * other)) / spread))
 
 
 def _ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,28 +1,32 @@
 """One tag for each word or token of a text."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.data.annotation import OVERLAPS, annotated_spans, annotated_types, annotated_units, words_of
+from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
 from mtl.data.encoding import Encoding
-from mtl.data.example import Example, weights_of
-from mtl.data.spans import SCHEMES, allowed_transitions, cover, scheme_labels, split_tag, tags_of_spans
+from mtl.data.example import Example
+from mtl.data.spans import SCHEMES, allowed_transitions, scheme_labels, split_tag, tags_of_spans
 from mtl.data.tag_units import lost_labels, tag_units
 from mtl.data.tokenizers.in_graph.spans import widened_tags
+from mtl.data.unknown_tags import unknown_tags
 from mtl.heads.head import Head, Target
+from mtl.heads.tag_report import tag_report
 from mtl.layers.crf import crf_log_likelihood, crf_marginals, crf_viterbi
 from mtl.layers.readout import Readout
 from mtl.losses.cross_entropy import cross_entropy, smoothed_weights
-from mtl.metrics.span_f1 import SpanF1, span_scores
+from mtl.metrics.span_f1 import SpanF1
 from mtl.metrics.token_accuracy import TokenAccuracy
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels
 from mtl.utils.rows import known_ids, labelled
+from mtl.utils.types import Rate, Size, Weight
 
 __all__ = ["Tagging"]
 
@@ -84,7 +88,9 @@ class Tagging(Head):
     """
 
     cache_key = ("labels", "level", "scheme", "unknown", "overlaps")
+    not_labelled = -1
 
+    @checked
     def __init__(
         self,
         labels: int | Iterable[Any] | None = None,
@@ -92,12 +98,12 @@ class Tagging(Head):
         level: str | None = None,
         scheme: str | None = "BIO",
         crf: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: Rate = 0.0,
         class_weights: Mapping[Any, float] | Sequence[float] | None = None,
-        focal: float = 0.0,
-        dropout: float = 0.1,
-        hidden: int = 0,
-        unknown: str = "raise",
+        focal: Weight = 0.0,
+        dropout: Rate = 0.1,
+        hidden: Size = 0,
+        unknown: Literal["raise", "ignore"] = "raise",
         overlaps: str = "raise",
         **kwargs: Any,
     ):
@@ -105,16 +111,12 @@ class Tagging(Head):
         if isinstance(labels, int):
             level, scheme = level or "token", None
             if level != "token":
-                raise ValueError(
-                    f"Tagging({labels}) takes arrays with a tag a token, so level='{level}' has no meaning; leave it out."
-                )
+                raise ValueError(f"Tagging({labels}) takes a tag for each token; got level='{level}'. Leave it out.")
         level = level or "word"
         if level not in ("word", "token"):
             raise unknown_name("level of tags", level, ["word", "token"])
         if scheme is not None and scheme not in SCHEMES:
             raise unknown_name("tag scheme", scheme, SCHEMES)
-        if unknown not in ("raise", "ignore"):
-            raise unknown_name("way with unknown tags", unknown, ["raise", "ignore"])
         if overlaps not in OVERLAPS:
             raise unknown_name("way with overlapping spans", overlaps, OVERLAPS)
         if crf and (label_smoothing or focal or class_weights is not None):
@@ -164,7 +166,7 @@ class Tagging(Head):
     def _take(self, labels: Labels) -> None:
         if self.scheme is not None:
             for tag in labels.texts:
-                if (prefix := split_tag(tag)[0]) not in "O" + SCHEMES[self.scheme]:
+                if (prefix := split_tag(tag)[0]) not in ("O", *SCHEMES[self.scheme]):
                     others = [f"scheme='{name}'" for name, prefixes in SCHEMES.items() if prefix in prefixes]
                     raise ValueError(f"Expected labels of {self.scheme}, got '{tag}'; pass {' or '.join(others)}.")
             rules = allowed_transitions(labels.texts)
@@ -241,23 +243,11 @@ class Tagging(Head):
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
-        right = total = 0.0
-        for value, found, example in zip(gold, predicted, examples, strict=True):
-            units = words_of(example) if self.level == "word" else found["offsets"]
-            wanted = annotated_units(value, example, units, self.scheme, self.overlaps)
-            total += example.weight * sum(tag is not None for tag in wanted)
-            right += example.weight * sum(tag == other for tag, other in zip(wanted, found["tags"], strict=True))
-        scores = {"accuracy": right / total if total else 0.0}
-        if self.scheme is None:
-            return scores
-        real = [annotated_spans(value, example, self.overlaps) for value, example in zip(gold, examples, strict=True)]
-        found_spans = [[(span["start"], span["end"], span["type"]) for span in found["spans"]] for found in predicted]
-        weights, hits = weights_of(examples), 0.0
-        for spans, others, weight in zip(real, found_spans, weights, strict=True):
-            index = cover(np.array([(start, start + 1) for start, _, _ in spans]), others)
-            hits += weight * sum(i >= 0 and others[i][2] == kind for i, (_, _, kind) in zip(index, spans, strict=True))
-        count = float(weights @ [len(spans) for spans in real])
-        return {**scores, **span_scores(real, found_spans, per_class, weights), "type_accuracy": hits / count if count else 0.0}
+        settings = (self.level, self._labels and self._labels.texts, self.scheme, self.overlaps)
+        return tag_report(gold, predicted, examples, *settings, per_class=per_class)
+
+    def known(self, value: Any) -> tuple[Any, int]:
+        return value, unknown_tags(value, self._known().texts, self.scheme)
 
     # Graph --------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Rate
+
 __all__ = ["NGramLinear"]
 
 _PRIME, _FACTOR = 2**31 - 1, 1_103_515_245
@@ -44,7 +47,8 @@ class NGramLinear(keras.layers.Layer):
         Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
     """
 
-    def __init__(self, units: int, order: int = 3, buckets: int = 2**22, dropout: float = 0.0, **kwargs: Any):
+    @checked
+    def __init__(self, units: Count, order: int = 3, buckets: int = 2**22, dropout: Rate = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         if order < 1 or buckets < 1:
             raise ValueError(f"N-grams have at least 1 token and 1 bucket; got order={order} and buckets={buckets}.")

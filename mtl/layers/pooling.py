@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["Pooling"]
 
@@ -39,6 +40,7 @@ class Pooling(keras.layers.Layer):
         `attention`: Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL 2016.
     """
 
+    @checked
     def __init__(self, mode: str = "mean", **kwargs: Any):
         super().__init__(**kwargs)
         if mode not in MODES:

@@ -4,6 +4,9 @@ from typing import Any
 
 import keras
 
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Rate, Size
+
 __all__ = ["Readout"]
 
 
@@ -29,7 +32,8 @@ class Readout(keras.layers.Layer):
     TensorShape([2, 3])
     """
 
-    def __init__(self, units: int, hidden: int = 0, dropout: float = 0.1, **kwargs: Any):
+    @checked
+    def __init__(self, units: Count, hidden: Size = 0, dropout: Rate = 0.1, **kwargs: Any):
         super().__init__(**kwargs)
         # Layers
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
+
 __all__ = ["TokenDropout"]
 
 
@@ -37,7 +40,8 @@ class TokenDropout(keras.layers.Layer):
         Iyyer et al., "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015.
     """
 
-    def __init__(self, rate: float, unknown_id: int = 1, pad_id: int = 0, seed: int | None = None, **kwargs: Any):
+    @checked
+    def __init__(self, rate: float, unknown_id: int = 1, pad_id: Size = 0, seed: Size | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"TokenDropout expects a rate from 0 to below 1; got {rate}.")

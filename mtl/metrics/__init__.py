@@ -1,4 +1,5 @@
 from mtl.metrics.confusion_matrix import ConfusionMatrix
+from mtl.metrics.keras_metric import KerasMetric
 from mtl.metrics.label_counts import LabelCounts
 from mtl.metrics.perplexity import Perplexity
 from mtl.metrics.regression_scores import RegressionScores
@@ -9,6 +10,7 @@ from mtl.metrics.token_accuracy import TokenAccuracy
 
 __all__ = [
     "ConfusionMatrix",
+    "KerasMetric",
     "LabelCounts",
     "Perplexity",
     "RegressionScores",

@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
+from mtl.utils.types import Count
 
 __all__ = ["ConfusionMatrix"]
 
@@ -23,7 +25,7 @@ class ConfusionMatrix(TaskMetric):
         classes: the number of classes, `C`.
 
     Returns:
-        `result()`: a dict of float32 scalars `accuracy`, `macro_f1`, `macro_precision`, `macro_recall`, `mcc`.
+        `result()`: a dict of float32 scalars `accuracy`, `macro_f1`, `macro_precision`, `macro_recall`, `mcc`; NaN without rows.
 
     Example:
 
@@ -37,7 +39,8 @@ class ConfusionMatrix(TaskMetric):
         Gorodkin, "Comparing Two K-Category Assignments by a K-Category Correlation Coefficient", 2004.
     """
 
-    def __init__(self, classes: int, name: str = "confusion_matrix", **kwargs: Any):
+    @checked
+    def __init__(self, classes: Count, name: str = "confusion_matrix", **kwargs: Any):
         super().__init__(shape=(classes, classes), name=name, **kwargs)
         self.classes = classes
 
@@ -57,16 +60,16 @@ class ConfusionMatrix(TaskMetric):
         cells = ops.segment_sum(ops.cast(weight, "float32"), cell, num_segments=self.classes**2)
         return ops.reshape(cells, (self.classes, self.classes))
 
-    def result(self) -> dict[str, Any]:
-        gold, predicted = ops.sum(self.total, axis=1), ops.sum(self.total, axis=0)
+    def scores(self, state: Any) -> dict[str, Any]:
+        gold, predicted = ops.sum(state, axis=1), ops.sum(state, axis=0)
         rows = ops.sum(gold)
-        right = ops.divide_no_nan(ops.diagonal(self.total), rows)
+        right = ops.divide_no_nan(ops.diagonal(state), rows)
         gold_share, predicted_share = ops.divide_no_nan(gold, rows), ops.divide_no_nan(predicted, rows)
         # Exactly 0 where all rows are of one class.
         gold_spread = ops.sum(gold_share * ops.divide_no_nan(rows - gold, rows))
         predicted_spread = ops.sum(predicted_share * ops.divide_no_nan(ops.sum(predicted) - predicted, rows))
         covariance = ops.sum(right - gold_share * predicted_share)
-        occurs = ops.cast(gold + predicted > 0, "float32")
+        occurs = ops.cast(gold + predicted > 0, state.dtype)
 
         def macro(ratios: Any) -> Any:
             return ops.divide_no_nan(ops.sum(ratios * occurs), ops.sum(occurs))

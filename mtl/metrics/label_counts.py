@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
-from mtl.utils.rows import labelled
+from mtl.utils.arguments import checked
+from mtl.utils.rows import by_class, labelled
+from mtl.utils.types import Share
 
 __all__ = ["LabelCounts"]
 
@@ -16,15 +18,17 @@ __all__ = ["LabelCounts"]
 class LabelCounts(TaskMetric):
     """Micro and macro precision, recall and F1 of several labels a row.
 
-    The state `total [C, 3]` holds each label's true positives, false positives and false negatives. Micro metrics are of the
-    counts' sum, macro metrics the mean over all labels; what would divide by zero is 0.
+    The state `total [C, 4]` holds each label's true positives, false positives, false negatives and true negatives, of the rows
+    where it is known. Micro metrics are of the counts' sum, macro metrics the mean over all labels that were known in some row;
+    what would divide by zero is 0.
 
     Args:
         labels: the number of labels, `C`.
         threshold: a label is predicted where its probability is this or more.
 
     Returns:
-        `result()`: a dict of float32 scalars `micro_f1`, `micro_precision`, `micro_recall` and the same for `macro`.
+        `result()`: a dict of float32 scalars `micro_f1`, `micro_precision`, `micro_recall` and the same for `macro`;
+        NaN without rows.
 
     Example:
 
@@ -35,33 +39,41 @@ class LabelCounts(TaskMetric):
     0.5
     """
 
-    def __init__(self, labels: int, threshold: float = 0.5, name: str = "label_counts", **kwargs: Any):
-        super().__init__(shape=(labels, 3), name=name, **kwargs)
+    @checked
+    def __init__(self, labels: int, threshold: Share = 0.5, name: str = "label_counts", **kwargs: Any):
+        super().__init__(shape=(labels, 4), name=name, **kwargs)
         self.labels = labels
         self.threshold = threshold
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[C, 3]` weights of true positives, false positives and false negatives.
+        """`[C, 4]` weights of true positives, false positives, false negatives and true negatives.
 
         Args:
-            target: `[B, C]`, 0 or 1.
+            target: `[B, C]`, 0 or 1, or NaN where that is not known.
             outputs: `[B, C]` logits.
-            weight: `[B]`.
+            weight: `[B]` or `[B, C]`.
             features: not used.
         """
+        weight = by_class(target, weight)
         probability = ops.sigmoid(ops.cast(labelled(weight, outputs), "float32"))
         predicted = ops.cast(probability >= self.threshold, "float32")
         gold = ops.cast(ops.cast(labelled(weight, target), "float32") > 0.5, "float32")
-        outcomes = ops.stack([gold * predicted, (1.0 - gold) * predicted, gold * (1.0 - predicted)], axis=-1)
-        return ops.sum(outcomes * ops.reshape(ops.cast(weight, "float32"), (-1, 1, 1)), axis=0)
+        no, silent = 1.0 - gold, 1.0 - predicted
+        outcomes = ops.stack([gold * predicted, no * predicted, gold * silent, no * silent], axis=-1)
+        return ops.sum(outcomes * weight[..., None], axis=0)
 
-    def result(self) -> dict[str, Any]:
+    def scores(self, state: Any) -> dict[str, Any]:
         scores = {}
-        for kind, counts in (("micro", ops.sum(self.total, axis=0)), ("macro", self.total)):
-            right, extra, missed = counts[..., 0], counts[..., 1], counts[..., 2]
-            scores[f"{kind}_f1"] = ops.mean(ops.divide_no_nan(2.0 * right, 2.0 * right + extra + missed))
-            scores[f"{kind}_precision"] = ops.mean(ops.divide_no_nan(right, right + extra))
-            scores[f"{kind}_recall"] = ops.mean(ops.divide_no_nan(right, right + missed))
+        for kind, counts in (("micro", ops.sum(state, axis=0, keepdims=True)), ("macro", state)):
+            right, extra, missed, _ = ops.unstack(counts, num=4, axis=-1)
+            seen = ops.cast(ops.sum(counts, axis=-1) > 0, counts.dtype)
+            ratios = {
+                "f1": (2.0 * right, 2.0 * right + extra + missed),
+                "precision": (right, right + extra),
+                "recall": (right, right + missed),
+            }
+            for name, (part, whole) in ratios.items():
+                scores[f"{kind}_{name}"] = ops.divide_no_nan(ops.sum(ops.divide_no_nan(part, whole) * seen), ops.sum(seen))
         return scores
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 
 __all__ = ["Perplexity"]
 
@@ -16,7 +17,7 @@ class Perplexity(TaskMetric):
     """The exponential of the labelled tokens' mean cross-entropy.
 
     Returns:
-        `result()`: a float32 scalar, 1 without tokens.
+        `result()`: a float32 scalar; NaN without tokens.
 
     Example:
 
@@ -27,6 +28,7 @@ class Perplexity(TaskMetric):
     4.0
     """
 
+    @checked
     def __init__(self, name: str = "perplexity", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
 
@@ -42,6 +44,6 @@ class Perplexity(TaskMetric):
         weight = ops.cast(weight, "float32")
         return ops.stack([ops.sum(weight * ops.cast(outputs["loss"], "float32")), ops.sum(weight)])
 
-    def result(self) -> Any:
+    def scores(self, state: Any) -> Any:
         # Below float32's largest number.
-        return ops.exp(ops.minimum(ops.divide_no_nan(self.total[0], self.total[1]), 88.0))
+        return ops.exp(ops.minimum(ops.divide_no_nan(state[0], state[1]), 88.0))

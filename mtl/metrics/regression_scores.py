@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 
 __all__ = ["RegressionScores"]
@@ -16,8 +17,10 @@ __all__ = ["RegressionScores"]
 class RegressionScores(TaskMetric):
     """Mean absolute error, mean squared error and its root, in the labels' unit, and Pearson's correlation.
 
-    The state holds sums of standardised numbers, which stay small whatever the labels' unit is:
-    `w, w |e|, w e^2, w t, w y, w t^2, w y^2, w t y`. Without spread in gold or predictions, the correlation is 0.
+    Pearson's correlation is of sums about the mean, so that labels far from 0 lose no digits. A batch gives the sums
+    `n, w |e|, w e^2, c_t, c_y, w d_t, w d_y, w d_t^2, w d_y^2, w d_t d_y`, with `n` the sum of weights, `c` a number near the
+    batch's mean, and `d` the distance from it. Parts merge about their common mean. Without spread in gold or predictions,
+    the correlation is 0.
 
     Args:
         mean: the mean that the targets were standardised by.
@@ -25,7 +28,7 @@ class RegressionScores(TaskMetric):
         range: `(low, high)`, in the labels' unit, to which predictions are clipped; None for no limits.
 
     Returns:
-        `result()`: a dict of float32 scalars `mae`, `mse`, `rmse`, `pearson`.
+        `result()`: a dict of float32 scalars `mae`, `mse`, `rmse`, `pearson`; NaN without rows.
 
     Example:
 
@@ -34,8 +37,15 @@ class RegressionScores(TaskMetric):
     >>> metric.update_state(np.array([10.0, 12.0]), np.array([0.0, 2.0]), np.array([1.0, 1.0]), {})
     >>> float(metric.result()["mae"]), float(metric.result()["pearson"])
     (1.0, 1.0)
+
+    Reference:
+        Merging: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+        COMPSTAT 1982.
     """
 
+    additive = False
+
+    @checked
     def __init__(
         self,
         mean: float = 0.0,
@@ -44,13 +54,13 @@ class RegressionScores(TaskMetric):
         name: str = "regression_scores",
         **kwargs: Any,
     ):
-        super().__init__(shape=(8,), name=name, **kwargs)
+        super().__init__(shape=(10,), name=name, **kwargs)
         self.mean = mean
         self.scale = scale
         self.range = None if range is None else tuple(range)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[8]`: the sums over the batch.
+        """`[10]`: the sums over the batch.
 
         Args:
             target: `[B]` or `[B, 1]`, in the labels' unit.
@@ -64,23 +74,48 @@ class RegressionScores(TaskMetric):
         if self.range is not None:
             low, high = self.range
             y = ops.clip(y, (low - self.mean) / self.scale, (high - self.mean) / self.scale)
-        terms = ops.stack([ops.ones_like(t), ops.abs(y - t), (y - t) ** 2, t, y, t * t, y * y, t * y])
-        return ops.sum(terms * w, axis=1)
+        size = ops.sum(w)
+        error, centre_t, centre_y = y - t, ops.divide_no_nan(ops.sum(w * t), size), ops.divide_no_nan(ops.sum(w * y), size)
+        t, y = t - centre_t, y - centre_y
+        absolute, *sums = ops.unstack(
+            ops.sum(w * ops.stack([ops.abs(error), error**2, t, y, t * t, y * y, t * y]), axis=1), num=7
+        )
+        return ops.stack([size, absolute, sums[0], centre_t, centre_y, *sums[1:]])
 
-    def result(self) -> dict[str, Any]:
-        mae, mse, t, y, tt, yy, ty = ops.unstack(ops.divide_no_nan(self.total[1:], self.total[0]), num=7)
+    def merge(self, parts: Any) -> Any:
+        sizes = parts[:, :1]
+        size = ops.sum(sizes)
+        near = ops.divide_no_nan(parts[:, 5:7], sizes)  # From each part's centre to its mean.
+        means = parts[:, 3:5] + near
+        mean = ops.divide_no_nan(ops.sum(sizes * means, axis=0), size)
+        gap = means - mean
+
+        def products(of: Any) -> Any:
+            return sizes * ops.stack([of[:, 0] ** 2, of[:, 1] ** 2, of[:, 0] * of[:, 1]], axis=1)
+
+        squares = ops.sum(parts[:, 7:] - products(near) + products(gap), axis=0)
+        # A centre that float32 holds, with what it is off the mean, so that nothing is lost on the way between replicas.
+        centre = ops.cast(ops.cast(mean, "float32"), "float64")
+        off = mean - centre
+        squares += size * ops.stack([off[0] ** 2, off[1] ** 2, off[0] * off[1]])
+        return ops.concatenate([ops.sum(parts[:, :3], axis=0), centre, size * off, squares], axis=0)
+
+    def scores(self, state: Any) -> dict[str, Any]:
+        size, mae, mse, mean_t, mean_y, off_t, off_y, tt, yy, ty = ops.unstack(state, num=10)
+        mae, mse, off_t, off_y, tt, yy, ty = (ops.divide_no_nan(each, size) for each in (mae, mse, off_t, off_y, tt, yy, ty))
+        tt, yy, ty = tt - off_t**2, yy - off_y**2, ty - off_t * off_y
+        spread = ops.sqrt(_spread(mean_t, tt)) * ops.sqrt(_spread(mean_y, yy))
         return {
             "mae": mae * self.scale,
             "mse": mse * self.scale**2,
             "rmse": ops.sqrt(mse) * self.scale,
-            "pearson": ops.clip(ops.divide_no_nan(ty - t * y, ops.sqrt(_spread(t, tt) * _spread(y, yy))), -1.0, 1.0),
+            "pearson": ops.clip(ops.divide_no_nan(ty, spread), -1.0, 1.0),
         }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "scale": self.scale, "range": self.range}
 
 
-def _spread(mean: Any, mean_square: Any) -> Any:
-    """The variance; 0 where it is no more than float32's rounding of what it is the difference of."""
-    variance = mean_square - mean**2
-    return ops.where(variance > 1e-6 * mean_square, variance, 0.0)
+def _spread(mean: Any, variance: Any) -> Any:
+    """The variance; 0 where it is no more than the rounding of equal numbers, far below the distance of float32's neighbours."""
+    return ops.where(variance > 1e-18 * mean**2, variance, 0.0)

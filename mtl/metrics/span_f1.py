@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.sequences import front_order
 
 __all__ = ["SpanF1", "span_scores"]
@@ -26,7 +27,8 @@ class SpanF1(TaskMetric):
         labels: the tags, in the order of their ids.
 
     Returns:
-        `result()`: a dict of float32 scalars `span_f1`, `span_precision`, `span_recall`; what would divide by zero is 0.
+        `result()`: a dict of float32 scalars `span_f1`, `span_precision`, `span_recall`; what would divide by zero is 0, and
+        all are NaN without tokens.
 
     Example:
 
@@ -40,8 +42,9 @@ class SpanF1(TaskMetric):
         Tjong Kim Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", CoNLL 2003.
     """
 
+    @checked
     def __init__(self, labels: Sequence[str], name: str = "span_f1", **kwargs: Any):
-        super().__init__(shape=(3,), name=name, **kwargs)
+        super().__init__(shape=(4,), name=name, **kwargs)
         self.labels = list(labels)
         parts = [label.partition("-") for label in self.labels]
         kinds = {kind: number for number, kind in enumerate(sorted({kind for _, _, kind in parts}))}
@@ -51,7 +54,7 @@ class SpanF1(TaskMetric):
         self._kind = np.array([kinds[kind] for _, _, kind in parts], np.int32)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[3]`: the weights of right, of predicted and of gold spans.
+        """`[4]`: the weights of right, of predicted and of gold spans, and of tokens.
 
         Args:
             target: tag ids `[B, S]`.
@@ -72,7 +75,7 @@ class SpanF1(TaskMetric):
 
         (begins, kind, end), (begins_too, kind_too, end_too) = spans(target), spans(outputs)
         right = begins & begins_too & ops.equal(kind, kind_too) & ops.equal(end, end_too)
-        return ops.stack([ops.sum(ops.where(spans, weight, 0.0)) for spans in (right, begins_too, begins)])
+        return ops.stack([ops.sum(ops.where(spans, weight, 0.0)) for spans in (right, begins_too, begins, here)])
 
     def _spans(self, tags: Any, here: Any) -> tuple[Any, Any, Any]:
         """Where spans begin (bool), and the type and the last position of the span that begins there: three `[B, S]`."""
@@ -87,8 +90,8 @@ class SpanF1(TaskMetric):
         number = ops.maximum(ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1, 0)
         return begins, kind, ops.take_along_axis(last, number, axis=1)
 
-    def result(self) -> dict[str, Any]:
-        right, predicted, gold = self.total[0], self.total[1], self.total[2]
+    def scores(self, state: Any) -> dict[str, Any]:
+        right, predicted, gold, _ = ops.unstack(state, num=4)
         return {
             "span_f1": ops.divide_no_nan(2.0 * right, predicted + gold),
             "span_precision": ops.divide_no_nan(right, predicted),

@@ -7,20 +7,22 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
-from mtl.utils.rows import labelled
+from mtl.utils.arguments import checked
+from mtl.utils.rows import by_class, labelled
+from mtl.utils.types import Share
 
 __all__ = ["SubsetAccuracy"]
 
 
 @keras.saving.register_keras_serializable("mtl")
 class SubsetAccuracy(TaskMetric):
-    """The share of rows whose labels are all predicted, and no others.
+    """The share of rows whose labels are all predicted, and no others, as far as it is known which they are.
 
     Args:
         threshold: a label is predicted where its probability is this or more.
 
     Returns:
-        `result()`: a float32 scalar, 0 without rows.
+        `result()`: a float32 scalar; NaN without rows.
 
     Example:
 
@@ -31,7 +33,8 @@ class SubsetAccuracy(TaskMetric):
     0.5
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "subset_accuracy", **kwargs: Any):
+    @checked
+    def __init__(self, threshold: Share = 0.5, name: str = "subset_accuracy", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
         self.threshold = threshold
 
@@ -39,19 +42,21 @@ class SubsetAccuracy(TaskMetric):
         """`[2]`: the weight of the rows that are right, and of all rows.
 
         Args:
-            target: `[B, C]`, 0 or 1.
+            target: `[B, C]`, 0 or 1, or NaN where that is not known.
             outputs: `[B, C]` logits.
-            weight: `[B]`.
+            weight: `[B]`, or `[B, C]`: a row then counts the mean weight of the classes that are known.
             features: not used.
         """
-        weight = ops.cast(weight, "float32")
+        weight = by_class(target, weight)
+        known = weight > 0
         predicted = ops.sigmoid(ops.cast(labelled(weight, outputs), "float32")) >= self.threshold
         gold = ops.cast(labelled(weight, target), "float32") > 0.5
-        right = ops.all(ops.equal(gold, predicted), axis=-1)
-        return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
+        right = ops.all(ops.equal(gold, predicted) | ops.logical_not(known), axis=-1)
+        rows = ops.divide_no_nan(ops.sum(weight, axis=-1), ops.sum(ops.cast(known, "float32"), axis=-1))
+        return ops.stack([ops.sum(rows * ops.cast(right, "float32")), ops.sum(rows)])
 
-    def result(self) -> Any:
-        return ops.divide_no_nan(self.total[0], self.total[1])
+    def scores(self, state: Any) -> Any:
+        return ops.divide_no_nan(state[0], state[1])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtl.metrics.task_metric import TaskMetric
+from mtl.utils.arguments import checked
 from mtl.utils.rows import labelled
 
 __all__ = ["TokenAccuracy"]
@@ -17,7 +18,7 @@ class TokenAccuracy(TaskMetric):
     """The share of the labelled tokens whose class is predicted.
 
     Returns:
-        `result()`: a float32 scalar, 0 without tokens.
+        `result()`: a float32 scalar; NaN without tokens.
 
     Example:
 
@@ -28,6 +29,7 @@ class TokenAccuracy(TaskMetric):
     0.5
     """
 
+    @checked
     def __init__(self, name: str = "token_accuracy", **kwargs: Any):
         super().__init__(shape=(2,), name=name, **kwargs)
 
@@ -47,5 +49,5 @@ class TokenAccuracy(TaskMetric):
         weight = ops.cast(weight, "float32")
         return ops.stack([ops.sum(weight * ops.cast(right, "float32")), ops.sum(weight)])
 
-    def result(self) -> Any:
-        return ops.divide_no_nan(self.total[0], self.total[1])
+    def scores(self, state: Any) -> Any:
+        return ops.divide_no_nan(state[0], state[1])

@@ -148,7 +148,7 @@ def read_task(task: Any, split: str) -> TaskFacts:
                 facts.numbers.append(float(value))
             elif facts.labels is not None:
                 facts.labels.update(map(str, head.names_of(value)) if isinstance(head, MultiLabel) else label_names(value))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             where = f"{example.place}: " if example.place else ""
             raise ValueError(f"{where}task '{task.name}': {error}") from error
         if facts.labels is not None and len(facts.labels) > MOST_LABELS:
@@ -228,7 +228,7 @@ def number_histogram(numbers: Iterable[float], bins: int = 8, width: int = 40) -
     >>> for row in number_histogram([0.5, 1.0, 1.0, 4.5], bins=2, width=4):
     ...     print(*row)
     0.5 to 2.5 3 ████
-    2.5 to 4.5 1 █▎
+    2.5 to 4.5 1 █▍
     """
     values = np.asarray(numbers, np.float64)
     if not len(values):

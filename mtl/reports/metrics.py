@@ -24,7 +24,7 @@ def main_metrics(scores: Mapping[str, float], others: Iterable[Mapping[str, floa
     >>> main_metrics({"accuracy": 0.5, "examples": 3, "macro_recall": 0.5, "macro_f1": 0.4})
     ['accuracy', 'macro_f1']
     """
-    names = [name for name in scores if name != "examples"]
+    names = [name for name in scores if name not in ("examples", "unknown")]
     known = [name for name in names if name in MAIN]
     if "macro_f1" in known and "accuracy" in known:  # Of one class out of several, micro F1 is accuracy once more.
         known = [name for name in known if name != "micro_f1"]

@@ -7,6 +7,7 @@ import keras
 
 from mtl.penalties.towards_mean import TowardsMean
 from mtl.sharing.sharing import Part, Sharing, encode
+from mtl.utils.arguments import checked
 
 __all__ = ["Soft"]
 
@@ -35,6 +36,7 @@ class Soft(Sharing):
         Duong et al., "Low Resource Dependency Parsing: Cross-lingual Parameter Sharing in a Neural Network Parser", ACL 2015.
     """
 
+    @checked
     def __init__(self, strength: float = 1e-3, **kwargs: Any):
         super().__init__(**kwargs)
         if strength < 0:

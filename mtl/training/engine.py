@@ -4,12 +4,15 @@ The engine knows a model only as features of a task, and as loss sum and weight 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from mtl.training.accumulation import AccumulationWindow, batches_to_an_update
 from mtl.training.epochs import Epochs
+from mtl.training.forking import check_process
 from mtl.training.gradients.conflicts import Conflicts
 from mtl.training.gradients.task_gradients import TaskGradients
 from mtl.training.keras_internals import model_internals, optimizer_internals
@@ -19,7 +22,7 @@ from mtl.training.losses import TaskLosses
 from mtl.training.non_finite_guard import NonFiniteGuard
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
-from mtl.training.task_variables import AccumulationWindow, TaskVariables
+from mtl.training.task_variables import TaskVariables
 from mtl.utils.configs import check_config
 
 __all__ = ["Engine"]
@@ -40,7 +43,7 @@ class Engine(Loop):
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
     _own: dict[tuple[str, ...], TaskVariables]
-    _window: AccumulationWindow
+    _window: AccumulationWindow | None
     _guard: NonFiniteGuard
     skip_nonfinite = False
 
@@ -79,8 +82,8 @@ class Engine(Loop):
         check_strategy(model_internals.strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.conflicts = Conflicts(self.task_names, name="conflicts")
-        self._gradients = None
-        self.task_metrics = {task: self.head_of(task).make_metrics() for task in self.task_names}
+        self._gradients, self._window = None, None
+        self.task_metrics = {task: self.head_of(task).all_metrics() for task in self.task_names}
 
     def compile(self, optimizer: Any = "adamw", **kwargs: Any) -> None:
         """Sets the optimizer. Losses and metrics come from the heads.
@@ -88,10 +91,11 @@ class Engine(Loop):
         Args:
             optimizer: a Keras optimizer, or its name.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
-                unless `jit_compile=True`: batches come in several lengths, and each would be compiled. With
-                `skip_nonfinite=True` a step whose losses or gradients are not finite changes no trained weight, and nothing of
-                the optimizer but its count of steps, and is told of by a warning; else it ends the training, when it has moved
-                the weights. Where gradients are accumulated, such a batch counts as one whose gradients are 0.
+                unless `jit_compile=True`: batches come in several lengths, and each would be compiled. A step whose losses or
+                gradients are not finite ends the training before it has moved a weight, and one whose update makes weights that
+                are not finite ends it after that. With `skip_nonfinite=True` such a step changes no trained weight, and nothing
+                of the optimizer but its count of steps, and a warning reports it; weights and optimizer are copied before each
+                update. Where gradients are accumulated, a batch that is not finite counts as one without labels.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -101,7 +105,7 @@ class Engine(Loop):
             if kwargs.pop(name, None) is not None:
                 raise ValueError(
                     f"compile takes no '{name}': heads own their losses and metrics, and the balancer their weights. "
-                    "Set them there, such as Classification(label_smoothing=0.1) or Static({'task': 2.0})."
+                    "Set them there: Classification(label_smoothing=0.1), Classification(metrics=[...]), Static({'task': 2.0})."
                 )
         strategy = self.distribute_strategy
         self.skip_nonfinite = bool(kwargs.pop("skip_nonfinite", False))
@@ -111,6 +115,7 @@ class Engine(Loop):
                 f"TensorFlow compiles no step whose replicas meet in it: got jit_compile=True on {strategy.num_replicas_in_sync} "
                 "replicas. Leave it out; on TPUs every step is compiled as it is."
             )
+        self._gradients, self._window = None, None
         with strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
             if model_internals.several_processes(model_internals.strategy_of(self)):
@@ -127,7 +132,21 @@ class Engine(Loop):
         check_config(config, f"compiling {type(self).__name__}")
         with self.distribute_strategy.scope():
             self.compile(**keras.saving.deserialize_keras_object(config))
-            self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
+
+    def _build_optimizer(self) -> None:
+        """Makes what the optimizer holds, and the sums of gradients where several batches make an update."""
+        with self.distribute_strategy.scope():
+            optimizer_internals.build(self.optimizer, self.trainable_variables)
+            if self._window is None and batches_to_an_update(self.optimizer) > 1:
+                if self.balancer.looks_ahead:
+                    raise ValueError(
+                        f"{type(self.balancer).__name__} looks at what each batch's update does to the losses; got an optimizer "
+                        f"that updates once in {batches_to_an_update(self.optimizer)} batches. Leave "
+                        "gradient_accumulation_steps out."
+                    )
+                gradients = TaskGradients(self, self.gradients_at, window=True)
+                self._gradients, self._window = gradients, AccumulationWindow(self.optimizer, gradients)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
@@ -156,10 +175,9 @@ class Engine(Loop):
         ]
 
     def make_train_function(self, force: bool = False) -> None:
+        check_process()
         strategy = self.distribute_strategy
-        with strategy.scope():
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
         if {id(variable) for variable in optimizer_internals.trained_by(self.optimizer)} != {
             id(v) for v in self.trainable_variables
         }:
@@ -173,32 +191,31 @@ class Engine(Loop):
             optimizer_internals.update_each_replica(self.optimizer)
             model_internals.differ_in_dropout(self)
         adam_in_one_pass(self.optimizer)
-        if self.balancer.needs != "losses" and len(self.task_names) > 1:
+        if self._window is None and self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
         variables = self._variables_of_some_tasks()
         with strategy.scope():
             self._own = {
                 tasks: TaskVariables(self.optimizer, mine, self.static_shapes) for tasks, mine in variables.items() if mine
             }
-            self._window = AccumulationWindow(self.optimizer, len(self.task_names))
-            if self.balancer.looks_ahead and self._window.length > 1:
-                raise ValueError(
-                    f"{type(self.balancer).__name__} looks at what each batch's update does to the losses; got an optimizer that "
-                    f"updates once in {self._window.length} batches. Leave gradient_accumulation_steps out."
-                )
             self._guard = NonFiniteGuard(
                 self.optimizer,
                 self.trainable_variables,
                 variables,
                 self.task_names,
                 skip=self.skip_nonfinite,
-                accumulates=self._window.length > 1,
                 compiled=self.static_shapes,
             )
-        steps, guard = model_internals.make_function(self, self.train_step), self._guard
+        window = self._window
+        after = None if window is None else model_internals.Every(window.due, partial(self._update, window), window.skip)
+        steps, guard = model_internals.make_function(self, self.train_step, after), self._guard
 
         def checked(iterator: Any) -> Any:
-            logs = steps(iterator)
+            try:
+                logs = steps(iterator)
+            except tf.errors.OpError:
+                guard.check()
+                raise
             guard.check()
             return logs
 
@@ -214,27 +231,46 @@ class Engine(Loop):
             found.setdefault((task,), []).extend(self.balancer.task_variables(task))
         return found
 
-    def training_state(self) -> list[keras.Variable]:
-        return [*super().training_state(), *self._window.variables]
-
     # One step -----------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        if self._window is not None:
+            return self._accumulate(data, self._window)
         compared = None if self._gradients is None else self._gradients.step(data)
         gradients, totals = self._of_losses(data) if compared is None else (compared.gradients, compared.totals)
-        finite = self._guard.look(totals.means, gradients)
+        finite = self._guard.look(totals.means, totals.weights, gradients)
         if self.skip_nonfinite:
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
-        if compared is not None:
-            self.conflicts.accumulate(compared.gramian, compared.slopes, compared.length, totals.active)
-        with tf.control_dependencies([totals.means]):  # A target that is found wrong comes before any update.
+        if compared is not None and compared.conflicts is not None:
+            self.conflicts.accumulate(*compared.conflicts, active=totals.active)
+        # A target that is found wrong comes before any update.
+        with tf.control_dependencies([totals.means, *self._guard.gate(finite)]):
             self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
             *_, after = self._forward(data, training=True)
             self.balancer.after_step(after.means, after.active)
         self._record(totals)
         return self.get_metrics_result()
+
+    def _accumulate(self, data: Any, window: AccumulationWindow) -> dict[str, Any]:
+        """Adds a batch to the window."""
+        measured = window.gradients.measure(data, window.rows)
+        owners, gradients = measured.gradients(self.task_names)
+        finite = self._guard.look(measured.totals.means, measured.totals.weights, gradients, owners)
+        totals = measured.totals.where(finite) if self.skip_nonfinite else measured.totals
+        with tf.control_dependencies([totals.means, *self._guard.gate(finite)]):
+            window.add(measured, finite)
+        self._record(totals)
+        return self.get_metrics_result()
+
+    def _update(self, window: AccumulationWindow) -> None:
+        """Updates the variables by what the window has."""
+        step, before = window.gradients.combine(window.measured()), window.steps()
+        if step.conflicts is not None:
+            self.conflicts.accumulate(*step.conflicts, active=step.totals.active)
+        self._apply(step.gradients, step.totals.active, window.counts)
+        window.close(before)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         *_, totals = self._forward(data, training=False)
@@ -275,21 +311,20 @@ class Engine(Loop):
 
     def _apply(self, gradients: list[Any], active: tf.Tensor, finite: tf.Tensor) -> None:
         """Updates the variables, but those of tasks that took no part; none where a step that is not finite is left out."""
-        variables = self.trainable_variables
-        taking_part = self._window.add(active)
-        moved = {tasks: tf.reduce_any([taking_part[self.task_names.index(task)] for task in tasks]) for tasks in self._own}
-        parts = [(own, moved[tasks]) for tasks, own in self._own.items()]
-        kept = [(own, before, finite) for own, before in self._guard.keep(finite)]
-        kept += [(own, own.read(active), active) for own, active in parts]
+        variables, before = self.trainable_variables, self._guard.keep()
+        kept = []
+        for tasks, own in self._own.items():
+            moved = tf.reduce_any([active[self.task_names.index(task)] for task in tasks])
+            kept.append((own, own.read(moved), moved))
         several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
             unreached = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
-        for own, before, moved in kept:
-            own.restore(before, moved)
-        self._window.close()
+        for own, values, moved in kept:
+            own.restore(values, moved)
+        self._guard.look_at_update(finite, before)
 
     def _record(self, totals: Totals) -> None:
         self.task_losses.accumulate(totals.losses, totals.weights, totals.penalty, totals.counts)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtl.training.failures import explained
+from mtl.training.forking import check_process
 from mtl.training.keras_internals import model_internals
 from mtl.training.resume.checkpoint import Checkpoint
 
@@ -30,6 +31,7 @@ class Loop(model_internals.Built):
         `mtl.data.mix` does; arrays are shuffled alike. With a `mtl.callbacks.Checkpoint` among the callbacks, training goes on
         where it was ended.
         """
+        check_process()
         given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
@@ -49,6 +51,7 @@ class Loop(model_internals.Built):
         return [*self.variables, *self.metrics_variables, *self.optimizer.variables]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        check_process()
         given = model_internals.given_to(keras.Model.evaluate, self, args, kwargs)
         if not given.get("_use_cached_eval_dataset"):
             given["x"] = model_internals.whole_batches(
@@ -61,6 +64,7 @@ class Loop(model_internals.Built):
         return super().evaluate(**given)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
+        check_process()
         given = model_internals.given_to(keras.Model.predict, self, args, kwargs)
         batch_size = given.pop("batch_size", None)
         given["x"] = model_internals.whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))

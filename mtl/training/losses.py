@@ -33,7 +33,8 @@ class TaskLosses(keras.metrics.Metric):
 
     def _total(self, name: str, *shape: int) -> keras.Variable:
         # What is added is summed over the replicas already, so that any of them knows the total.
-        return self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name=name)
+        # Float32 counts no further than 2^24.
+        return self.add_variable(shape, "zeros", dtype="float64", aggregation="only_first_replica", name=name)
 
     def accumulate(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
         """Adds a step.
@@ -44,16 +45,17 @@ class TaskLosses(keras.metrics.Metric):
             penalty: what is added to the tasks' losses, a float32 scalar.
             counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, float32 `[K + 3]`.
         """
-        self.sums.assign_add(sums)
-        self.weights.assign_add(weights)
-        self.penalties.assign_add(penalty)
-        self.steps.assign_add(1.0)
+        counts = ops.cast(counts, "float64")
+        self.sums.assign_add(ops.cast(sums, "float64"))
+        self.weights.assign_add(ops.cast(weights, "float64"))
+        self.penalties.assign_add(ops.cast(penalty, "float64"))
+        self.steps.assign_add(ops.cast(counts[len(self.tasks)] > 0, "float64"))  # A step that is left out counts no rows.
         self.counts.assign_add(counts)
 
     def combine_by(self, balancer: Any) -> None:
         """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
-        losses = ops.divide_no_nan(self.sums, self.weights)
-        self.combined.assign(balancer.combine(losses, self.weights > 0, training=False))
+        losses = ops.cast(ops.divide_no_nan(self.sums, self.weights), "float32")
+        self.combined.assign(ops.cast(balancer.combine(losses, self.weights > 0, training=False), "float64"))
 
     def rows(self) -> np.ndarray:
         """How many rows were labelled for each task so far, `[K]`."""
@@ -69,8 +71,10 @@ class TaskLosses(keras.metrics.Metric):
         self.accumulate(sums, weights, penalty, counts)
 
     def result(self) -> dict[str, Any]:
-        """`loss`, and `TASK_loss` for each task; 0 for a task without labelled rows."""
-        losses = ops.divide_no_nan(self.sums, self.weights)
-        result = {"loss": self.combined + ops.divide_no_nan(self.penalties, self.steps)}
+        """`loss`, and `TASK_loss` for each task, in float32; NaN without labelled rows."""
+        seen = self.weights > 0
+        whole = self.combined + ops.divide_no_nan(self.penalties, self.steps)
+        losses = ops.where(seen, ops.divide_no_nan(self.sums, self.weights), float("nan"))
+        result = {"loss": ops.where(ops.any(seen), whole, float("nan"))}
         result.update({f"{task}_loss": losses[i] for i, task in enumerate(self.tasks)})
-        return result
+        return {name: ops.cast(value, "float32") for name, value in result.items()}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 __all__ = [
     "agreed",
+    "by_replica",
     "check_strategy",
     "replicas",
     "rows_of_replica",
@@ -125,6 +126,15 @@ def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
     total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flat)
     return [tf.reshape(part, value.shape) for part, value in zip(tf.split(total, sizes), values, strict=True)]
+
+
+def by_replica(value: tf.Tensor) -> tf.Tensor:
+    """A replica's value at its own place, `[replicas, ...]`, and zeros elsewhere: the sum holds each replica's value."""
+    count = replicas()
+    if count == 1:
+        return value[None]
+    place = tf.one_hot(tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32), count)
+    return tf.tensordot(place, value, axes=0)
 
 
 def sum_before(values: tf.Tensor) -> tf.Tensor:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtl.training.replicas import replicas, sum_over_replicas
+from mtl.training.replicas import by_replica, replicas, sum_over_replicas
+from mtl.utils.texts import refuse_texts
 
-__all__ = ["Batch", "Scores", "Totals", "penalty", "score", "total"]
+__all__ = ["Batch", "Scores", "Totals", "joined", "penalty", "score", "total"]
 
 
 class Batch(NamedTuple):
@@ -17,7 +18,7 @@ class Batch(NamedTuple):
     Args:
         x: the model's inputs.
         y: targets of the tasks that the batch has targets of, in the model's order.
-        weights: their rows' weights, float32 `[B]` or `[B, S]`.
+        weights: their rows' weights, float32 `[B]`, `[B, S]` by token or `[B, C]` by class.
     """
 
     x: dict[str, Any]
@@ -28,17 +29,20 @@ class Batch(NamedTuple):
     def of(cls, model: Any, data: Any) -> "Batch":
         """What a step was given, with what may be left out filled in."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        refuse_texts(x, y)
         x = model.complete(x)
         targets, given = _by_task(model, y, "targets"), _by_task(model, sample_weight, "sample weights")
         y = {task: targets[task] for task in model.task_names if task in targets}
         if not y:
             raise ValueError(f"The batch has no targets for the tasks {list(model.task_names)}. Give them as a dict by task.")
         mask = tf.cast(x["padding_mask"], tf.float32)
-        return cls(x, y, {task: _weight(model.head_of(task), given.get(task), mask) for task in y})
+        weights = {task: _weight(model.head_of(task), given.get(task), mask) for task in y}
+        return cls(x, y, {task: model.head_of(task).given(y[task], weight) for task, weight in weights.items()})
 
     def labelled(self) -> dict[str, tf.Tensor]:
-        """Task -> which rows have a label for it, bool `[B]`."""
-        return {task: w > 0 if w.shape.rank == 1 else tf.reduce_any(w > 0, axis=1) for task, w in self.weights.items()}
+        """Task -> which rows have a label for it, bool `[B]`; those whose weight is NaN are not lost."""
+        some = {task: (weight > 0) | tf.math.is_nan(weight) for task, weight in self.weights.items()}
+        return {task: each if each.shape.rank == 1 else tf.reduce_any(each, axis=1) for task, each in some.items()}
 
     def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
         """Some of the rows, `[n]`, with what some of the tasks say of them."""
@@ -68,7 +72,7 @@ class Totals(NamedTuple):
         weights: each task's sum of weights, `[K]`.
         penalty: what is added to the tasks' losses.
         counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, `[K + 3]`.
-        statistics: as in `Scores`.
+        statistics: as in `Scores`; those that do not add up with an axis more, one entry per replica.
     """
 
     losses: tf.Tensor
@@ -107,6 +111,19 @@ def score(model: Any, batch: Batch, training: bool, shared: Mapping[str, Any] | 
     return scores
 
 
+def joined(model: Any, parts: Sequence[Scores]) -> Scores:
+    """What several parts of a batch's rows give together."""
+    losses, weights = ({task: tf.add_n([each[i][task] for each in parts]) for task in parts[0][i]} for i in (0, 1))
+    statistics: dict[str, list[tf.Tensor]] = {}
+    for task, found in parts[0].statistics.items():
+        statistics[task] = []
+        for i, metric in enumerate(model.task_metrics[task].values()):
+            values = tf.stack([each.statistics[task][i] for each in parts])
+            whole = tf.reduce_sum(values, axis=0) if metric.additive else metric.merge(tf.cast(values, tf.float64))
+            statistics[task].append(tf.cast(whole, found[i].dtype))
+    return Scores(losses, weights, statistics)
+
+
 def penalty(model: Any) -> tf.Tensor:
     """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
     terms = [tf.cast(term, tf.float32) for term in (model.penalty(), *model.losses) if term is not None]
@@ -123,7 +140,14 @@ def total(model: Any, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
 
     rows = by_task({task: tf.math.count_nonzero(each) for task, each in labelled.items()})
     sizes = tf.stack([tf.cast(each, tf.float32) for each in (tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask))])
-    parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), scores.statistics)
+    statistics = {
+        task: [
+            value if metric.additive else by_replica(value)
+            for value, metric in zip(found, model.task_metrics[task].values(), strict=True)
+        ]
+        for task, found in scores.statistics.items()
+    }
+    parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), statistics)
     flat = [tf.stop_gradient(part) for part in keras.tree.flatten(parts)]
     return keras.tree.pack_sequence_as(parts, sum_over_replicas(flat))
 
@@ -147,5 +171,6 @@ def _weight(head: Any, weight: Any, mask: tf.Tensor) -> tf.Tensor:
         return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
     weight = tf.cast(weight, tf.float32)
     if not head.target.per_token:
-        return tf.reshape(weight, tf.shape(mask)[:1])
+        by_class = weight.shape.rank == 2 and head.target.shape == (weight.shape[1],)
+        return weight if by_class else tf.reshape(weight, tf.shape(mask)[:1])
     return (weight[:, None] if weight.shape.rank == 1 else weight) * mask

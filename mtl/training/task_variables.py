@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from mtl.training.keras_internals.optimizer_internals import iterations_of, optimizers_in, state_of, trained_by
+from mtl.training.keras_internals.optimizer_internals import optimizers_in, state_of, trained_by
 
-__all__ = ["TaskVariables", "AccumulationWindow", "slots_of"]
+__all__ = ["TaskVariables", "slots_of"]
 
 
 def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
@@ -58,13 +58,14 @@ class TaskVariables:
     def read(self, active: tf.Tensor) -> list[tf.Tensor]:
         """The values now; empty ones where the task is active."""
 
-        def values() -> list[tf.Tensor]:
-            return [tf.identity(variable.value) for variable in self.variables]
-
         def nothing() -> list[tf.Tensor]:
             return [tf.zeros([0] * len(variable.shape), variable.dtype) for variable in self.variables]
 
-        return values() if self.compiled or not self.variables else tf.cond(active, nothing, values)
+        return self.values() if self.compiled or not self.variables else tf.cond(active, nothing, self.values)
+
+    def values(self) -> list[tf.Tensor]:
+        """The values now."""
+        return [tf.identity(variable.value) for variable in self.variables]
 
     def restore(self, before: list[tf.Tensor], active: tf.Tensor) -> None:
         """Puts the values back unless the task was active."""
@@ -79,48 +80,3 @@ class TaskVariables:
                 variable.assign(tf.where(active, variable.value, value))
         elif self.variables:
             tf.cond(active, lambda: tf.constant(False), put_back)
-
-
-class AccumulationWindow:
-    """Which tasks took part since the optimizer's last update: in this batch, or in those whose gradients it accumulates.
-
-    All count as having done so in a window that was begun by others, such as that of a model loaded in the midst of one.
-
-    Args:
-        optimizer: a built optimizer.
-        tasks: how many tasks there are.
-
-    Raises:
-        ValueError: optimizers of several groups of variables accumulate over different numbers of batches.
-    """
-
-    def __init__(self, optimizer: keras.optimizers.Optimizer, tasks: int):
-        built = _built(optimizer)
-        lengths = {each.gradient_accumulation_steps or 1 for each in built}
-        if len(lengths) > 1:
-            raise ValueError(
-                f"A model's optimizers update together: got gradient_accumulation_steps {sorted(lengths)}. Give all the same."
-            )
-        self.length = lengths.pop()
-        self._iterations = iterations_of(built[0])
-        begun = self.length > 1 and int(tf.convert_to_tensor(self._iterations.value)) % self.length > 0
-        seen = tf.fill([tasks], float(begun))
-        self._seen = keras.Variable(seen, trainable=False, name="seen") if self.length > 1 else None
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """What it remembers from batch to batch."""
-        return [] if self._seen is None else [self._seen]
-
-    def add(self, active: tf.Tensor) -> tf.Tensor:
-        """Adds a batch before its gradients are applied: which tasks it has, bool `[K]` -> which the window has so far."""
-        if self._seen is None:
-            return active
-        self._seen.assign(tf.maximum(self._seen.value, tf.cast(active, tf.float32)))
-        return self._seen.value > 0
-
-    def close(self) -> None:
-        """Begins anew where the optimizer has updated."""
-        if self._seen is not None:
-            begins = tf.equal(self._iterations.value % self.length, 0)
-            self._seen.assign(tf.where(begins, tf.zeros_like(self._seen.value), self._seen.value))

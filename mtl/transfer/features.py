@@ -13,6 +13,8 @@ from mtl.balancing import Static
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.sharing import Hard
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["CachedFeatures", "extract", "head_model"]
 
@@ -56,6 +58,7 @@ class CachedFeatures(Encoder):
         return {**self.given, "name": self.name}
 
 
+@checked
 def head_model(model: MultiTaskModel) -> MultiTaskModel:
     """A model of the same heads on features instead of texts; train it on what `extract` gives.
 
@@ -86,13 +89,14 @@ def head_model(model: MultiTaskModel) -> MultiTaskModel:
     return MultiTaskModel(features, model.tasks, balancer=balancer)
 
 
+@checked
 def extract(
     model: MultiTaskModel,
     dataset: tf.data.Dataset,
     *,
     path: str | Path | None = None,
     shuffle: bool = True,
-    seed: int = 0,
+    seed: Size = 0,
 ) -> tf.data.Dataset:
     """A dataset with the encoder's features, for the model that `head_model` gives.
 

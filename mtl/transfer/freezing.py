@@ -1,7 +1,7 @@
 """Which blocks of an encoder are trained."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -9,11 +9,14 @@ from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.training.keras_internals.optimizer_internals import trained_by
 from mtl.training.task_variables import slots_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count
 
 __all__ = ["stacks_of", "freeze", "unfreeze"]
 
 
-def freeze(model: MultiTaskModel | Encoder, layers: str | int = "all") -> None:
+@checked
+def freeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "all") -> None:
     """Freezes an encoder, or its lowest blocks.
 
     A frozen layer changes neither by gradients nor by weight decay. Block 0 is the embeddings, so `freeze(model, 1)` freezes them
@@ -52,7 +55,8 @@ def freeze(model: MultiTaskModel | Encoder, layers: str | int = "all") -> None:
     _compile_again(model)
 
 
-def unfreeze(model: MultiTaskModel | Encoder, layers: str | int = "all") -> None:
+@checked
+def unfreeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "all") -> None:
     """Unfreezes an encoder, or its highest blocks and what lies above them.
 
     For gradual unfreezing, freeze all and call this with 1, 2, ... after each epoch, from a callback too.

@@ -12,6 +12,8 @@ from mtl.model import MultiTaskModel
 from mtl.transfer.freezing import stacks_of
 from mtl.transfer.schedules import warmup_schedule
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Positive, PositiveShare, Rate, Weight
 
 __all__ = ["ScaledAdamW", "adamw"]
 
@@ -41,12 +43,13 @@ class ScaledAdamW(keras.optimizers.AdamW):
         Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
+    @checked
     def __init__(
         self,
         learning_rate: Any = 2e-5,
-        weight_decay: float = 0.01,
+        weight_decay: Weight = 0.01,
         *,
-        learning_rate_scales: Mapping[str, float] | None = None,
+        learning_rate_scales: Mapping[str, Weight] | None = None,
         no_decay: Sequence[str] = ("bias$",),
         **kwargs: Any,
     ):
@@ -89,16 +92,17 @@ class ScaledAdamW(keras.optimizers.AdamW):
         return {**super().get_config(), "learning_rate_scales": self.learning_rate_scales, "no_decay": list(self._no_decay)}
 
 
+@checked
 def adamw(
     model: MultiTaskModel | Encoder,
-    learning_rate: float = 2e-5,
+    learning_rate: Positive = 2e-5,
     *,
-    steps: int,
-    warmup: float = 0.1,
+    steps: Count,
+    warmup: Rate = 0.1,
     schedule: str = "linear",
-    weight_decay: float = 0.01,
-    layer_decay: float | None = None,
-    head_learning_rate: float | Mapping[str, float] | None = None,
+    weight_decay: Weight = 0.01,
+    layer_decay: PositiveShare | None = None,
+    head_learning_rate: Positive | Mapping[str, Positive] | None = None,
     **options: Any,
 ) -> keras.optimizers.Optimizer:
     """AdamW for fine-tuning: warm-up, decay to 0, no weight decay on biases and norms, lower learning rates for lower layers.
@@ -140,14 +144,6 @@ def adamw(
         classifier being the top. Clark et al., "ELECTRA", ICLR 2020; its authors' code begins at depth 2 for the highest block.
     """
     by_task, of_all = (head_learning_rate, None) if isinstance(head_learning_rate, Mapping) else ({}, head_learning_rate)
-    for name, value in (
-        ("learning_rate", learning_rate),
-        *(("head_learning_rate", rate) for rate in (of_all, *by_task.values())),
-    ):
-        if value is not None and value <= 0:
-            raise ValueError(f"adamw expects a {name} above 0; got {value}.")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ValueError(f"adamw expects a layer_decay above 0 and at most 1; got {layer_decay}.")
     rate = warmup_schedule(learning_rate, steps, warmup, schedule)
     scales: dict[str, float] = {}
     if layer_decay is not None:

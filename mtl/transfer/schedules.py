@@ -1,12 +1,15 @@
 """Learning rates that rise before they fall."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
+from mtl.utils.types import Count, Positive, Rate, Size
 
 __all__ = ["Warmup", "warmup_schedule"]
 
@@ -36,9 +39,8 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
     """
 
-    def __init__(self, schedule: Any, steps: int):
-        if steps < 0:
-            raise ValueError(f"Warmup expects at least 0 steps; got {steps}.")
+    @checked
+    def __init__(self, schedule: float | Callable[..., Any], steps: Size):
         self.schedule = schedule if callable(schedule) else float(schedule)
         self.steps = int(steps)
 
@@ -61,7 +63,8 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(schedule) if isinstance(schedule, dict) else schedule, config["steps"])
 
 
-def warmup_schedule(learning_rate: float, steps: int, warmup: float = 0.1, decay: str = "linear") -> Warmup:
+@checked
+def warmup_schedule(learning_rate: Positive, steps: Count, warmup: Rate = 0.1, decay: str = "linear") -> Warmup:
     """A rise to the learning rate, and a fall to 0 at the last step.
 
     Args:
@@ -84,10 +87,6 @@ def warmup_schedule(learning_rate: float, steps: int, warmup: float = 0.1, decay
     """
     if decay not in DECAYS:
         raise unknown_name("schedule", decay, DECAYS)
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is a share of the steps, at least 0 and below 1; got {warmup}. Write 0.1 for a tenth of them.")
-    if steps < 1:
-        raise ValueError(f"A schedule expects at least 1 step; got {steps}.")
     rising = min(round(warmup * steps), steps - 1)
     if decay == "linear":
         return Warmup(keras.optimizers.schedules.PolynomialDecay(float(learning_rate), steps - rising, 0.0), rising)

@@ -7,10 +7,12 @@ import keras
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["load_encoder"]
 
 
+@checked
 def load_encoder(path: str | Path, task: str | None = None) -> Encoder:
     """The encoder of a saved model, with its weights and its tokenizer.
 

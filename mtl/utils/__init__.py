@@ -1,4 +1,4 @@
-from mtl.utils.brief import brief, printable
+from mtl.utils.brief import brief, one_sentence, printable
 from mtl.utils.errors import find_name, nearest, unknown_name
 from mtl.utils.metrics import less_is_better
 from mtl.utils.regular_file import expanded, parse_json, read_json, regular_file
@@ -9,6 +9,7 @@ __all__ = [
     "find_name",
     "less_is_better",
     "nearest",
+    "one_sentence",
     "parse_json",
     "printable",
     "read_json",

@@ -5,7 +5,7 @@ import reprlib
 from itertools import islice
 from typing import Any
 
-__all__ = ["brief", "printable"]
+__all__ = ["brief", "one_sentence", "printable"]
 
 #: Control characters but for line breaks and tabs, the marks that turn the direction of a line round, and lone surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -52,6 +52,18 @@ def printable(text: Any) -> str:
     \x1b[31mred\x07
     """
     return _CONTROL.sub(lambda found: _escape(ord(found[0])), str(text))
+
+
+def one_sentence(text: Any, most: int = 1000) -> str:
+    """A message on one line, of at most `most` characters, without what steers a terminal.
+
+    Example:
+
+    >>> one_sentence("two\\n  lines"), one_sentence("abcdefgh", most=6)
+    ('two lines', 'abc...')
+    """
+    line = printable(" ".join(str(text).split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _escape(code: int) -> str:

@@ -15,9 +15,11 @@ _LONGEST = 80
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like `name`, or None where none is like it."""
-    by_start = {str(option)[:_LONGEST]: str(option) for option in options}
-    matches = difflib.get_close_matches(str(name)[:_LONGEST], by_start, n=1, cutoff=0.5)
+    """The option most like `name`, or None where none is like it; capitals, `_` and `-` do not matter."""
+    by_start: dict[str, str] = {}
+    for option in map(str, options):
+        by_start.setdefault(_plain(option[:_LONGEST]), option)
+    matches = difflib.get_close_matches(_plain(str(name)[:_LONGEST]), by_start, n=1, cutoff=0.5)
     return by_start[matches[0]] if matches else None
 
 
@@ -50,10 +52,10 @@ def find_name(name: str, options: Iterable[str]) -> str | None:
     >>> find_name("uncertainty_weighting", ["Static", "UncertaintyWeighting"])
     'UncertaintyWeighting'
     """
-
-    def plain(text: str) -> str:
-        return text.lower().replace("_", "").replace("-", "")
-
     options = list(options)
-    alike = [each for each in options if plain(each) == plain(name)]
+    alike = [option for option in options if _plain(option) == _plain(name)]
     return name if name in options else alike[0] if len(alike) == 1 else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mtl.utils.brief import printable
+from mtl.utils.brief import one_sentence
 
 __all__ = ["foreign", "reason_of"]
 
@@ -50,6 +50,5 @@ def reason_of(error: BaseException, most: int = 300) -> str:
         lines = [line for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
         inner = [line.partition("Exception encountered: ")[2] for line in lines if line.startswith("Exception encountered: ")]
         text = inner[-1] if inner else lines[0]
-    text = printable(" ".join(text.split()))
-    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    text = one_sentence(text, most)
     return text if text.endswith((".", "?")) else f"{text}."

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl.utils.brief import brief
 from mtl.utils.errors import unknown_name
 
 __all__ = ["Labels", "doubtful_labels", "label_text"]
@@ -24,7 +25,7 @@ def label_text(value: Any) -> str:
     """
     value = _plain(value)
     if isinstance(value, float) and not math.isfinite(value) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"A label is a string or a finite number, got {value!r}.")
+        raise ValueError(f"A label is a string or a finite number, got {brief(value)}.")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -95,7 +96,10 @@ class Labels:
         for value in values:
             first.setdefault(label_text(value), value)
         try:
-            texts = sorted(first, key=lambda text: (float(text), text))
+            numbers = {text: float(text) for text in first}
+            if any(map(math.isnan, numbers.values())):  # "nan", which has no place among numbers.
+                raise ValueError
+            texts = sorted(first, key=lambda text: (numbers[text], text))
         except ValueError:
             texts = sorted(first)
         return cls(first[text] for text in texts)

@@ -5,7 +5,51 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
-__all__ = ["known_ids", "labelled"]
+__all__ = ["by_class", "given", "known_ids", "labelled"]
+
+
+def given(target: Any, missing: float | None = None) -> Any:
+    """Return which entries of a target are labels: all but NaN, and `missing`.
+
+    Args:
+        target: `[...]`, of any dtype.
+        missing: the number that means "not labelled"; None for no such number.
+
+    Returns:
+        bool `[...]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> given(np.array([1.0, np.nan, -1.0])).numpy().tolist(), given(np.array([2, 0, -1]), missing=-1).numpy().tolist()
+    ([True, False, True], [True, True, False])
+    """
+    target = ops.convert_to_tensor(target)
+    known = ops.logical_not(ops.isnan(target)) if target.dtype.is_floating else ops.ones_like(target, dtype="bool")
+    return known if missing is None else ops.logical_and(known, ops.not_equal(target, ops.cast(missing, target.dtype)))
+
+
+def by_class(target: Any, weight: Any, missing: float | None = None) -> Any:
+    """Return what each class of each row counts: its weight where it is known, 0 where the target is NaN or `missing`.
+
+    Args:
+        target: `[B, C]`.
+        weight: `[B]` or `[B, C]`.
+        missing: the number that means "not known"; None for no such number.
+
+    Returns:
+        float32 `[B, C]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> by_class(np.array([[1.0, np.nan], [0.0, 1.0]]), np.array([2.0, 0.5])).numpy().tolist()
+    [[2.0, 0.0], [0.5, 0.5]]
+    """
+    weight = ops.cast(weight, "float32")
+    if ops.ndim(weight) < ops.ndim(target):
+        weight = ops.expand_dims(weight, -1)
+    return ops.where(given(target, missing), weight, 0.0)
 
 
 def labelled(weight: Any, array: Any) -> Any:

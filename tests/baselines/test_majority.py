@@ -68,3 +68,10 @@ def test_no_entities_where_most_words_have_none():
 def test_another_head_is_refused():
     with pytest.raises(TypeError, match="expects a Classification, MultiLabel or Tagging head, got Regression; compare by hand."):
         majority([(TEXTS[0], 1.0)], TEXTS, Regression())
+
+
+def test_weights_count():
+    train = [(Example("a", weight=3.0), "up"), (Example("b"), "down"), (Example("c"), "down")]
+    assert majority(train, TEXTS[:1], Classification(["down", "up"])) == [{"label": "up"}]
+    sets = [(Example("a", weight=0.5), "rain"), (Example("b"), "snow|rain")]
+    assert majority(sets, TEXTS[:1], MultiLabel(["rain", "snow"])) == [{"labels": ["rain", "snow"]}]

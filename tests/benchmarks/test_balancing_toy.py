@@ -62,6 +62,13 @@ def test_a_walk_in_a_bowl_goes_down() -> None:
     assert (np.diff(means) < 0).all()
 
 
+@pytest.mark.parametrize("name", ["IMTLG", "AlignedMTL", "ConFIG"])
+def test_a_walk_reaches_the_pareto_set_and_stays(name: str) -> None:
+    walk = toy.Walk(toy.METHODS[name](600), 0.01)
+    far = toy.distances(walk((3.0, -8.0), 600)[1:])
+    assert far[-20:].max() < 0.05 and far[20:].max() < 0.15
+
+
 def test_table_and_picture(tmp_path: Path) -> None:
     near, far = np.array([[9.0, 9.0], [0.0, -8.36]]), np.array([[9.0, 9.0], [0.0, 1.6448]])
     ways = {"Static": [near, near, near, near, far]}

@@ -8,6 +8,7 @@ from mtl import MultiTaskModel, Task
 from mtl.callbacks import BestModel
 from mtl.heads import Classification
 from tests.tiny import Bag
+from tests.two_tasks import batch, make_model
 
 
 class Recorded:
@@ -83,7 +84,7 @@ def test_the_best_by_each_figure_stays_the_best(tmp_path):
     second.on_train_begin()
     second.restore(first.state())
     second.on_epoch_end(1, {"val_a": 0.5, "val_b": 0.2})
-    assert len(model.saved) == 1 and second.state()["of_each"] == {"val_a": 0.9, "val_b": 0.2}
+    assert len(model.saved) == 1 and second.best_of_each == {"val_a": (0.9, 0), "val_b": (0.2, 1)}
 
 
 @pytest.mark.parametrize("parts", [([0, 1], [2, 3]), ([0, 1, 2], [3])], ids=["after the best", "while waiting"])
@@ -106,10 +107,15 @@ def test_it_goes_on_from_its_state(parts):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0}, "a patience of at least 1 epoch; got 0"),
+        ({"patience": 0}, "`patience` as a whole number from 1 or None; got 0"),
         ({"each": True}, "give it a path, or leave `each` out"),
         ({"baseline": {"val_a": 1.0}}, r"a baseline other than 0 for each of \['val_loss'\]; got {'val_a': 1.0}"),
         ({"baseline": {"val_loss": 0.0}}, "a baseline other than 0"),
+        ({"combine": "worse"}, "did you mean 'worst'"),
+        ({"stop": "all"}, "Unknown reason to stop 'all'"),
+        ({"weights": {"val_los": 1.0}}, "did you mean 'val_loss'"),
+        ({"weights": {"val_loss": 0.0}}, "weights above 0; got 0.0 for 'val_loss'"),
+        ({"weights": {"val_loss": 2.0}, "combine": "worst"}, "the worst figure has none"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
@@ -122,6 +128,73 @@ def test_the_mean_of_several_figures():
     assert run(BestModel(monitor=["val_a", "val_b"]), epochs)[0] == 1
     assert run(BestModel(monitor=["val_a", "val_b"], mode="min"), epochs)[0] == 0
     assert run(BestModel(monitor="b"), [{"b": 1.0}, {"b": 2.0}])[0] == 1
+
+
+def test_the_weighted_mean_and_the_worst():
+    """Means of (0.9, 0.1), (0.5, 0.4), (0.2, 0.8), weighted 3 to 1: 0.7, 0.475, 0.35; the worst: 0.1, 0.4, 0.2."""
+    epochs = [{"val_a": a, "val_b": b} for a, b in [(0.9, 0.1), (0.5, 0.4), (0.2, 0.8)]]
+    callback = BestModel(monitor=["val_a", "val_b"], weights={"val_a": 3.0})
+    assert run(callback, epochs)[0] == 0 and callback.best == pytest.approx(0.7)
+    callback = BestModel(monitor=["val_a", "val_b"], combine="worst")
+    assert run(callback, epochs)[0] == 1 and callback.best == 0.4
+    callback = BestModel(monitor=["val_a", "val_b"], combine="worst", mode="min")
+    assert run(callback, epochs)[0] == 1 and callback.best == 0.5
+    # Of the gains: a from 0.5, and b, of which less is better, from 0.4.
+    epochs = [{"val_a": a, "val_b_mae": b, "b_mae": b} for a, b in [(0.9, 0.8), (0.45, 0.4), (0.6, 0.2)]]
+    callback = BestModel(monitor=["val_a", "val_b_mae"], combine="worst", baseline={"val_a": 0.5, "val_b_mae": 0.4})
+    assert run(callback, epochs)[0] == 2 and callback.best == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("stop", "last"), [("best", 2), ("any", 4)])
+def test_what_patience_waits_for(stop, last):
+    """The mean is best at first; b goes on to improve for two epochs more."""
+    callback = BestModel(monitor=["val_a", "val_b"], patience=2, stop=stop)
+    callback.set_model(model := Recorded())
+    callback.on_train_begin()
+    for epoch, (a, b) in enumerate([(0.9, 0.5), (0.1, 0.6), (0.1, 0.7), (0.1, 0.7), (0.1, 0.7), (0.1, 0.7)]):
+        callback.on_epoch_end(epoch, {"val_a": a, "val_b": b})
+        if model.stop_training:
+            break
+    assert (epoch, callback.best_epoch) == (last, 0)
+
+
+def test_a_figure_that_no_row_contributed_to():
+    nan = float("nan")
+    with pytest.warns(
+        UserWarning, match="BestModel expects a number for 'val_a'; got NaN: no row of the epoch was labelled"
+    ) as told:
+        callback = BestModel(monitor="val_a", patience=1)
+        assert run(callback, [{"val_a": nan}, {"val_a": nan}, {"val_a": 0.5}, {"val_a": nan}])[0] == 2
+    assert len(told) == 1 and callback.best == 0.5
+
+
+@pytest.mark.parametrize("monitor", ["loss", "val_score_rmse", ["val_score_pearson", "val_mood_accuracy"]])
+def test_a_task_without_validation_rows_is_never_the_best(monitor):
+    model = make_model("sgd")
+    x, y, weight = batch(8)
+    nothing = {"mood": np.full(8, 0.0 if monitor == "loss" else 1.0), "score": np.zeros(8)}
+    validation = (x, y, {task: each.astype("float32") for task, each in nothing.items()})
+    weight = {task: np.zeros(8, "float32") for task in weight} if monitor == "loss" else weight
+    best = BestModel(monitor=monitor)
+    with pytest.warns(UserWarning):
+        history = model.fit(x, y, sample_weight=weight, validation_data=validation, epochs=2, verbose=0, callbacks=[best]).history
+    assert best.best is None and best.best_epoch is None
+    absent = [name for name in history if name.startswith("val_score_") or (monitor == "loss")]
+    assert absent and all(np.isnan(history[name]).all() for name in absent)
+    assert monitor == "loss" or np.isfinite(history["val_mood_loss"]).all() and np.isfinite(history["val_loss"]).all()
+
+
+def test_an_epoch_of_skipped_steps_is_not_the_best():
+    model = make_model("sgd")
+    model.compile("sgd", skip_nonfinite=True)
+    x, y, weight = batch(8)
+    best = BestModel(monitor="loss")
+    with pytest.warns(UserWarning) as told:
+        history = model.fit(
+            x, {**y, "score": np.full(8, np.inf, "float32")}, sample_weight=weight, epochs=1, verbose=0, callbacks=[best]
+        ).history
+    assert np.isnan(history["loss"]).all() and best.best is None
+    assert sum("BestModel expects a number for 'loss'; got NaN" in str(each.message) for each in told) == 1
 
 
 @pytest.mark.parametrize(

@@ -212,11 +212,11 @@ def test_only_the_chief_writes(tmp_path, monkeypatch):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(ValueError, match="update_freq='epoch' or a number of steps above 0; got 'batch'"):
+    with pytest.raises(ValueError, match="`update_freq` as 'epoch' or a whole number from 1; got 'batch'"):
         TaskBoard(tmp_path, update_freq="batch")
-    with pytest.raises(ValueError, match="at least 1, and examples and sample of at least 0; got every=0"):
+    with pytest.raises(ValueError, match="`every` as a whole number from 1; got 0"):
         TaskBoard(tmp_path, every=0)
-    with pytest.raises(ValueError, match="Put it in a list"):
+    with pytest.raises(ValueError, match="`examples` as a whole number from 0 or a list .* got 'one text'"):
         TaskBoard(tmp_path, examples="one text")
     with pytest.raises(ValueError, match="the encoder has no tokenizer"):
         plain().fit(X, Y, verbose=0, callbacks=[TaskBoard(tmp_path, examples=["a"])])
@@ -275,9 +275,16 @@ def test_what_was_written_after_a_state_is_cut_off(run, tmp_path):
     first._scalars("train", {"loss": 2.0}, 2)
     first._scalars("validation", {"loss": 3.0}, 2)
     first._close()
+    later = board()
+    later._scalars("train", {"loss": 9.0}, 3)
+    later._close()
+    (others,) = later._event_files()
+    of_another_training = others.read_bytes()
     assert before != {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
     second = board()
     second.restore(state)
+    assert others.read_bytes() == of_another_training
+    others.unlink()
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()}
     assert not list((tmp_path / "validation").iterdir())
     second._close()

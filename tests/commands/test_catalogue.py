@@ -47,19 +47,19 @@ def test_what_the_training_gives_is_not_for_the_file(argument: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "expected"),
     [
-        ("units", "many", "a whole number"),
-        ("units", True, "a whole number"),
-        ("units", 8.0, "a whole number"),
-        ("dropout", "0,1", "a number"),
+        ("units", "many", "a whole number from 1"),
+        ("units", True, "a whole number from 1"),
+        ("units", 8.0, "a whole number from 1"),
+        ("dropout", "0,1", "a number from 0 to below 1"),
         ("skip", 1, "true or false"),
         ("pooling", 3, "a text"),
-        ("max_length", "long", "a whole number or null"),
+        ("max_length", "long", "a whole number from 1 or null"),
     ],
 )
 def test_values_of_plain_types(argument: str, value: object, expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"line 1: '{argument}' of Recurrent is {expected}; got {value!r}.")):
         check(document({"Recurrent": {argument: value}}), ("part",), "encoder")
-    fine = {"units": 8, "dropout": 1, "skip": True, "max_length": None, "embedding_matrix": 3, "pooling": "max"}
+    fine = {"units": 8, "dropout": 0, "skip": True, "max_length": None, "embedding_matrix": 3, "pooling": "max"}
     check(document({"Recurrent": fine}), ("part",), "encoder")
 
 

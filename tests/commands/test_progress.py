@@ -22,10 +22,16 @@ def test_a_line_a_task() -> None:
     }
     logs |= {"mood_macro_recall": 0.1, "places_loss": 0.125, "val_places_loss": 0.0}
     progress.on_epoch_end(0, logs)
+    logs |= {"places_loss": float("nan"), "mood_loss": float("nan")}
+    progress.on_epoch_end(1, logs)
     progress.stop()
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("Epoch 1: loss 1.0000 (validation 3.0000), ")
-    assert lines[1:] == [
+    assert lines[4:] == [
+        "  mood: loss not measured (validation 0.2500), accuracy 0.7500 (validation 0.5000)",
+        "  places: loss not measured",
+    ]
+    assert lines[1:3] == [
         "  mood: loss 0.5000 (validation 0.2500), accuracy 0.7500 (validation 0.5000)",
         "  places: loss 0.1250",
     ]

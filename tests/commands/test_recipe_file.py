@@ -190,3 +190,14 @@ def test_what_is_no_file(tmp_path) -> None:
         file.truncate(2**40)  # A hole: it takes no room.
     with pytest.raises(ValueError, match="a recipe of at most 1,048,576 characters; got 1,099,511,627,776 bytes"):
         Document.read(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("too\nlarge"), AttributeError("no such"), MemoryError(), KeyError("k"), TypeError("\x1b")]
+)
+def test_errors_within_a_part_are_one_sentence_with_its_place(error) -> None:
+    with pytest.raises(ValueError, match="^r.yaml, line 2: ") as caught, document().located(("a", "b")):
+        raise error
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    with pytest.raises(IsADirectoryError, match="^r.yaml, line 2: a folder"), document().located(("a", "b")):
+        raise IsADirectoryError("a folder")

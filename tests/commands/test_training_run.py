@@ -1,12 +1,11 @@
 import io
 import json
-import os
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from mtl.commands.training_run import alone, checkpoints, remove, show_results, verdicts, write, write_json
+from mtl.commands.training_run import check_json, checkpoints, show_results, spans_training, verdicts, write_json
 
 BASELINES = {
     "mood": {
@@ -36,48 +35,48 @@ def test_table_names_the_best_baseline() -> None:
     assert "training 2.0" in out.getvalue() and "word_ngrams 1.0" in out.getvalue()
 
 
-def test_files_are_written_at_once(tmp_path, monkeypatch) -> None:
-    write(tmp_path / "a.txt", "old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write(tmp_path / "a.txt", "new")
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
 def test_json_is_readable(tmp_path) -> None:
-    write_json(tmp_path / "a.json", {"北": 0.1})
+    figures = {"北": {"examples": 1, "accuracy": 0.1}}
+    write_json(tmp_path / "a.json", figures)
     text = (tmp_path / "a.json").read_text("utf-8")
-    assert json.loads(text) == {"北": 0.1} and "北" in text
+    assert json.loads(text) == figures and "北" in text
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    write_json(tmp_path / "a.json", {})
 
 
-def test_a_recipe_goes_on_from_its_own_checkpoints(tmp_path) -> None:
-    def made(text, **training):
-        return checkpoints(SimpleNamespace(training=training, as_yaml=lambda: text), tmp_path)
+@pytest.mark.parametrize("content", ["encoder: Recurrent\n", '{"text": "so good", "mood": "up"}\n', "[1]", "[" * 100_000, ""])
+def test_json_replaces_nothing_but_figures(tmp_path, content) -> None:
+    (tmp_path / "mine").write_text(content)
+    for act in (check_json, lambda path: write_json(path, {})):
+        with pytest.raises(FileExistsError, match="--json replaces nothing but figures; '.*mine' holds something else"):
+            act(tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == content
+    with pytest.raises(FileNotFoundError, match="there is no '.*none'. Make it"):
+        check_json(tmp_path / "none" / "a.json")
 
-    (one,), (same,), (other,) = made("a"), made("a"), made("b", checkpoint={"every_steps": 5, "keep": 1})
-    assert one.folder == same.folder != other.folder and one.folder.parent == tmp_path / "checkpoints" == other.folder.parent
+
+def test_how_often_a_recipe_is_saved(tmp_path) -> None:
+    def made(**training):
+        return checkpoints(SimpleNamespace(training=training), tmp_path)
+
+    (one,), (other,), (few,) = made(), made(checkpoint={"every_steps": 5, "keep": 1}), made(checkpoint={"keep": 2})
+    assert one.folder == tmp_path / "checkpoints"
     assert (one.every_steps, one.every_minutes, one.keep) == (None, 10, 3)
     assert (other.every_steps, other.every_minutes, other.keep) == (5, None, 1)
-    assert made("a", checkpoint=False) == []
-    (few,) = made("a", checkpoint={"keep": 2})
     assert (few.every_steps, few.every_minutes, few.keep) == (None, 10, 2)
+    assert made(checkpoint=False) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="this system does not lock files")
-def test_a_folder_takes_one_training_at_a_time(tmp_path) -> None:
-    with alone(tmp_path / "run"):
-        with pytest.raises(BlockingIOError, match="Another training is writing to '.*run'. Wait for its end, or give"):
-            with alone(tmp_path / "run"):
-                pass
-    with alone(tmp_path / "run"):
-        pass
-    assert not list((tmp_path / "run").iterdir())
-
-
-def test_a_folder_is_removed_whole(tmp_path) -> None:
-    remove(tmp_path / "none")
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    (tmp_path / ".a.removing").mkdir()
-    remove(tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("optimizer", "data", "said"),
+    [
+        (None, None, ""),
+        ("adam", {"sampling": "proportional"}, ""),
+        ({"adamw": {"learning_rate": 1e-3}}, None, "The learning rate was spread"),
+        (None, {"sampling": "annealed"}, "The sampling was spread"),
+        ("adamw", {"sampling": "annealed"}, "The learning rate and the sampling were"),
+    ],
+)
+def test_what_is_spread_over_all_epochs(optimizer, data, said) -> None:
+    assert spans_training(SimpleNamespace(training={"optimizer": optimizer}, data={"data": data})).startswith(said)
+    assert bool(said) == bool(spans_training(SimpleNamespace(training={"optimizer": optimizer}, data={"data": data})))

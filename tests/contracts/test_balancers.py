@@ -1,5 +1,6 @@
 """What every balancer keeps. A new balancer joins with one row in `CASES`."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Case:
         ordered: whether the order of the tasks matters, which draws at random do.
         drawn: whether a missing task changes what is drawn for the others.
         harmless: whether the direction never points against a task's gradient.
+        rests: whether, at a stationary point, no loss rises along the direction.
     """
 
     balancer: Callable[[dict[str, float]], Balancer]
@@ -67,6 +69,7 @@ class Case:
     ordered: bool = False
     drawn: bool = False
     harmless: bool = False
+    rests: bool = False
 
 
 CASES = {
@@ -76,8 +79,8 @@ CASES = {
     "scheduled": Case(lambda weights: Scheduled({task: [[0, w], [2, 2 * w]] for task, w in weights.items()})),
     "uncertainty": Case(lambda weights: UncertaintyWeighting()),
     "imtl-l": Case(lambda weights: IMTLL()),
-    "imtl-g": Case(lambda weights: IMTLG()),
-    "imtl": Case(lambda weights: IMTL()),
+    "imtl-g": Case(lambda weights: IMTLG(), rests=True),
+    "imtl": Case(lambda weights: IMTL(), rests=True),
     "dwa": Case(lambda weights: DWA()),
     "rlw": Case(lambda weights: RLW(seed=3), ordered=True, drawn=True),
     "gls": Case(lambda weights: GLS()),
@@ -88,7 +91,7 @@ CASES = {
     "dtp": Case(lambda weights: DTP()),
     "clipped": Case(lambda weights: Clipped(1.5, weights), linear=False),
     "gradnorm": Case(lambda weights: GradNorm()),
-    "mgda": Case(lambda weights: MGDA(), harmless=True),
+    "mgda": Case(lambda weights: MGDA(), harmless=True, rests=True),
     "mgda, l2": Case(lambda weights: MGDA("l2")),
     "mgda, loss": Case(lambda weights: MGDA("loss")),
     "mgda, loss+": Case(lambda weights: MGDA("loss+")),
@@ -96,15 +99,15 @@ CASES = {
     "gradvac": Case(lambda weights: GradVac(beta=0.5), ordered=True),
     "cagrad": Case(lambda weights: CAGrad()),
     "cagrad, rescaled": Case(lambda weights: CAGrad(c=0.8, rescale=1)),
-    "nash": Case(lambda weights: NashMTL(), linear=False, harmless=True),
-    "nash, uncapped, kept": Case(lambda weights: NashMTL(max_norm=None, update_every=3), linear=False, harmless=True),
-    "fairgrad": Case(lambda weights: FairGrad(alpha=2.0), linear=False, harmless=True),
-    "aligned": Case(lambda weights: AlignedMTL()),
+    "nash": Case(lambda weights: NashMTL(), linear=False, harmless=True, rests=True),
+    "nash, uncapped, kept": Case(lambda weights: NashMTL(max_norm=None, update_every=3), linear=False, harmless=True, rests=True),
+    "fairgrad": Case(lambda weights: FairGrad(alpha=2.0), linear=False, harmless=True, rests=True),
+    "aligned": Case(lambda weights: AlignedMTL(), rests=True),
     "aligned, weights": Case(lambda weights: AlignedMTL("median", weights)),
     "aligned, rmse": Case(lambda weights: AlignedMTL("rmse")),
-    "dualproj": Case(lambda weights: DualProj(), harmless=True),
-    "upgrad": Case(lambda weights: UPGrad(), harmless=True),
-    "config": Case(lambda weights: ConFIG()),
+    "dualproj": Case(lambda weights: DualProj(), harmless=True, rests=True),
+    "upgrad": Case(lambda weights: UPGrad(), harmless=True, rests=True),
+    "config": Case(lambda weights: ConFIG(), rests=True),
     "graddrop": Case(lambda weights: GradDrop(leak=0.2)),
     "db-mtl": Case(lambda weights: DBMTL()),
     "moco": Case(lambda weights: MoCo(), linear=False),
@@ -249,6 +252,36 @@ def test_the_direction_is_finite(case):
             balancer.state.set_weights(start)
             result = direction(balancer, jacobian * scale)
             assert result.shape == (6,) and np.isfinite(result).all(), (kind, scale)
+
+
+STATIONARY = {
+    "in a plane": SPECIAL["strongly stationary"],
+    "of uneven lengths": SPECIAL["strongly stationary"] * [[1e-2], [1.0], [1e2]],
+    "two opposite": SPECIAL["weakly stationary"],
+    "all on one line": np.outer([1.0, -0.99, 0.3], gradients()[0]),
+    "the mean is 0": gradients() - gradients().mean(axis=0),
+    "one is 0": np.stack([gradients()[0], -0.5 * gradients()[0], 0.0 * gradients()[0]]),
+}
+
+
+@each
+def test_at_a_stationary_point_no_step_is_long(case):
+    """There a convex combination of the gradients is 0, so any direction but 0 or one at right angles raises some loss."""
+    balancer = bound(case.balancer(WEIGHTS), size=6)
+    start, function, active = balancer.state.get_weights(), tf.function(towards, autograph=False), tf.fill([3], True)
+    for dtype in ("float32", "float64") if case.rests else ("float32",):
+        for kind, distance in itertools.product(STATIONARY, (0.0, 1e-7, 1e-3)):
+            jacobian = STATIONARY[kind]
+            jacobian = jacobian + distance * np.linalg.norm(jacobian, axis=1, keepdims=True) * gradients(seed=5)
+            norms = np.linalg.norm(jacobian, axis=1)
+            balancer.state.set_weights(start)
+            result = (
+                function(balancer, tf.constant(jacobian, dtype), tf.constant(LOSSES, dtype), active).numpy().astype("float64")
+            )
+            assert np.isfinite(result).all() and np.linalg.norm(result) <= 15 * norms.max(), (kind, distance, dtype)
+            if case.rests and not distance:
+                rise = -(jacobian @ result / np.where(norms > 0, norms, 1.0)).min()
+                assert rise <= (1e-3 if dtype == "float32" else 1e-4) * norms.max(), (kind, dtype)
 
 
 @each

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def sentence_pieces(kind):
     """A tokenizer as XLM-R's (unigrams) or Llama's (byte pairs of characters): words are marked by "▁"."""
     if kind == "unigram":
         hf = tokenizers.Tokenizer(models.Unigram())
-        trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
+        trainer: Any = trainers.UnigramTrainer(vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
     else:
         hf = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
         trainer = trainers.BpeTrainer(vocab_size=160, special_tokens=SPECIAL, show_progress=False)
@@ -172,7 +173,7 @@ def test_exports_give_what_decode_gives(all_tokenizers, kind):
     tokens = {**tokens, **align_words(tokens, *graph.word_spans(tf.constant(TEXTS)))}
     encodings = tokenizer.encode(TEXTS)
     shape = tokens["token_ids"].shape
-    options = [{"scheme": scheme, "level": level} for scheme in SCHEMES for level in ("word", "token")]
+    options: list[dict[str, Any]] = [{"scheme": scheme, "level": level} for scheme in SCHEMES for level in ("word", "token")]
     for option in [*options, {"scheme": None}]:
         labels = scheme_labels("XY", option["scheme"]) if option["scheme"] else ["N", "V"]
         head = Tagging(labels, **option)

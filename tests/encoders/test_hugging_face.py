@@ -1,5 +1,6 @@
 import json
 import os
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -137,7 +138,8 @@ def test_an_index_names_files_of_its_folder(tmp_path):
     folder = tmp_path / "model"
     (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
     index = folder / "model.safetensors.index.json"
-    for named in ({"a": "../outside.safetensors"}, {"a": str(tmp_path / "outside.safetensors")}, {"a": 1}, [], None, {}):
+    elsewhere: list[Any] = [{"a": "../outside.safetensors"}, {"a": str(tmp_path / "outside.safetensors")}, {"a": 1}, [], None, {}]
+    for named in elsewhere:
         index.write_text(json.dumps({"weight_map": named}))
         with pytest.raises(ValueError, match="to name files of its folder"):
             weight_files(folder)

@@ -110,7 +110,7 @@ def test_word_vectors_by_file(tmp_path):
     ("options", "message"),
     [
         ({"cell": "lstn"}, "Unknown cell 'lstn'; did you mean 'lstm'"),
-        ({"layers": 0}, "Recurrent expects at least 1 layer and at most 1,000; got 0"),
+        ({"layers": 0}, "Recurrent expects `layers` as a whole number from 1; got 0"),
         ({"bigrams": 5, "embedding": 3}, "an embedding of even width; got 5 and 3"),
         ({"embedding_matrix": np.zeros([9, 2])}, r"expects an embedding_matrix of shape \(10, D\); got \(9, 2\)"),
         ({"embedding_matrix": "vectors.txt"}, "needs a tokenizer to read embedding_matrix from 'vectors.txt'"),

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import tensorflow as tf
 import mtl
 from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
 from mtl.export.exporting import _without_cudnn, export
-from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
+from mtl.heads import Classification, Head, MaskedLM, MultiLabel, Regression, Tagging
 from mtl.predicting import to_example
 from tests.served import assert_served
 from tests.tiny import Bag
@@ -28,6 +29,7 @@ TEXTS = [
     "the cat isn't here",
     "",
     "我爱 New York！",
+    "北京天安门 Ham\u00adburg \u200b☀\ufe0f",
     "👍🏽 so 👩‍👩‍👧 good",
     "  the mat\n",
     "the cat is on the mat and the dog is in New York, " * 4,
@@ -66,6 +68,7 @@ def transformer_bytes():
     heads = {
         "mood": Classification(3, hidden=4),
         "pos": Tagging(["N", "V"], scheme=None),
+        "ner": Tagging(["O", "B-X", "M-X", "E-X", "S-X"], scheme="BMES"),
         "mlm": MaskedLM(),
         "other": Regression(mean=0.0, scale=1.0),
     }
@@ -92,7 +95,7 @@ class Case:
 CASES = {
     "recurrent, characters": Case(recurrent_characters),
     "recurrent, word pieces": Case(recurrent_pieces),
-    "transformer, bytes": Case(transformer_bytes, ["mood", "pos"]),
+    "transformer, bytes": Case(transformer_bytes, ["mood", "pos", "ner"]),
     "pretrained": Case(pretrained),
 }
 
@@ -194,7 +197,11 @@ def test_description(exported):
 def test_only_what_the_tasks_need_is_saved(exported):
     names = [name for name, _ in tf.train.list_variables(str(exported / "transformer, bytes" / "variables" / "variables"))]
     model = CASES["transformer, bytes"].model
-    needed = {id(w) for layer in (model.encoder, model.heads["mood"], model.heads["pos"]) for w in layer.trainable_variables}
+    needed = {
+        id(w)
+        for layer in (model.encoder, *(model.heads[name] for name in ("mood", "pos", "ner")))
+        for w in layer.trainable_variables
+    }
     assert sum(name.startswith("weights/") for name in names) == len(needed)
 
 
@@ -208,12 +215,52 @@ def small(head=None, name="mood"):
 
 def test_an_earlier_export_is_replaced(exported, tmp_path):
     shutil.copytree(exported / "transformer, bytes", tmp_path / "x")
-    (tmp_path / "x" / "left over").write_text("")
     assert export(small(Regression(mean=2.0, scale=1e-9)), str(tmp_path / "x")) == tmp_path / "x"
     served = tf.saved_model.load(str(tmp_path / "x")).signatures["serving_default"]
     outputs = served(texts=tf.constant(["the cat"]))
     assert {name: value.numpy().tolist() for name, value in outputs.items()} == {"mood/value": [2.0]}
-    assert [path.name for path in tmp_path.iterdir()] == ["x"] and not (tmp_path / "x" / "left over").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_export_that_somebody_put_something_into_stays(tmp_path):
+    export(small(), tmp_path / "x")
+    for name in ("notes.txt", "assets/notes.txt"):
+        (tmp_path / "x" / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"holds something else: '{name}'. Choose another path"):
+            export(small(), tmp_path / "x")
+        assert (tmp_path / "x" / name).read_text() == "mine"
+        (tmp_path / "x" / name).unlink()
+    export(small(), tmp_path / "x")
+
+
+def test_a_replacement_that_was_killed_is_ended(tmp_path, monkeypatch):
+    """In the moment between the two moves the earlier export lies beside its place; afterwards too, until it is removed."""
+    export(small(), tmp_path / "x")
+    before = (tmp_path / "x" / "signature.json").read_bytes()
+    shutil.copytree(tmp_path / "x", tmp_path / ".x.replaced")
+    shutil.rmtree(tmp_path / "x")
+    monkeypatch.setattr("mtl.export.exporting._verify", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"] and (tmp_path / "x" / "signature.json").read_bytes() == before
+    shutil.copytree(tmp_path / "x", tmp_path / ".x.replaced")
+    monkeypatch.undo()
+    export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    (tmp_path / ".x.replaced").mkdir()
+    (tmp_path / ".x.replaced" / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"):
+        export(small(), tmp_path / "x")
+    assert (tmp_path / "x" / "signature.json").exists() and (tmp_path / ".x.replaced" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not lock folders")
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    rest = tmp_path / f".writing-{'0a' * 16}"
+    (rest / "x" / "variables").mkdir(parents=True)
+    os.utime(rest, (0, 0))
+    export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_the_folder_that_is_there_while_writing_is_not_named(tmp_path):
@@ -235,7 +282,7 @@ def test_the_folder_that_is_there_while_writing_is_not_named(tmp_path):
 def test_nothing_else_is_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="earlier export to replace; '.*mine' is a folder that holds something else"):
+    with pytest.raises(FileExistsError, match="'.*mine' is a folder that holds something else: 'notes.txt'"):
         export(small(), tmp_path / "mine")
     with pytest.raises(FileExistsError, match="is a file. Choose another path"):
         export(small(), tmp_path / "mine" / "notes.txt")
@@ -275,6 +322,10 @@ def test_other_predictions_are_noticed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Silent(Classification):
+    serve = Head.serve
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="Unknown task 'moood'; did you mean 'mood'"):
         export(small(), tmp_path / "x", ["moood"])
@@ -282,6 +333,8 @@ def test_bad_input(tmp_path):
         export(mtl.MultiTaskModel(Bag(), task("mood", Classification(2))), tmp_path / "x")
     with pytest.raises(ValueError, match=r"Expected a task that predicts; those of the model, \['lm'\], serve training only"):
         export(small(MaskedLM(), "lm"), tmp_path / "x")
+    with pytest.raises(ValueError, match="expects heads with `serve`; got task 'mood' with Silent, which has none"):
+        export(small(Silent(2)), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -188,8 +188,8 @@ def test_reads_the_features_asked_for():
         ({"labels": 3, "class_weights": [1, 2]}, "`class_weights` takes one number for each of 3 labels, got 2"),
         ({"labels": ["a", "b"], "class_weights": {"c": 1}}, "Unknown label 'c'"),
         ({"class_weights": "balance"}, "Unknown class weights 'balance'; did you mean 'balanced'[?]"),
-        ({"label_smoothing": 1.0}, "`label_smoothing` is from 0 to below 1, got 1.0"),
-        ({"focal": -1}, "`focal` is 0 or more, got -1"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` as a number from 0 to below 1; got 1.0"),
+        ({"focal": -1}, "`focal` as a finite number from 0; got -1"),
     ],
 )
 def test_bad_arguments(arguments, message):

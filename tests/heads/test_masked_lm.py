@@ -189,7 +189,8 @@ def test_a_head_that_a_model_uses_stays_with_its_encoder():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"rate": 0.0}, "`rate` is between 0 and 1"), ({"keep": 0.6, "random": 0.5}, "add up to at most 1")]
+    ("options", "message"),
+    [({"rate": 0.0}, "`rate` as a number above 0"), ({"keep": 0.6, "random": 0.5}, "add up to at most 1")],
 )
 def test_bad_shares(options, message):
     with pytest.raises(ValueError, match=message):

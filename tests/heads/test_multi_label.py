@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import precision_recall_fscore_support
 
+import mtl
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.heads import MultiLabel
@@ -113,9 +114,9 @@ def test_report_equals_the_metrics_in_the_graph():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"threshold": 1.0}, "`threshold` is between 0 and 1, got 1.0"),
-        ({"label_smoothing": -0.1}, "`label_smoothing` is from 0 to below 1, got -0.1"),
-        ({"focal": -1}, "`focal` is 0 or more, got -1"),
+        ({"threshold": 1.0}, "`threshold` as a number above 0 to below 1; got 1.0"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` as a number from 0 to below 1; got -0.1"),
+        ({"focal": -1}, "`focal` as a finite number from 0; got -1"),
         ({"labels": 2, "pos_weights": [1, 0]}, "`pos_weights` takes positive finite numbers"),
     ],
 )
@@ -128,10 +129,17 @@ def test_bad_labels():
     head = MultiLabel(["rain", "snow"])
     with pytest.raises(ValueError, match="Unknown label 'rian'; did you mean 'rain'[?]"):
         head.encode("snow|rian", *ABOUT)
-    with pytest.raises(ValueError, match="MultiLabel takes a list of labels, or one string with '|' between, got 3."):
+    with pytest.raises(
+        ValueError, match="MultiLabel takes a list of labels, a mapping .* or one string with '|' between; got 3."
+    ):
         head.encode(3, *ABOUT)
     with pytest.raises(ValueError, match="needs at least one label, got none"):
         MultiLabel().learn(["", []])
+    for value in ([None, 1], [float("nan")]):
+        with pytest.raises(ValueError, match="takes a list of names of labels; got .*multi_hot=True"):
+            head.encode(value, *ABOUT)
+    with pytest.raises(ValueError, match="a mapping from label to 1, 0, or None for what is not known; got {'rain': 'yes'}"):
+        head.encode({"rain": "yes"}, *ABOUT)
 
 
 def test_not_ready_and_unknown_features():
@@ -150,12 +158,119 @@ def test_a_label_that_training_never_saw():
     assert MultiLabel.from_config(head.get_config()).unknown == "ignore"
 
 
-def test_labels_that_training_never_held_can_only_be_missed():
-    gold, predicted = [["a"], ["a", "rare"]], [{"labels": ["a"]}, {"labels": ["a"]}]
-    scores = MultiLabel(["a", "b"]).report(gold, predicted, [EXAMPLE] * 2)
-    # Two right labels, none wrong, one missed.
-    assert scores["subset_accuracy"] == 0.5 and scores["micro_recall"] == pytest.approx(2 / 3)
-    assert MultiLabel(["a", "b"], unknown="ignore").report(gold, predicted, [EXAMPLE] * 2)["micro_recall"] == 1
+def test_labels_that_training_never_held_are_left_out_and_counted():
+    gold, predicted = [["a"], ["a", "rare"], {"odd": 1}], [{"labels": ["a"]}, {"labels": ["a"]}, {"labels": ["b"]}]
+    for unknown in ("raise", "ignore"):
+        scores = MultiLabel(["a", "b"], unknown=unknown).report(gold, predicted, [])
+        assert (scores["subset_accuracy"], scores["micro_recall"], scores["unknown"]) == (1, 1, 2)
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("multi_hot", "value", "target"),
+    [
+        (None, {"a": 1, "c": 0, "b": None}, [1, NAN, 0]),
+        (False, {"b": True}, [NAN, 1, NAN]),
+        (None, {"a": "0", "b": NAN, "c": 1.0}, [0, NAN, 1]),
+        (True, [1, None, 0], [1, NAN, 0]),
+        (True, (NAN, "1", -1), [NAN, 1, NAN]),
+        (True, {"a": 1}, [1, NAN, NAN]),
+    ],
+)
+def test_labels_known_in_part(multi_hot, value, target):
+    head = MultiLabel(["a", "b", "c"], multi_hot=multi_hot)
+    found, weight = head.encode(value, *ABOUT)
+    np.testing.assert_array_equal(found, np.float32(target))
+    assert weight == 1.0 and head.known(value) == (value, 0)
+
+
+def test_a_row_of_which_nothing_is_known_has_no_label():
+    assert MultiLabel(2, multi_hot=True).encode([None, None], *ABOUT)[1] == 0.0
+    assert MultiLabel(["a"]).encode({}, *ABOUT)[1] == 0.0 and MultiLabel(["a"]).known({}) == (None, 0)
+
+
+def test_learns_from_multi_hot_lists_and_mappings():
+    head = MultiLabel(multi_hot=True)
+    head.learn([[0, 1, None], [1, 0, 0]])
+    assert head.labels == (0, 1, 2)
+    head = MultiLabel()
+    head.learn([{"b": 0}, ["a"]])
+    assert head.labels == ("a", "b")
+
+
+@pytest.mark.parametrize("absent", [NAN, -1.0])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_the_loss_is_of_the_labels_that_are_known(absent, by_class):
+    """-log of 0.8, 0.7 (1 - 0.3) and 0.1, the last with the second row's weight; NaN and its logit have no part."""
+    head, weight = MultiLabel(["a", "b"]), np.array([1.0, 3.0], "float32")
+    if by_class:
+        weight = np.array([[1.0, 1.0], [9.0, 3.0]], "float32")
+    logits = tf.constant(LOGITS)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss_sum, weight_sum = head.loss(np.array([[1, 0], [absent, 1]], "float32"), logits, weight, {})
+        loss = loss_sum / weight_sum
+    np.testing.assert_allclose(loss, -(np.log(0.8) + np.log(0.7) + 3 * np.log(0.1)) / 5, rtol=1e-6)
+    # (p - t) w / sum of w
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[-0.2 / 5, 0.3 / 5], [0, -0.9 * 3 / 5]], rtol=1e-5)
+
+
+def test_metrics_and_report_of_labels_known_in_part_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    gold, logits = rng.integers(0, 2, (80, 4)).astype("float32"), rng.normal(size=(80, 4)).astype("float32")
+    gold[rng.random(gold.shape) < 0.4] = np.nan
+    gold[:, 3] = np.nan
+    gold[5] = np.nan
+    head = MultiLabel(4, multi_hot=True)
+    metrics = head.make_metrics()
+    weight = head.given(gold, np.ones(80, "float32"))
+    for metric in metrics.values():
+        metric.update_state(gold, logits, weight, {})
+    report = head.report(gold.tolist(), [head.decode(p, *ABOUT) for p in head.activate(logits, {}).numpy()], [], per_class=True)
+    known = ~np.isnan(gold)
+    micro = precision_recall_fscore_support(gold[known], (logits > 0)[known], average="binary")[:3]
+    each = [
+        precision_recall_fscore_support(gold[k, c], logits[k, c] > 0, average="binary")[:3] for c, k in enumerate(known.T[:3])
+    ]
+    macro = np.mean(each, axis=0)
+    rows = known.any(axis=1)
+    subset = ((gold == (logits > 0)) | ~known).all(axis=1)[rows].mean()
+    assert report["subset_accuracy"] == pytest.approx(subset) == float(metrics["subset_accuracy"].result())
+    found = metrics["counts"].result()
+    for kind, expected in (("micro", micro), ("macro", macro)):
+        for name, value in zip(("precision", "recall", "f1"), expected, strict=True):
+            assert report[f"{kind}_{name}"] == pytest.approx(value) == float(found[f"{kind}_{name}"])
+    assert [report[f"f1:{c}"] for c in range(3)] == pytest.approx([f1 for _, _, f1 in each]) and "f1:3" not in report
+
+
+@pytest.mark.parametrize("form", ["records", "jsonl"])
+def test_sources_with_labels_known_in_part(form, tmp_path):
+    rows = [
+        {"text": "a b", "sky": {"rain": 1, "snow": None}},
+        {"text": "c", "sky": {"rain": 0, "snow": 1}},
+        {"text": "d", "sky": None},
+    ]
+    if form == "records":
+        source = mtl.data.records({"train": rows}, label="sky")
+    else:
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        source = mtl.data.jsonl(tmp_path / "train.jsonl", label="sky", fractions=None)
+    encoder = mtl.encoders.Recurrent(mtl.data.Tokenizer.learn("wordpiece", ["a b c d"], size=60), embedding=4, units=4)
+    task = mtl.Task("sky", MultiLabel(dropout=0.0), source)
+    model = mtl.MultiTaskModel(encoder, task)
+    model.compile("sgd")
+    data = mtl.data.mix([task], encoder, batch_size=4)
+    ((_, y, weight),) = list(data)
+    np.testing.assert_array_equal(y["sky"].numpy()[np.argsort(np.isnan(y["sky"].numpy()[:, 1]))], [[0, 1], [1, np.nan]])
+    assert weight["sky"].numpy().tolist() == [1, 1]
+    scores = model.evaluate(data, return_dict=True, verbose=0)
+    report = model.report("train")["sky"]
+    assert np.isfinite(scores["loss"]) and report.pop("examples") == 2
+    assert {name: scores[f"sky_{name}"] for name in report} == pytest.approx(report)
+    model.fit(data, verbose=0)
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
 
 @pytest.mark.parametrize("value", [[0, 1, 1], [1.0, 0.0, 0.0], [True, False, True], ["0", "1", "1"], "0|1|1"])
@@ -170,7 +285,7 @@ def test_multi_hot_values(value, labels):
     head.learn([value, [0, 0, 1]])
     names = labels if isinstance(labels, list) else [0, 1, 2]
     expected = [float(str(part) in ("1", "1.0", "True")) for part in (value.split("|") if isinstance(value, str) else value)]
-    assert list(head.labels) == names and head.encode(value, *ABOUT)[0].tolist() == expected
+    assert list(head.labels or ()) == names and head.encode(value, *ABOUT)[0].tolist() == expected
     again = MultiLabel.from_config(json.loads(json.dumps(head.get_config())))
     predicted = [again.decode(np.array(expected, "float32"), *ABOUT)]
     assert again.report([value], predicted, [EXAMPLE])["subset_accuracy"] == 1.0

@@ -85,8 +85,8 @@ def test_bad_labels(value, message):
     ("arguments", "message"),
     [
         ({"loss": "hubr"}, "Unknown regression loss 'hubr'; did you mean 'huber'[?]"),
-        ({"mean": math.nan}, "`mean` is a finite number, got nan"),
-        ({"scale": 0.0}, "`scale` is a positive finite number, got 0.0"),
+        ({"mean": math.nan}, "`mean` as a finite number or None; got nan"),
+        ({"scale": 0.0}, "`scale` as a finite number above 0 or None; got 0.0"),
         ({"range": (3, 3)}, "`range` is \\(low, high\\) with low below high, got \\(3, 3\\)"),
         ({"range": (1, 2, 3)}, "`range` is \\(low, high\\)"),
     ],

@@ -62,13 +62,24 @@ def test_rows_of_weight_zero_may_hold_anything():
     np.testing.assert_array_equal(metric.total, [[0, 0], [0, 1]])
 
 
-def test_is_zero_and_finite_without_rows_and_with_one_class():
-    assert all(float(value) == 0 for value in ConfusionMatrix(3).result().values())
+def test_is_finite_with_one_class_and_nan_without_rows():
+    assert all(np.isnan(float(value)) for value in ConfusionMatrix(3).result().values())
     rows = 7
     constant = fill(np.ones(rows, int), np.arange(rows) % 3, np.full(rows, 0.1, "float32"), 3)
     assert float(constant.result()["mcc"]) == 0
     perfect = fill(np.ones(rows, int), np.ones(rows, int), np.full(rows, 0.1, "float32"), 3).result()
     assert (float(perfect["accuracy"]), float(perfect["macro_f1"]), float(perfect["mcc"])) == (1, 1, 0)
+
+
+def test_counts_beyond_what_float32_counts():
+    """2^24 + 1 is no float32: a step more would be lost."""
+    metric = ConfusionMatrix(2)
+    metric.accumulate(tf.constant([[2.0**24, 0.0], [0.0, 2.0**24]]))
+    for _ in range(3):
+        metric.accumulate(tf.constant([[0.0, 1.0], [1.0, 0.0]]))
+    assert metric.total.numpy().tolist() == [[2.0**24, 3.0], [3.0, 2.0**24]]
+    # Of the same counts, in whole numbers: mcc = accuracy - error of a balanced table.
+    assert 1 - float(metric.total.numpy()[0, 1]) * 2 / (2**24 + 3) == pytest.approx(float(metric.result()["mcc"]), abs=1e-7)
 
 
 def test_stays_exact_for_many_rows():

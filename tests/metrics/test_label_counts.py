@@ -30,18 +30,24 @@ def test_counts():
     gold = np.array([[1, 0], [1, 1], [0, 1]])
     logits = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
     metric.update_state(gold, logits, np.array([1.0, 2.0, 4.0]), {})
-    np.testing.assert_array_equal(metric.total, [[1, 0, 2], [2, 1, 4]])
+    np.testing.assert_array_equal(metric.total, [[1, 0, 2, 4], [2, 1, 4, 0]])
 
 
 def test_rows_of_weight_zero_may_hold_anything():
     metric = LabelCounts(2)
     nan = np.nan
     metric.update_state(np.array([[nan, -1], [1, 0]]), np.array([[nan, np.inf], [1.0, -1.0]]), np.array([0.0, 1.0]), {})
-    np.testing.assert_array_equal(metric.total, [[1, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(metric.total, [[1, 0, 0, 0], [0, 0, 0, 1]])
 
 
-def test_is_zero_without_rows():
-    assert all(float(value) == 0 for value in LabelCounts(3).result().values())
+def test_rows_of_which_nothing_holds_are_rows():
+    metric = LabelCounts(2)
+    metric.update_state(np.zeros((1, 2)), np.full((1, 2), -1.0), np.ones(1), {})
+    assert all(float(value) == 0 for value in metric.result().values())
+
+
+def test_is_nan_without_rows():
+    assert all(np.isnan(float(value)) for value in LabelCounts(3).result().values())
 
 
 def test_config_round_trips():

@@ -14,8 +14,8 @@ class Sums(TaskMetric):
     def statistics(self, target, outputs, weight, features):
         return ops.stack([ops.sum(weight * target), ops.sum(weight)])
 
-    def result(self):
-        return self.total[0] / self.total[1]
+    def scores(self, state):
+        return state[0] / state[1]
 
 
 def test_statistics_add_up():
@@ -29,10 +29,21 @@ def test_statistics_add_up():
     assert float(metric.result()) == 3.0
 
 
-def test_state_is_float32_whatever_the_statistics_are():
+def test_state_is_float64_and_the_result_float32():
     metric = Sums()
+    assert np.isnan(float(metric.result()))
     metric.accumulate(np.array([1, 2], "int64"))
-    assert np.asarray(metric.total).dtype == np.float32 and np.asarray(metric.total).tolist() == [1.0, 2.0]
+    assert np.asarray(metric.total).dtype == np.float64 and np.asarray(metric.total).tolist() == [1.0, 2.0]
+    assert metric.result().dtype == "float32"
+    for _ in range(3):
+        metric.accumulate(np.array([2.0**24, 1.0], "float32"))
+    assert np.asarray(metric.total).tolist() == [3 * 2.0**24 + 1, 5.0]
+
+
+def test_the_statistics_of_several_replicas():
+    metric = Sums()
+    metric.accumulate(np.array([[1.0, 1.0], [5.0, 1.0]], "float32"))
+    assert float(metric.result()) == 3.0
 
 
 def test_the_base_has_no_statistics():

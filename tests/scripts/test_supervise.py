@@ -1,6 +1,7 @@
 """The supervisor, with workers that only write down what they see."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,10 +21,12 @@ index = task["task"]["index"]
 number = len([name for name in os.listdir(folder) if name.startswith(f"{index}-")])
 if what == "wait":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+if what == "stay":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 with open(f"{folder}/.{index}", "w") as file:
     json.dump({**task, "pid": os.getpid()}, file)
 os.rename(f"{folder}/.{index}", f"{folder}/{index}-{number}")
-if what == "wait" or (what == "die once" and number == 0 and index == 0) or (what == "die" and index == 0):
+if what in ("wait", "stay") or (what == "die once" and number == 0 and index == 0) or (what == "die" and index == 0):
     time.sleep(60)
 if what == "fail" and index == 1:
     sys.exit(3)
@@ -88,6 +91,19 @@ def test_signals_are_passed_on(tmp_path, number):
     for task in tasks:
         assert subprocess.run(["kill", "-0", str(task["pid"])], capture_output=True).returncode != 0
     assert not (tmp_path / "0-1").exists()
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    process = start(tmp_path, "stay")
+    tasks = seen(tmp_path, "0-0", "1-0")
+    assert all(os.getpgid(task["pid"]) == task["pid"] for task in tasks)  # A terminal's Ctrl-C does not reach them.
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 128 + signal.SIGINT
+    for task in tasks:
+        assert subprocess.run(["kill", "-0", str(task["pid"])], capture_output=True).returncode != 0
 
 
 def test_what_it_expects():

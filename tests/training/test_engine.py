@@ -100,7 +100,7 @@ def test_targets_may_lack_a_task_altogether():
     x, y, _ = batch()
     head = model.heads["score"].get_weights()
     history = model.fit(x, {"mood": y["mood"]}, verbose=0)
-    assert history.history["score_loss"] == [0.0]
+    assert np.isnan(history.history["score_loss"] + history.history["score_rmse"]).all()
     for kept, now in zip(head, model.heads["score"].get_weights(), strict=True):
         np.testing.assert_array_equal(kept, now)
 

@@ -25,7 +25,24 @@ def test_sums_over_steps_by_hand():
 def test_nothing_seen():
     losses = TaskLosses(["a"])
     assert losses.realised() == ({"a": 0.0}, 0.0)
-    assert {name: float(value) for name, value in losses.result().items()} == {"loss": 0.0, "a_loss": 0.0}
+    assert {name: float(value) for name, value in losses.result().items()} == pytest.approx(
+        {"loss": float("nan"), "a_loss": float("nan")}, nan_ok=True
+    )
+
+
+def test_a_step_that_is_left_out_counts_for_nothing():
+    losses = TaskLosses(["a"])
+    losses.accumulate(np.array([6.0]), np.array([2.0]), 3.0, np.array([2.0, 2.0, 8.0, 10.0]))
+    losses.accumulate(np.zeros(1), np.zeros(1), 0.0, np.zeros(4))
+    losses.combine_by(Static())
+    assert float(losses.result()["loss"]) == 3.0 + 3.0
+
+
+def test_counts_beyond_what_float32_counts():
+    losses = TaskLosses(["a"])
+    for tokens in (2.0**24, 1.0, 1.0):
+        losses.accumulate(np.array([1.0], "float32"), np.array([tokens], "float32"), 0.0, np.array([tokens, 1.0, tokens, tokens]))
+    assert losses.rows().tolist() == [2**24 + 2] and losses.weights.numpy().tolist() == [2.0**24 + 2]
 
 
 def test_the_engine_counts_rows_and_tokens():

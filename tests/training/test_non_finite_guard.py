@@ -6,13 +6,15 @@ import tensorflow as tf
 from mtl.training.non_finite_guard import NonFiniteGuard
 from tests.two_tasks import batch, make_model
 
+ONES = tf.ones(2)
+
 
 def fit(model, steps=4, bad=2, task="score", **kwargs):
-    """Steps of two rows, of which one has a target that is not a number."""
+    """Steps of two rows, of which one has a target that is not finite."""
     x, y, weight = batch(2 * steps)
     if bad is not None:
         y[task] = y[task].astype("float32")
-        y[task][2 * bad] = np.nan
+        y[task][2 * bad] = np.inf
     return model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0, **kwargs)
 
 
@@ -21,7 +23,9 @@ def state(model):
 
 
 def test_the_task_and_the_step_are_named():
-    with pytest.raises(FloatingPointError, match=r"The loss or gradient of 'score' was not finite at step 3\. Lower"):
+    with pytest.raises(
+        FloatingPointError, match=r"The loss or gradient of 'score' was not finite at step 3\. The model is as before"
+    ):
         fit(make_model(keras.optimizers.Adam(1e-2)))
     with pytest.raises(FloatingPointError, match=r"at step 1\. "):
         fit(make_model("sgd"), bad=0)
@@ -40,13 +44,11 @@ def test_who_is_named(losses, gradients, who):
     shared, own, unused = (keras.Variable([0.0], name=name) for name in "sou")
     optimizer = keras.optimizers.SGD()
     optimizer.build([shared, own, unused])
-    guard = NonFiniteGuard(
-        optimizer, [shared, own, unused], {("b",): [own]}, ["a", "b"], skip=False, accumulates=False, compiled=False
-    )
-    assert guard.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])
+    guard = NonFiniteGuard(optimizer, [shared, own, unused], {("b",): [own]}, ["a", "b"], skip=False, compiled=False)
+    assert guard.look(tf.constant([1.0, 1.0]), ONES, [tf.zeros(1), tf.ones(1), None])
     guard.check()
-    assert not guard.look(tf.constant(losses), [tf.constant([each]) for each in gradients] + [None])
-    guard.look(tf.constant([1.0, 1.0]), [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
+    assert not guard.look(tf.constant(losses), ONES, [tf.constant([each]) for each in gradients] + [None])
+    guard.look(tf.constant([1.0, 1.0]), ONES, [tf.zeros(1), tf.ones(1), None])  # The first fault is the one to tell of.
     with pytest.raises(FloatingPointError, match=f"^{who} not finite at step 1"):
         guard.check()
 
@@ -68,11 +70,72 @@ def test_a_step_that_is_left_out_changes_nothing():
     assert history == expected
 
 
+def kept_or_spoilt(change, message, balancer=None, **options):
+    """Three good steps, then one that is changed; the state before and after it."""
+    model = make_model(keras.optimizers.AdamW(1e-2, weight_decay=0.1), balancer)
+    x, y, weight = batch(16)
+    fit_rows = lambda rows, epochs=1: model.fit(  # noqa: E731
+        *(keras.tree.map_structure(lambda each: each[rows], part) for part in (x, y)),
+        sample_weight=keras.tree.map_structure(lambda each: each[rows], weight),
+        batch_size=4,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+    )
+    fit_rows(slice(0, 12))
+    before = state(model)
+    change(model, y, weight)
+    with pytest.raises(FloatingPointError, match=message):
+        fit_rows(slice(8, 16))
+    return before, state(model)
+
+
+@pytest.mark.parametrize("balancer", [None, "pcgrad"])
+@pytest.mark.parametrize("what", ["weight", "target"])
+def test_an_error_leaves_the_model_as_it_was(what, balancer):
+    def change(model, y, weight):
+        (weight if what == "weight" else y)["score"][8] = np.nan if what == "weight" else np.inf
+
+    subject = "The sample weights of 'score' were" if what == "weight" else "The loss or gradient of 'score' was"
+    for before, after in zip(*kept_or_spoilt(change, f"{subject} not finite at step 4. The model is as", balancer), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_update_that_spoils_the_weights_ends_the_training():
+    def change(model, y, weight):
+        model.optimizer.learning_rate.assign(np.nan)
+
+    message = "What the update made of the weights was not finite at step 4. The weights are spoilt: load a checkpoint"
+    _, after = kept_or_spoilt(change, message)
+    assert not np.isfinite(after[0]).all()
+
+
+@pytest.mark.parametrize("balancer", [None, "pcgrad"])
+@pytest.mark.parametrize("accumulate", [None, 2])
+def test_an_update_that_spoils_the_weights_is_undone(accumulate, balancer):
+    """A rate that is no number; and one at which finite weights become infinite."""
+    for rate in (np.nan, 3e38):
+        model = make_model("sgd", balancer)
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9, gradient_accumulation_steps=accumulate), skip_nonfinite=True)
+        x, y, weight = batch(8)
+        y["score"] *= 1e3
+        model.optimizer.build(model.trainable_variables)
+        before = state(model)
+        with pytest.warns(UserWarning, match="What the update made of the weights was not finite at step"):
+            model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
+        model.optimizer.learning_rate.assign(1e-4)
+        trained = list(model.trainable_variables)
+        for mine, other in zip(before, map(keras.ops.convert_to_numpy, trained), strict=False):
+            np.testing.assert_array_equal(mine, other)
+        model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
+        assert all(np.isfinite(each).all() for each in state(model))
+
+
 def test_steps_of_one_execution_are_counted():
     model = make_model("sgd")
     model.compile("sgd", skip_nonfinite=True, steps_per_execution=4)
     x, y, weight = batch(8)
-    y["score"][[2, 6]] = np.nan
+    y["score"][[2, 6]] = np.inf
     with pytest.warns(UserWarning, match="not finite at step 2, and at 1 of those after it, which were left out") as told:
         model.fit(x, y, sample_weight=weight, batch_size=2, shuffle=False, verbose=0)
     assert len(told) == 1
@@ -106,16 +169,16 @@ def test_a_scale_is_trusted_as_long_as_it_helps():
     variable = keras.Variable([0.0])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     optimizer.build([variable])
-    guard = NonFiniteGuard(optimizer, [variable], {("b",): [variable]}, ["a", "b"], skip=False, accumulates=False, compiled=False)
-    assert guard.look(tf.constant([np.inf, 1.0]), [tf.constant([np.nan])])
-    assert not guard.look(tf.constant([np.nan, 1.0]), [tf.constant([np.nan])])
+    guard = NonFiniteGuard(optimizer, [variable], {("b",): [variable]}, ["a", "b"], skip=False, compiled=False)
+    assert guard.look(tf.constant([np.inf, 1.0]), ONES, [tf.constant([np.nan])])
+    assert not guard.look(tf.constant([np.nan, 1.0]), ONES, [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'a' was"):
         guard.check()
-    assert not guard.look(tf.constant([np.inf, 1.0]), [tf.constant([1.0])])  # Which the optimizer would apply.
+    assert not guard.look(tf.constant([np.inf, 1.0]), ONES, [tf.constant([1.0])])  # Which the optimizer would apply.
     with pytest.raises(FloatingPointError, match="of 'a' was"):
         guard.check()
     optimizer.dynamic_scale.assign(1.0)
-    assert not guard.look(tf.constant([1.0, 1.0]), [tf.constant([np.nan])])
+    assert not guard.look(tf.constant([1.0, 1.0]), ONES, [tf.constant([np.nan])])
     with pytest.raises(FloatingPointError, match="of 'b' was"):
         guard.check()
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.balancing import FAMO
-from mtl.training.task_variables import AccumulationWindow, TaskVariables, slots_of
+from mtl.training.task_variables import TaskVariables, slots_of
 from tests.two_tasks import batch, make_model
 
 #: Each optimizer of Keras with what makes it keep and move most.
@@ -90,67 +89,3 @@ def test_values_are_put_back_unless_the_task_was_active(active, compiled):
     momentum = kept.variables[1]
     assert (float(own.value), float(momentum.value)) == ((-1.0, -2.0) if active else (1.0, 0.0))  # 1 - 0.5 x 4
     assert (float(shared.value), float(frozen.value)) == (0.0, 9.0)
-
-
-def test_a_window_has_the_tasks_of_all_its_batches():
-    variable = keras.Variable(1.0)
-    optimizer = keras.optimizers.SGD(0.5, gradient_accumulation_steps=2)
-    optimizer.build([variable])
-    window, seen = AccumulationWindow(optimizer, 3), []
-    for active in ([True, False, False], [False, True, False], [False, False, True]):
-        seen.append(window.add(tf.constant(active)).numpy().tolist())
-        optimizer.apply([tf.constant(1.0)], [variable])
-        window.close()
-    assert seen == [[True, False, False], [True, True, False], [False, False, True]]
-    optimizer = keras.optimizers.SGD(0.5)
-    optimizer.build([variable])
-    active = tf.constant([True, False])
-    assert AccumulationWindow(optimizer, 2).add(active) is active
-
-
-def test_a_model_saved_within_a_window_loses_nothing(tmp_path):
-    """The second task's rows were in the batch before saving."""
-    x, y, weight = batch()
-    without = {**weight, "score": np.zeros(8, "float32")}
-    model = make_model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))
-    model.train_on_batch(x, y, weight)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for each in (model, loaded):
-        each.train_on_batch(x, y, without)
-    for mine, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, other, atol=1e-6)
-
-
-def test_a_look_ahead_expects_an_update_a_batch():
-    model = make_model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2), FAMO())
-    with pytest.raises(ValueError, match="FAMO looks at what each batch's update does .* once in 2 batches"):
-        model.fit(*batch()[:2], verbose=0)
-
-
-def test_a_task_in_any_accumulated_batch_is_updated():
-    """Two batches to an update, of which only the first has the second task: its head moves by half its gradient."""
-    x, y, weight = batch()
-    without = {**weight, "score": np.zeros(8, "float32")}
-    heads = []
-    for accumulate in (None, 2):
-        model = make_model(keras.optimizers.SGD(0.5 if accumulate else 0.25, gradient_accumulation_steps=accumulate))
-        before = model.heads["score"].get_weights()
-        model.train_on_batch(x, y, weight)
-        if accumulate:
-            for kept, now in zip(before, model.heads["score"].get_weights(), strict=True):
-                np.testing.assert_array_equal(kept, now)
-        model.train_on_batch(x, y, without)
-        heads.append(model.heads["score"].get_weights())
-        assert any((a != b).any() for a, b in zip(before, heads[-1], strict=True))
-    for one, other in zip(*heads, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-
-
-def test_groups_of_variables_accumulate_alike():
-    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
-    several = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*embedding.*": inner})
-    model = make_model(keras.optimizers.MultiOptimizer(several))
-    x, y, weight = batch()
-    with pytest.raises(ValueError, match=r"got gradient_accumulation_steps \[1, 2\]. Give all the same."):
-        model.fit(x, y, sample_weight=weight, verbose=0)

@@ -179,11 +179,12 @@ def test_a_transformer_has_its_embeddings_as_block_0():
 
 @pytest.mark.parametrize("layers", [0, 4, -1, 1.0, True, "top", None])
 def test_bad_numbers_of_blocks(layers):
+    expected = "'all' or a number of blocks from 1 to 3" if layers == 4 else "`layers` as 'all' or a whole number from 1; got"
     for change in (freeze, unfreeze):
-        with pytest.raises(ValueError, match="'all' or a number of blocks from 1 to 3"):
+        with pytest.raises(ValueError, match=expected):
             change(make_model(), layers)
 
 
 def test_neither_model_nor_encoder():
-    with pytest.raises(TypeError, match="Expected a MultiTaskModel or an encoder; got Dense"):
+    with pytest.raises(TypeError, match="expects `model` as a mtl.MultiTaskModel or a mtl.encoders.Encoder; got a Dense"):
         freeze(keras.layers.Dense(1))

@@ -132,7 +132,7 @@ def test_a_learning_rate_for_each_task():
     assert {name: scale for name, scale in scales.items() if scale != 1} == pytest.approx({"b_head": 10.0})
     with pytest.raises(ValueError, match="Unknown task in head_learning_rate 'c'"):
         adamw(model, 1e-3, steps=10, head_learning_rate={"c": 1e-2})
-    with pytest.raises(ValueError, match="a head_learning_rate above 0; got 0.0"):
+    with pytest.raises(ValueError, match="`head_learning_rate` as a finite number above 0, a dict .*; got {'b': 0.0}"):
         adamw(model, 1e-3, steps=10, head_learning_rate={"b": 0.0})
 
 
@@ -193,15 +193,15 @@ def test_under_loss_scaling():
 def test_bad_arguments():
     model = make_model()
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"learning_rate": 0.0}, "a learning_rate above 0; got 0.0"),
-        ({"head_learning_rate": -1.0}, "a head_learning_rate above 0; got -1.0"),
-        ({"layer_decay": 1.5}, "a layer_decay above 0 and at most 1; got 1.5"),
+        ({"learning_rate": 0.0}, "`learning_rate` as a finite number above 0; got 0.0"),
+        ({"head_learning_rate": -1.0}, "`head_learning_rate` as a finite number above 0, a dict .* got -1.0"),
+        ({"layer_decay": 1.5}, "`layer_decay` as a number above 0 to 1 or None; got 1.5"),
         ({"schedule": "cosin"}, "Unknown schedule 'cosin'; did you mean 'cosine'"),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
             adamw(model, steps=10, **options)
-    with pytest.raises(TypeError, match="Expected a MultiTaskModel or an encoder; got Sequential"):
+    with pytest.raises(TypeError, match="`model` as a mtl.MultiTaskModel or a mtl.encoders.Encoder; got a Sequential"):
         adamw(keras.Sequential(), steps=10, layer_decay=0.9)
     with pytest.raises(ValueError, match="takes what does not decay as no_decay"):
         ScaledAdamW().exclude_from_weight_decay(var_names=["bias"])

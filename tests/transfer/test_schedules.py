@@ -52,9 +52,9 @@ def test_any_schedule_can_follow():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="Unknown schedule 'linea'; did you mean 'linear'"):
         warmup_schedule(1.0, 10, decay="linea")
-    with pytest.raises(ValueError, match="share of the steps, at least 0 and below 1; got 100"):
+    with pytest.raises(ValueError, match="`warmup` as a number from 0 to below 1; got 100"):
         warmup_schedule(1.0, 10, warmup=100)
-    with pytest.raises(ValueError, match="at least 1 step; got 0"):
+    with pytest.raises(ValueError, match="`steps` as a whole number from 1; got 0"):
         warmup_schedule(1.0, 0)
-    with pytest.raises(ValueError, match="at least 0 steps; got -1"):
+    with pytest.raises(ValueError, match="`steps` as a whole number from 0; got -1"):
         Warmup(1.0, -1)

@@ -1,15 +1,16 @@
 import time
+from typing import Any
 
 from mtl.utils import brief, printable
 
 
 def test_large_deep_and_cyclic_values_are_short_at_once():
-    loop = {}
+    loop: dict[str, list] = {}
     loop["a"] = [loop]
-    deep = []
+    deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    wide = "x"
+    wide: Any = "x"
     for _ in range(40):
         wide = [wide] * 9
     start = time.perf_counter()

@@ -15,7 +15,7 @@ def test_plain_objects_pass():
 
 
 def test_what_does_not_pass():
-    deep = {}
+    deep: dict[str, list] = {}
     for _ in range(300):
         deep = {"a": [deep]}
     with pytest.raises(ValueError, match="at most 200 levels in the configuration of x"):

@@ -23,7 +23,7 @@ def test_whatever_was_raised_is_one_sentence(error, said):
     with pytest.raises(ValueError, match="^'f' cannot be read: ") as caught, foreign("'f' cannot be read"):
         raise error
     assert str(caught.value) == f"'f' cannot be read: {said}" and caught.value.__cause__ is error
-    assert reason_of(error) == said
+    assert reason_of(error) == said  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError, FileNotFoundError])

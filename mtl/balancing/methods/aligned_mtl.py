@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range, values_by_task
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.balancing.solvers.quadratic import stationary
 from mtl.balancing.solvers.simplex import portion
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["AlignedMTL"]
 
@@ -20,8 +22,8 @@ SCALES = ("min", "median", "rmse")
 class AlignedMTL(Balancer):
     """Alignment of the gradients' principal components: `w = sqrt(l) V L^{-1/2} V^T p`, from `G = V L V^T`.
 
-    Eigenvalues of 0 are left out, and those that cannot be told from 0: of float32 gradients at right angles, such as are 1,700
-    times shorter than the longest.
+    Eigenvalues of 0 are left out, as of two gradients with one direction. At a stationary point the smallest eigenvalue is 0, and
+    with `"min"` so is the direction; with the other scales it is not, and may raise a loss.
 
     Args:
         scale: `l`, the smallest eigenvalue (`"min"`), the median (`"median"`, the lower one of two), or the mean (`"rmse"`, as
@@ -41,6 +43,7 @@ class AlignedMTL(Balancer):
     needs = "gramian"
     by_task = ("preferences",)
 
+    @checked
     def __init__(self, scale: str = "min", preferences: Mapping[str, float] | None = None):
         if scale not in SCALES:
             raise unknown_name("scale of AlignedMTL", scale, SCALES)
@@ -49,14 +52,26 @@ class AlignedMTL(Balancer):
             check_range(self, f"preferences['{task}']", value, 0.0)
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
-        values, vectors = tf.linalg.eigh(gramian.matrix / gramian.size)
-        kept = values > gramian.tolerance * tf.reduce_max(values)
-        rank = tf.math.count_nonzero(kept, dtype=tf.int32)
         count = gramian.matrix.shape[0]
+        values, vectors = tf.linalg.eigh(gramian.matrix / gramian.size)
+        largest = tf.reduce_max(values)
+
+        def look() -> tuple[Any, Any]:
+            """How many eigenvalues are 0. Small ones may be those of short gradients; the cosines tell."""
+            spectrum = gramian.spectrum
+            nulls = tf.math.count_nonzero(spectrum[0] == 0, dtype=tf.int32)
+            return nulls + tf.math.count_nonzero(~gramian.nonzero, dtype=tf.int32), stationary(gramian, *spectrum)
+
+        full = values[0] > gramian.tolerance * largest
+        lost, still = tf.cond(full, lambda: (tf.constant(0), tf.constant(False)), look)
+        kept = tf.range(count) >= lost  # Eigenvalues come in rising order.
+        values = tf.maximum(values, 1e-15 * largest)
         if self.scale == "rmse":
-            size = tf.math.divide_no_nan(tf.reduce_sum(tf.where(kept, values, 0)), tf.cast(rank, tf.float64))
-        else:  # Eigenvalues come in rising order, so those kept are the last ones.
-            size = values[tf.minimum(count - rank + ((rank - 1) // 2 if self.scale == "median" else 0), count - 1)]
-        roots = tf.where(kept, tf.sqrt(tf.maximum(size, 0.0) / tf.where(kept, values, tf.ones_like(values))), 0)
+            size = tf.math.divide_no_nan(tf.reduce_sum(tf.where(kept, values, 0)), tf.cast(count - lost, tf.float64))
+        else:
+            size = values[tf.minimum(lost + ((count - lost - 1) // 2 if self.scale == "median" else 0), count - 1)]
+        if self.scale == "min":
+            size = tf.where(still, tf.zeros_like(size), size)
+        roots = tf.where(kept, tf.sqrt(tf.math.divide_no_nan(size, values)), 0)
         shares, _ = portion(values_by_task(self.tasks, self.preferences, 1.0, tf.float64), gramian.active)
         return tf.linalg.matvec(vectors * roots[None, :], tf.linalg.matvec(vectors, shares, transpose_a=True))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import Gramian, definite
 from mtl.balancing.solvers.quadratic import nonnegative
+from mtl.utils.arguments import checked
 
 __all__ = ["CAGrad"]
 
@@ -22,6 +23,7 @@ class CAGrad(Balancer):
     `u^T G b + c ||g_0|| sqrt(u^T G u)`. Found from the other side: the nearest point to `g_0` with `g_t d >= s` for all tasks
     is a small quadratic program, and its distance from `g_0` a convex function of s, for which Newton's method finds the s where
     it is `c ||g_0||`. A gradient of 0 is left out of the minimum.
+    At a stationary point the direction goes on towards the least mean loss, and may raise a loss, unless the mean gradient is 0.
 
     Args:
         c: how far from the mean gradient, from 0 to below 1, where the mean loss is still brought to a minimum.
@@ -40,6 +42,7 @@ class CAGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, c: float = 0.5, rescale: int = 0):
         self.c = check_range(self, "c", c, 0.0, 1.0, open=")")
         if rescale not in RESCALE:
@@ -50,8 +53,11 @@ class CAGrad(Balancer):
         matrix, size = definite(gramian.cosines, gramian.tolerance), tf.sqrt(gramian.size)
         norms, inverse = gramian.norms / size, gramian.inverse_norms * size
         mean = gramian.share * norms
-        slopes = tf.linalg.matvec(matrix, mean)
-        radius = self.c * tf.sqrt(tf.maximum(tf.tensordot(mean, slopes, 1), 0.0))
+        slopes = tf.linalg.matvec(gramian.cosines, mean)
+        square = tf.tensordot(mean, slopes, 1)
+        # A mean gradient that cannot be told from 0 is followed as it is: no step of any length is within its reach.
+        told = square > gramian.tolerance * tf.reduce_sum(mean**2)
+        radius = self.c * tf.sqrt(tf.where(told, square, tf.zeros_like(square)))
         # No point of the ball reaches further than this for any one task, so the search comes from above.
         reach = tf.reduce_min(
             tf.where(gramian.nonzero, norms * (slopes + radius), tf.fill(tf.shape(norms), tf.constant(4.0, tf.float64)))
@@ -69,7 +75,8 @@ class CAGrad(Balancer):
 
         start = (0, reach, *project(reach))
         _, _, x, length = tf.while_loop(
-            lambda turn, level, x, length: (turn < 60) & (length > radius * (1.0 + 1e-12)), newton, start
+            lambda turn, level, x, length: (turn < 60) & (radius > 0) & (length > radius * (1.0 + 1e-12)), newton, start
         )
         divisor = {0: 1.0, 1: 1.0 + self.c**2, 2: 1.0 + self.c}[self.rescale]
-        return (gramian.share + x * inverse * tf.math.divide_no_nan(radius, length)) / divisor
+        # At a stationary point the level may be at its highest before the distance is.
+        return (gramian.share + x * inverse * tf.minimum(tf.math.divide_no_nan(radius, length), 1.0)) / divisor

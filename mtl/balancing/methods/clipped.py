@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, values_by_task
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["Clipped"]
 
@@ -39,6 +40,7 @@ class Clipped(Balancer):
     needs = "gramian"
     by_task = ("norms",)
 
+    @checked
     def __init__(self, norm: float = 1.0, norms: Mapping[str, float] | None = None):
         self.norm, self.norms = float(norm), {task: float(bound) for task, bound in (norms or {}).items()}
         for bound in (self.norm, *self.norms.values()):

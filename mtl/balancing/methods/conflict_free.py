@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer
-from mtl.balancing.solvers.gramian import Gramian, pseudo_inverse
+from mtl.balancing.solvers.gramian import Gramian
+from mtl.balancing.solvers.quadratic import stationary
 
 __all__ = ["ConFIG"]
 
@@ -16,6 +17,7 @@ class ConFIG(Balancer):
     """Conflict-free inverse gradients: the direction u with equal cosines to all gradients, as long as their projections on it.
 
     With the unit gradients `U` as rows, `u = U^+ 1 / ||U^+ 1||` and `d = (sum_t g_t u) u`; `U^+ 1 = U^T x`, `x = (U U^T)^+ 1`.
+    At a stationary point the direction is 0.
 
     Example:
 
@@ -30,12 +32,13 @@ class ConFIG(Balancer):
     needs = "gramian"
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
-        there = tf.cast(gramian.nonzero, tf.float64)
-        cosines = gramian.cosines * there[:, None] * there[None, :]
-        x = tf.linalg.matvec(pseudo_inverse(cosines, gramian.tolerance), there)
-        seen = tf.linalg.matvec(cosines, x)
-        length = tf.tensordot(x, seen, 1)
+        values, vectors = gramian.spectrum
+        # At a stationary point the eigenvalue of 0 counts as the smallest that can be told from it, so the direction is 0.
+        floor = tf.where(stationary(gramian, values, vectors), gramian.tolerance * values[-1], 0.0)
+        inverse = tf.math.divide_no_nan(tf.ones_like(values), tf.maximum(values, floor))
+        ones = tf.linalg.matvec(vectors, tf.cast(gramian.nonzero, tf.float64), transpose_a=True)
+        x = tf.linalg.matvec(vectors, inverse * ones)
+        seen = tf.linalg.matvec(vectors, tf.where(inverse > 0, ones, tf.zeros_like(ones)))
         size = tf.sqrt(gramian.size)
         along = tf.reduce_sum(gramian.norms / size * seen)
-        factor = tf.where(length > gramian.tolerance, tf.math.divide_no_nan(along, length), tf.zeros_like(length))
-        return factor * x * gramian.inverse_norms * size
+        return tf.math.divide_no_nan(along, tf.reduce_sum(inverse * ones**2)) * x * gramian.inverse_norms * size

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import Gramian
-from mtl.utils import brief
+from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
 
 __all__ = ["CRMOGM"]
@@ -41,9 +41,8 @@ class CRMOGM(Balancer):
         Beyond", NeurIPS 2022.
     """
 
+    @checked
     def __init__(self, balancer: Balancer, momentum: float = 0.9):
-        if not isinstance(balancer, Balancer):
-            raise ValueError(f"CRMOGM expects a balancer to wrap; got {brief(balancer)}. Give one such as MGDA().")
         self.balancer, self.momentum = balancer, check_range(self, "momentum", momentum, 0.0, 1.0, open=")")
         for name in ("needs", "uses_losses", "tracks_gradients", "looks_ahead", "counts_epochs", "uses_metrics", "batches"):
             setattr(self, name, getattr(balancer, name))

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
+from mtl.utils.arguments import checked
 
 __all__ = ["DBMTL"]
 
@@ -15,6 +16,7 @@ class DBMTL(Balancer):
     """Dual balancing: moving averages of the gradients of `log L_t`, each scaled to the length of the longest, and summed.
 
     `y_t <- beta y_t + (1 - beta) g_t / (L_t + 1e-8)`, from 0; `d = max_j ||y_j|| sum_t y_t / ||y_t||`.
+    At a stationary point the direction need not be 0, and may raise a loss.
 
     Args:
         beta: how much of the average stays.
@@ -34,6 +36,7 @@ class DBMTL(Balancer):
     uses_losses = True
     tracks_gradients = True
 
+    @checked
     def __init__(self, beta: float = 0.9):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0, open=")")
 

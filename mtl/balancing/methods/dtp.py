@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
+from mtl.utils.arguments import checked
 
 __all__ = ["DTP"]
 
@@ -36,6 +37,7 @@ class DTP(Balancer):
 
     uses_metrics = True
 
+    @checked
     def __init__(self, gamma: float = 2.0, alpha: float = 0.1):
         self.gamma = check_range(self, "gamma", gamma, 0.0)
         self.alpha = check_range(self, "alpha", alpha, 0.0, 1.0, open="(")

@@ -7,6 +7,7 @@ import keras
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.quadratic import least_above
+from mtl.utils.arguments import checked
 
 __all__ = ["DualProj"]
 
@@ -14,6 +15,8 @@ __all__ = ["DualProj"]
 @keras.saving.register_keras_serializable("mtl")
 class DualProj(Balancer):
     """The mean gradient projected on the dual cone `J d >= 0`: `w = argmin_v v^T G v`, `v_t >= 1 / K`.
+
+    At a stationary point the direction raises no loss, and is 0 where none can fall.
 
     Args:
         regularization: this share of G's trace is added to its diagonal; without it the projection is exact.
@@ -30,6 +33,7 @@ class DualProj(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, regularization: float = 0.0):
         self.regularization = check_range(self, "regularization", regularization, 0.0)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.simplex import softmax
+from mtl.utils.arguments import checked
 
 __all__ = ["DWA"]
 
@@ -37,6 +38,7 @@ class DWA(Balancer):
 
     counts_epochs = True
 
+    @checked
     def __init__(self, temperature: float = 2.0):
         self.temperature = check_range(self, "temperature", temperature, 0.0, open="(")
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.simplex import portion
+from mtl.utils.arguments import checked
 
 __all__ = ["ExcessMTL"]
 
@@ -35,6 +36,7 @@ class ExcessMTL(Balancer):
     needs = "jacobian"
     tracks_gradients = True
 
+    @checked
     def __init__(self, eta: float = 0.01):
         self.eta = check_range(self, "eta", eta, 0.0)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range, values_by_task
 from mtl.balancing.solvers.adam import Adam
 from mtl.balancing.solvers.simplex import portion, softmax
+from mtl.utils.arguments import checked
 
 __all__ = ["FAMO"]
 
@@ -43,6 +44,7 @@ class FAMO(Balancer):
     looks_ahead = True
     by_task = ("bounds",)
 
+    @checked
     def __init__(self, learning_rate: float = 0.025, decay: float = 1e-3, bounds: Mapping[str, float] | None = None):
         self.learning_rate = check_range(self, "learning_rate", learning_rate, 0.0)
         self.decay = check_range(self, "decay", decay, 0.0)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.solvers.rng import Rng
+from mtl.utils.arguments import checked
 
 __all__ = ["GradDrop"]
 
@@ -35,6 +36,7 @@ class GradDrop(Balancer):
 
     needs = "jacobian"
 
+    @checked
     def __init__(self, leak: float = 0.0, seed: int = 0):
         self.leak = check_range(self, "leak", leak, 0.0, 1.0)
         self.seed = check_whole(self, "seed", seed)

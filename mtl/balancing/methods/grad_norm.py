@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.adam import Adam
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["GradNorm"]
 
@@ -40,6 +41,7 @@ class GradNorm(Balancer):
     needs = "gramian"
     uses_losses = True
 
+    @checked
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025):
         self.alpha = check_range(self, "alpha", alpha, 0.0)
         self.learning_rate = check_range(self, "learning_rate", learning_rate, 0.0)

@@ -9,6 +9,7 @@ from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.solvers.gradient_projection import project_conflicts
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.rng import Rng
+from mtl.utils.arguments import checked
 
 __all__ = ["GradVac"]
 
@@ -38,6 +39,7 @@ class GradVac(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, beta: float = 0.01, seed: int = 0):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0)
         self.seed = check_whole(self, "seed", seed)

@@ -17,7 +17,7 @@ class IMTL(Balancer):
     """Impartial multi-task learning, both halves: IMTL-G's weights for the gradients of IMTL-L's scaled losses.
 
     `combine` gives `sum_t e^{s_t} L_t - s_t`, which trains the heads and the scales; `weights` counts for gradients of the losses
-    as they are, so it is `e^{s_t}` times the weight of the scaled one.
+    as they are, so it is `e^{s_t}` times the weight of the scaled one. At a stationary point the direction is 0.
 
     Example:
 

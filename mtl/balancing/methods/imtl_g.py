@@ -6,16 +6,18 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer
-from mtl.balancing.solvers.gramian import Gramian, pseudo_inverse
+from mtl.balancing.solvers.gramian import Gramian
 
 __all__ = ["IMTLG", "impartial"]
 
 
 @keras.saving.register_keras_serializable("mtl")
 class IMTLG(Balancer):
-    """Impartial multi-task learning, its half for gradients: `v = G^+ sqrt(diag G)`, `w = v / sum v`.
+    """Impartial multi-task learning, its half for gradients: `sum w = 1`, and `d u_t` is the same for all unit gradients `u_t`.
 
-    The direction's projection on every task's gradient is equally long. Weights may be negative; they are 0 where `sum v` is.
+    Of two tasks `w = (||g_2||, ||g_1||) / (||g_1|| + ||g_2||)` at every angle; of more, where the gradients are linearly
+    independent, `w = v / sum v`, `v_t = (C^-1 1)_t / ||g_t||` with their cosines C. Weights may be negative, and are 0 where
+    `sum v` is. At a stationary point, and wherever no other direction has equal projections on all gradients, the direction is 0.
 
     Example:
 
@@ -36,15 +38,19 @@ class IMTLG(Balancer):
 def impartial(gramian: Gramian) -> Any:
     """The weights of IMTL-G, float64 `[K]`.
 
-    With unit gradients, of Gramian C, `v_t = (C^-1 1)_t / ||g_t||` whatever the lengths; `G^+` is for gradients that are linearly
-    dependent.
+    With unit gradients, of Gramian C, and `x_t = w_t ||g_t||`, the projections are `C x`: they are equal for `x = C^+ 1`. Where a
+    combination of unit gradients is 0 whose weights do not sum to 0, no direction but 0 has equal projections on all; of the x
+    with `C x = 0` it is then the shortest. Gradients of one direction are no such case, as `1` is in the range of C.
     """
-    cosines, size = gramian.cosines, tf.sqrt(gramian.size)
-    independent = tf.reduce_min(tf.linalg.eigvalsh(cosines)) > gramian.tolerance * float(gramian.mask.shape[0])
-    there = tf.cast(gramian.nonzero, tf.float64)
-    of_units = tf.linalg.matvec(pseudo_inverse(cosines, gramian.tolerance), there) * gramian.inverse_norms * size
-    of_all = tf.linalg.matvec(pseudo_inverse(gramian.matrix / gramian.size, gramian.tolerance), gramian.norms / size)
-    weights = tf.where(independent, of_units, of_all)
+    values, vectors = gramian.spectrum
+    inverse = gramian.inverse_norms * tf.sqrt(gramian.size)
+    ones = tf.linalg.matvec(vectors, tf.cast(gramian.nonzero, tf.float64), transpose_a=True)
+    lost = tf.where(values > 0, tf.zeros_like(ones), ones)
+    # Gradients whose angle cannot be told from 0 give a small rest here; at a stationary point it is 1 or more.
+    vanishing = tf.reduce_sum(lost**2) > gramian.tolerance**0.5
+    still = tf.where(values > 0, tf.zeros_like(ones), tf.linalg.matvec(vectors, inverse, transpose_a=True))
+    x = tf.linalg.matvec(vectors, tf.where(vanishing, still, tf.math.divide_no_nan(ones, values)))
+    weights = x * inverse
     total = tf.reduce_sum(weights)
     significant = tf.abs(total) > gramian.tolerance * tf.reduce_sum(tf.abs(weights))
     return tf.where(significant, tf.math.divide_no_nan(weights, total), tf.zeros_like(weights))

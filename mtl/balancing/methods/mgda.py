@@ -9,6 +9,7 @@ from mtl.balancing.balancer import Balancer
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.quadratic import least_norm
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["MGDA"]
 
@@ -19,7 +20,8 @@ NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 class MGDA(Balancer):
     """Multiple gradient descent: the weights of the shortest convex combination, `argmin_w w^T G w`, `w >= 0`, `sum_t w_t = 1`.
 
-    Without normalisation the direction lowers every loss, or is 0 where none can fall without another one rising.
+    Without normalisation the direction lowers every loss, or is 0 where none can fall without another one rising, which is
+    what a stationary point is; with normalisation the direction there need not be 0, and may raise a loss.
 
     Args:
         normalization: what gradients are divided by before the weights are found, which then count for the gradients as they
@@ -39,6 +41,7 @@ class MGDA(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, normalization: str = "none"):
         if normalization not in NORMALIZATIONS:
             raise unknown_name("normalization of MGDA", normalization, NORMALIZATIONS)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import gramian_of
 from mtl.balancing.solvers.simplex import portion, project
+from mtl.utils.arguments import checked
 
 __all__ = ["MoCo"]
 
@@ -39,6 +40,7 @@ class MoCo(Balancer):
     needs = "jacobian"
     tracks_gradients = True
 
+    @checked
     def __init__(self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0):
         self.beta = check_range(self, "beta", beta, 0.0, 1.0, open="(")
         self.gamma = check_range(self, "gamma", gamma, 0.0)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.solvers.bargaining import bargain
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["NashMTL"]
 
@@ -16,7 +17,8 @@ __all__ = ["NashMTL"]
 class NashMTL(Balancer):
     """Nash's bargaining solution: `G w = 1 / w`, so that the product of the tasks' gains is largest.
 
-    Without a cap the direction's length is `sqrt(K)` whatever the gradients, even as they vanish.
+    Without a cap the direction's length is `sqrt(K)` whatever the gradients, even as they vanish; at a stationary point, where
+    the equation has no solution, the direction is 0.
 
     Args:
         max_norm: the direction is shortened to this length where it is longer; None for no cap.
@@ -36,6 +38,7 @@ class NashMTL(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, max_norm: float | None = 1.0, update_every: int = 1):
         self.max_norm = None if max_norm is None else check_range(self, "max_norm", max_norm, 0.0, open="(")
         self.update_every = check_whole(self, "update_every", update_every, 1)

@@ -9,6 +9,7 @@ from mtl.balancing.balancer import Balancer, check_whole
 from mtl.balancing.solvers.gradient_projection import project_conflicts
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.rng import Rng
+from mtl.utils.arguments import checked
 
 __all__ = ["PCGrad"]
 
@@ -34,6 +35,7 @@ class PCGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, seed: int = 0):
         self.seed = check_whole(self, "seed", seed)
 

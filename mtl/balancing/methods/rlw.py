@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_whole
 from mtl.balancing.solvers.rng import Rng
 from mtl.balancing.solvers.simplex import softmax
+from mtl.utils.arguments import checked
 
 __all__ = ["RLW"]
 
@@ -31,6 +32,7 @@ class RLW(Balancer):
         2022.
     """
 
+    @checked
     def __init__(self, seed: int = 0):
         self.seed = check_whole(self, "seed", seed)
 

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer
+from mtl.utils.arguments import checked
 
 __all__ = ["Scheduled"]
 
@@ -33,6 +34,7 @@ class Scheduled(Balancer):
 
     by_task = ("schedules",)
 
+    @checked
     def __init__(self, schedules: Mapping[str, float | Sequence[Sequence[float]]] | None = None):
         self.schedules = {task: _points(task, schedule) for task, schedule in (schedules or {}).items()}
 

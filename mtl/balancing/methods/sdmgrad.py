@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range, check_whole
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.simplex import portion, project
+from mtl.utils.arguments import checked
 
 __all__ = ["SDMGrad"]
 
@@ -40,6 +41,7 @@ class SDMGrad(Balancer):
     needs = "gramian"
     batches = 2
 
+    @checked
     def __init__(self, pull: float = 0.3, learning_rate: float = 0.1, steps: int = 20):
         self.pull = check_range(self, "pull", pull, 0.0)
         self.learning_rate = check_range(self, "learning_rate", learning_rate, 0.0)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, values_by_task
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["Static"]
 
@@ -38,6 +39,7 @@ class Static(Balancer):
 
     by_task = ("weights",)
 
+    @checked
     def __init__(self, weights: Mapping[str, float] | None = None, reduction: str = "sum"):
         if reduction not in REDUCTIONS:
             raise unknown_name("reduction", reduction, REDUCTIONS)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl.balancing.balancer import Balancer, check_range, check_whole, values_by_task
 from mtl.balancing.solvers.simplex import portion, softmax
+from mtl.utils.arguments import checked
 
 __all__ = ["STCH"]
 
@@ -38,6 +39,7 @@ class STCH(Balancer):
 
     by_task = ("preferences", "ideals")
 
+    @checked
     def __init__(
         self,
         mu: float = 1.0,

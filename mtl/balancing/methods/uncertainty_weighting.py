@@ -1,11 +1,14 @@
 """Weights from learned uncertainties."""
 
+import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from mtl.balancing.balancer import Balancer
+from mtl.balancing.balancer import Balancer, check_range
+from mtl.balancing.floored import floored
+from mtl.utils.arguments import checked
 
 __all__ = ["UncertaintyWeighting"]
 
@@ -14,7 +17,14 @@ __all__ = ["UncertaintyWeighting"]
 class UncertaintyWeighting(Balancer):
     """Each task's loss over its variance, which is learned: `L = sum_t e^{-s_t} L_t / 2 + s_t / 2`.
 
-    The log-variances `s_t` start from 0, and are trained by the model's optimizer. `s_t = log L_t` where they settle.
+    The log-variances `s_t` start from 0, and are trained by the model's optimizer. `s_t = log L_t` where they settle, so that the
+    weight of a task that is solved would grow without end: `s_t` goes no lower than `log floor`.
+
+    Args:
+        floor: the loss below which a task's weight grows no more, 0 for none. The greatest weight is `1 / (2 floor)`.
+
+    Raises:
+        ValueError: a floor below 0.
 
     Example:
 
@@ -30,6 +40,10 @@ class UncertaintyWeighting(Balancer):
         CVPR 2018. Equation 7, with `s = log sigma^2` as in the authors' code.
     """
 
+    @checked
+    def __init__(self, floor: float = 1e-3):
+        self.floor = check_range(self, "floor", floor, 0.0)
+
     def _make_state(self, count: int) -> None:
         self._log_variances = [self.state.add(f"log_variance_{i}", trainable=True) for i in range(count)]
 
@@ -38,6 +52,8 @@ class UncertaintyWeighting(Balancer):
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
         logs = tf.cast(tf.stack([tf.convert_to_tensor(each) for each in self._log_variances]), losses.dtype)
+        if self.floor:
+            logs = floored(logs, math.log(self.floor))
         weights = 0.5 * tf.exp(-logs)
         if training:
             self._show(weights, active)

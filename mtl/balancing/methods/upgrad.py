@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.solvers.gramian import Gramian
 from mtl.balancing.solvers.quadratic import least_above
+from mtl.utils.arguments import checked
 
 __all__ = ["UPGrad"]
 
@@ -16,7 +17,7 @@ __all__ = ["UPGrad"]
 class UPGrad(Balancer):
     """Unconflicting projection: the mean of the gradients, each projected on the dual cone `J d >= 0`.
 
-    `w = sum_t argmin_v v^T G v`, `v >= e_t / K`.
+    `w = sum_t argmin_v v^T G v`, `v >= e_t / K`. At a stationary point the direction raises no loss, and is 0 if none can fall.
 
     Args:
         regularization: this share of G's trace is added to its diagonal; without it the projections are exact.
@@ -33,6 +34,7 @@ class UPGrad(Balancer):
 
     needs = "gramian"
 
+    @checked
     def __init__(self, regularization: float = 0.0):
         self.regularization = check_range(self, "regularization", regularization, 0.0)
 

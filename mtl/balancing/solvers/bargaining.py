@@ -4,13 +4,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl.balancing.solvers.gramian import Gramian, definite
+from mtl.balancing.solvers.gramian import Gramian
+from mtl.balancing.solvers.quadratic import stationary
 
 __all__ = ["bargain"]
 
 
 def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
-    """The positive solution of `G w = w^{-1 / alpha}`, float64 `[K]`.
+    """The positive solution of `G w = w^{-1 / alpha}`, float64 `[K]`; at a stationary point, where none is, a w with `G w = 0`.
 
     It is the minimum of the convex `w^T G w / 2 - sum_t phi(w_t)`, `phi' = w^{-1 / alpha}`, and found by Newton's method with a
     line search, for weights in units of what they would be if no two gradients had to do with each other.
@@ -29,7 +30,10 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
     alone = norms ** (-2.0 / (1.0 + power))
     curve = norms**2 * alone**2
     # Opposite gradients have no solution; this far from opposite they still do, and the search stays short.
-    matrix = definite(gramian.cosines, max(gramian.tolerance, 1e-9)) * tf.sqrt(curve)[:, None] * tf.sqrt(curve)[None, :]
+    values, vectors = gramian.spectrum
+    lifted = tf.maximum(values, max(gramian.tolerance, 1e-9) * values[-1])
+    cosines = tf.matmul(vectors * lifted, vectors, transpose_b=True)
+    matrix = cosines * tf.sqrt(curve)[:, None] * tf.sqrt(curve)[None, :]
     halves = 0.5 ** tf.range(40, dtype=tf.float64)
 
     def value(x: Any) -> Any:
@@ -56,5 +60,9 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
 
     start = (0, tf.ones_like(norms), tf.constant(float("inf"), tf.float64), 0, True)
     _, x, _, _, _ = tf.while_loop(lambda number, x, least, stalls, going: going & (number < 200), turn, start)
+    # At a stationary point what is left of the solution is the combination of gradients that is 0.
+    parts = tf.linalg.matvec(vectors, tf.sqrt(curve) * x, transpose_a=True)
+    rest = tf.linalg.matvec(vectors, tf.where(values > 0, tf.zeros_like(parts), parts)) / tf.sqrt(curve)
+    x = tf.where(stationary(gramian, values, vectors), rest, x)
     weights = x * alone * size ** (-2.0 / (1.0 + power))
     return tf.where(gramian.nonzero & gramian.active, weights, tf.zeros_like(weights))

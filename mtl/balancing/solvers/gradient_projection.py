@@ -39,7 +39,7 @@ def project_conflicts(gramian: Gramian, targets: Any, seed: Any, change: Callabl
         products = tf.matmul(mixture, gramian.matrix)
         length = tf.sqrt(tf.maximum(tf.reduce_sum(products * mixture, axis=1), 0.0))
         # A gradient of which only rounding is left has no direction.
-        there = (length > 1e-12 * gramian.norms) & tf.gather(gramian.nonzero, other) & (other != rows)
+        there = (length > gramian.tolerance**0.5 * gramian.norms) & tf.gather(gramian.nonzero, other) & (other != rows)
         norm = tf.gather(gramian.norms, other)
         cosine = tf.math.divide_no_nan(tf.gather_nd(products, places), length * norm)
         cosine = tf.clip_by_value(cosine, -1.0, 1.0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Gramian", "definite", "gramian_of", "pseudo_inverse"]
+__all__ = ["Gramian", "definite", "gramian_of"]
 
 
 def gramian_of(jacobian: Any) -> Any:
@@ -54,6 +54,12 @@ class Gramian:
         return tf.linalg.set_diag(tf.clip_by_value(cosines, -1.0, 1.0), tf.ones_like(self.norms))
 
     @property
+    def spectrum(self) -> tuple[Any, Any]:
+        """The eigenvalues of the cosines, rising, 0 for those that cannot be told from 0, and the eigenvectors as columns."""
+        values, vectors = tf.linalg.eigh(self.cosines)
+        return tf.where(values > self.tolerance * values[-1], values, tf.zeros_like(values)), vectors
+
+    @property
     def size(self) -> Any:
         """The largest squared norm, or 1 where all gradients are 0."""
         largest = tf.reduce_max(tf.linalg.diag_part(self.matrix))
@@ -74,14 +80,6 @@ def definite(matrix: Any, tolerance: float) -> Any:
     values, vectors = tf.linalg.eigh(matrix)
     values = tf.maximum(values, tolerance * tf.reduce_max(values))
     return tf.matmul(vectors * values[None, :], vectors, transpose_b=True)
-
-
-def pseudo_inverse(matrix: Any, tolerance: float) -> Any:
-    """The inverse of a symmetric matrix `[K, K]` on the span of its eigenvectors with eigenvalues above the tolerance."""
-    values, vectors = tf.linalg.eigh(matrix)
-    kept = values > tolerance * tf.reduce_max(values)
-    inverse = tf.where(kept, 1.0 / tf.where(kept, values, tf.ones_like(values)), tf.zeros_like(values))
-    return tf.matmul(vectors * inverse[None, :], vectors, transpose_b=True)
 
 
 def _epsilon(dtype: Any) -> float:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mtl.balancing.solvers.gramian import Gramian, definite
 
-__all__ = ["least_above", "least_norm", "nonnegative"]
+__all__ = ["least_above", "least_norm", "nonnegative", "stationary"]
 
 
 def nonnegative(matrix: Any, linear: Any) -> Any:
@@ -130,6 +130,21 @@ def least_norm(gramian: Gramian) -> Any:
     still = tf.cast(gramian.active & ~gramian.nonzero, tf.float64)
     weights = tf.where(tf.reduce_any(still > 0), still, weights)
     return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+
+
+def stationary(gramian: Gramian, values: Any, vectors: Any) -> Any:
+    """Whether some convex combination of the gradients that are not 0 is 0, as far as can be told; a bool scalar.
+
+    `values` and `vectors` are the Gramian's `spectrum`; only where it has a 0 there is something to solve.
+
+    The shortest convex combination of unit gradients has the squared length `1 / 1^T x`, where x is the minimum of
+    `x^T C x / 2 - 1^T x` over `x >= 0`.
+    """
+    floor = gramian.tolerance * values[-1]
+    matrix = tf.matmul(vectors * tf.maximum(values, floor), vectors, transpose_b=True)
+    dependent = tf.reduce_any(values == 0)
+    linear = -tf.cast(gramian.nonzero, tf.float64)
+    return tf.cond(dependent, lambda: 2.0 * floor * tf.reduce_sum(nonnegative(matrix, linear[None])) >= 1.0, lambda: dependent)
 
 
 def least_above(gramian: Gramian, floors: Any) -> Any:

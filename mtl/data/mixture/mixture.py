@@ -14,6 +14,8 @@ from mtl.data.mixture.batch_sampler import BatchSampler, Group
 from mtl.data.mixture.store import Store, prepare
 from mtl.data.source import fingerprint_of
 from mtl.utils import expanded
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Positive, Size, Weight
 
 __all__ = ["Mixture", "cache_folder", "mix"]
 
@@ -46,6 +48,7 @@ class Mixture:
         sizes: how many rows each group has.
         truncated: source -> how many of its texts were cut.
         lost: task -> how many of its labels tokens cannot express (see `Head.lost`).
+        unknown: task -> how many labels were left out because its head does not know them.
         epoch: the number of the next pass over the dataset; set it to go on where an earlier run ended.
     """
 
@@ -82,6 +85,7 @@ class Mixture:
         self._stores: list[Store] = []
         self.truncated: dict[str, int] = {}
         self.lost = {task.name: 0 for task in self.tasks}
+        self.unknown: dict[str, int] = {}
         parts: dict[tuple[str, ...], list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for number, (source, feeds) in enumerate(fed.values()):
             store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
@@ -89,6 +93,13 @@ class Mixture:
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
             for name, count in store.lost.items():
                 self.lost[name] += count
+            for task, count in store.unknown.items():
+                self.unknown[task] = self.unknown.get(task, 0) + count
+                if count:
+                    logger.warning(
+                        "%s, split '%s': left out %d labels of task '%s' that its head does not know; give it labels=[...] that "
+                        "hold them to count them.", source.name, self.split, count, task,
+                    )  # fmt: skip
             together = tuple(task.name for task in feeds if not task.head.corrupts_inputs)
             for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.corrupts_inputs]:
                 rows = np.flatnonzero(np.any([store.labelled(name) for name in names], axis=0))
@@ -230,23 +241,24 @@ def _labels(task: Any, store: Store, rows: np.ndarray, at: np.ndarray, length: i
         w[at] = store.fixed(f"w.{task.name}", rows)
 
 
+@checked
 def mix(
     tasks: Any,
     encoder: Any,
     split: str = "train",
     *,
-    batch_size: int = 32,
+    batch_size: Count = 32,
     sampling: str | None = None,
-    weights: Mapping[str, float] | None = None,
-    temperature: float | None = None,
-    cap: int | None = None,
-    epochs: int | None = None,
+    weights: Mapping[str, Weight] | None = None,
+    temperature: Positive | None = None,
+    cap: Count | None = None,
+    epochs: Count | None = None,
     mixed: bool = True,
-    steps: int | None = None,
+    steps: Count | None = None,
     shuffle: bool | None = None,
-    seed: int = 0,
+    seed: Size = 0,
     buckets: int | Sequence[int] = 8,
-    max_length: int | None = None,
+    max_length: Count | None = None,
     drop_remainder: bool = False,
     cache_dir: str | os.PathLike | None | bool = True,
 ) -> tf.data.Dataset:
@@ -301,10 +313,6 @@ def mix(
             "mix expects an encoder that has a tokenizer; this one has none. "
             "Build the encoder with one, such as mtl.data.Tokenizer.learn('word', texts)."
         )
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"An example keeps at least 1 token; got max_length={max_length}.")
-    if batch_size < 1:
-        raise ValueError(f"A batch has at least 1 row; got batch_size={batch_size}.")
     if sampling is None:
         tempered = temperature is not None or cap is not None
         sampling = "weights" if weights is not None else "temperature" if tempered else "proportional"

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 import weakref
 import zlib
 from collections import deque
@@ -24,11 +23,12 @@ from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.source import Source
 from mtl.utils import brief, read_json, regular_file
+from mtl.utils.atomic_write import remove_rests, working_folder
 
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 4
+FORMAT = 5
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +69,24 @@ class Store:
     def __init__(self, folder: Path, kinds: Kinds, vocabulary_size: int):
         self.folder = folder
         meta = read_json(folder / "store.json", LARGEST_META)
-        columns, truncated, lost = (meta.get(name) for name in ("columns", "truncated", "lost"))
+        columns, truncated = meta.get("columns"), meta.get("truncated")
         if type(truncated) is not int or truncated < 0 or not isinstance(columns, dict) or columns.keys() != kinds.keys():
             raise ValueError(f"{folder}: expected the columns {', '.join(kinds)}; got {brief(meta)}.")
         tasks = {name.removeprefix("y.") for name in kinds if name.startswith("y.")}
-        if not isinstance(lost, dict) or lost.keys() != tasks or not all(type(n) is int and n >= 0 for n in lost.values()):
-            raise ValueError(f"{folder}: expected a number of lost labels for each of {sorted(tasks)}; got {brief(lost)}.")
+        for what in ("lost", "unknown"):
+            counts = meta.get(what)
+            if (
+                not isinstance(counts, dict)
+                or counts.keys() != tasks
+                or not all(type(n) is int and n >= 0 for n in counts.values())
+            ):
+                raise ValueError(
+                    f"{folder}: expected a number of {what} labels for each of {sorted(tasks)}; got {brief(counts)}."
+                )
         self._columns = {name: _column(folder, name, columns[name], *kind[:2]) for name, kind in kinds.items()}
         self.truncated: int = truncated
-        self.lost: dict[str, int] = lost
+        self.lost: dict[str, int] = meta["lost"]
+        self.unknown: dict[str, int] = meta["unknown"]
         self.starts = self._columns["starts"]
         self.lengths = self._columns["lengths"]
         self._check(kinds, vocabulary_size)
@@ -183,17 +192,17 @@ def prepare(
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key
+        remove_rests(folder.parent)
         if (found := _found(folder, kinds, size)) is not None:
             return found
     parent = folder.parent if folder else Path(tempfile.gettempdir())
-    working = parent / f".writing-{uuid.uuid4().hex}"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        working.mkdir()
-    except OSError as error:
-        said = f"Could not write tokenized data to '{parent}': {error.strerror or error}."
-        raise OSError(error.errno, f"{said} Set MTL_CACHE_DIR or cache_dir to a folder that can be written.") from error
-    try:
+    with ExitStack() as held:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            working = held.enter_context(working_folder(parent))
+        except OSError as error:
+            said = f"Could not write tokenized data to '{parent}': {error.strerror or error}."
+            raise OSError(error.errno, f"{said} Set MTL_CACHE_DIR or cache_dir to a folder that can be written.") from error
         _write(working, source, split, tasks, encoder, max_length, kinds)
         if folder:
             try:
@@ -201,14 +210,11 @@ def prepare(
             except OSError:
                 if not (folder / "store.json").exists():
                     raise
-                shutil.rmtree(working)  # Another process was first; what it wrote is the same.
+                # Another process was first; what it wrote is the same.
             return Store(folder, kinds, size)
-    except BaseException:
-        shutil.rmtree(working, ignore_errors=True)
-        raise
-    store = Store(working, kinds, size)
-    weakref.finalize(store, shutil.rmtree, working, ignore_errors=True)
-    return store
+        store = Store(working, kinds, size)
+        weakref.finalize(store, held.pop_all().close)
+        return store
 
 
 def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
@@ -262,10 +268,10 @@ def _write(
 ) -> None:
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
-        truncated, lost = _fill(columns, source, split, tasks, encoder, max_length)
+        truncated, lost, unknown = _fill(columns, source, split, tasks, encoder, max_length)
         described = {name: _described(*kinds[name][:2], column.file.tell()) for name, column in columns.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
-        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost}).encode())
+        meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost, "unknown": unknown}).encode())
         for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.
             file.flush()
             os.fsync(file.fileno())
@@ -273,12 +279,16 @@ def _write(
 
 def _fill(
     columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
-) -> tuple[int, dict[str, int]]:
-    """Writes the examples; returns how many were truncated, and how many of each task's labels tokens cannot express."""
+) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Write the examples.
+
+    Returns:
+        How many were truncated, how many of each task's labels tokens cannot express, and how many its head does not know.
+    """
     words = "word_mask" in columns
     offsets = words or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0
-    lost = {task.name: 0 for task in tasks}
+    lost, unknown = {task.name: 0 for task in tasks}, {task.name: 0 for task in tasks}
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
         lengths = np.array([len(encoding) for encoding in encodings])
         columns["starts"].write(tokens + np.cumsum(lengths) - lengths)
@@ -290,13 +300,16 @@ def _fill(
         for task in tasks:
             targets, weights, unread = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
             lost[task.name] += unread
+            if getattr(task.head, "unknown", None) == "ignore":
+                values = [task.value(example, source) for example in chunk]
+                unknown[task.name] += sum(task.head.known(value)[1] for value in values if value is not None)
             columns[f"y.{task.name}"].write(targets)
             columns[f"w.{task.name}"].write(weights)
             columns[f"has.{task.name}"].write([np.any(each) if isinstance(each, np.ndarray) else each > 0 for each in weights])
         tokens += int(lengths.sum())
         rows += len(chunk)
         truncated += sum(encoding.truncated for encoding in encodings)
-    return truncated, lost
+    return truncated, lost, unknown
 
 
 def _targets(

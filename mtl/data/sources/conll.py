@@ -9,11 +9,14 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, peek, shown
-from mtl.data.weights import weight_of
+from mtl.data.sources.weights import weight_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["conll"]
 
 
+@checked
 def conll(
     path: Paths,
     columns: Mapping[str, int] | Sequence[str | None] | None = None,
@@ -24,7 +27,7 @@ def conll(
     comments: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Tagged sentences: a word and its tags a line, a blank line after each sentence. `-DOCSTART-` lines are left out.
@@ -79,11 +82,10 @@ def conll(
     left_out = ("-DOCSTART-", comments) if comments else ("-DOCSTART-",)
 
     def parse(file: Path) -> Iterator[Row]:
-        sentences = (
-            lines for block in blocks(file, encoding) if (lines := [line for line in block if not line[1].startswith(left_out)])
-        )
-        head, sentences = peek(sentences)
+        found = ([line for line in block if not line[1].startswith(left_out)] for block in blocks(file, encoding))
+        head, sentences = peek(filter(None, found))
         columns = layout.width_of(head)
+        layout.check(file, columns)
         tags = layout.tags_of(head) if comments is None else None
         for lines in sentences:
             yield layout.example(file, lines, columns, tags, encoding)
@@ -131,6 +133,17 @@ class _Layout:
                 lines[width] += len(sentence)
         return max(votes, key=lambda width: (votes[width], width == self.needed, lines[width]), default=self.needed)
 
+    def check(self, file: Path, width: int) -> None:
+        """Raise a `ValueError` where one column would be two things, since some are counted from the end."""
+        apart = {"words": self.word} if self.weight is None else {"words": self.word, "weight": self.weight}
+        for what, column in apart.items():
+            for name, other in self.labels.items():
+                if column % width == other % width:
+                    raise ValueError(
+                        f"{file}: expected {what} and '{name}' in two of its {width} columns, got column {column} for both; "
+                        "give columns=, label name -> column."
+                    )
+
     def tags_of(self, sentences: Sequence[Lines]) -> set[str]:
         """The tags of all lines that cannot be comments."""
         tags = {"O", "_"}
@@ -156,7 +169,7 @@ class _Layout:
             cells = self.cells(line)
             if problem := undecodable(file, number, line, encoding):
                 return problem
-            comment = f"give comments='#' if {shown(line, 40)} is a comment" if line.startswith("#") and not any(rows) else ""
+            comment = f"give comments='#' if {shown(line, 40)} is a comment" if line.startswith("#") else ""
             if len(cells) < self.needed:
                 wanted = f"words {self.word}, labels {dict(self.labels)}"
                 return _malformed(f"{place}: expected {self.needed} columns or more ({wanted}), got {len(cells)}", comment)
@@ -165,7 +178,7 @@ class _Layout:
                 return _malformed(f"{place}: expected {width} columns {source}, got {len(cells)}", comment)
             if not cells[self.word]:
                 return Malformed(f"{place}: expected a word in column {self.word}, got nothing")
-            if comment and known is not None and self.labels and self._strange(cells, known):
+            if comment and not rows and known is not None and self.labels and self._strange(cells, known):
                 got = f"{shown(line, 40)}, whose tags stand on no other line"
                 return Malformed(f"{place}: expected a word and its tags, got {got}", f"{comment}, comments='' if it is a word")
             rows.append(cells)

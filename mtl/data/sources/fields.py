@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl.data.example import Example, join_words
 from mtl.data.sources.rows import Malformed, Row, shown
-from mtl.data.weights import weight_of
+from mtl.data.sources.weights import weight_of
 from mtl.utils import nearest, unknown_name
 
 __all__ = ["Convert", "Field", "Fields", "Label", "Text", "class_names", "plain"]
@@ -177,15 +177,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def class_names(feature: Any, value: Any) -> Any:
-    """Class numbers as names where a feature says what they are called; -1 means "not labelled".
+def class_names(feature: Any, value: Any, missing: float | None = -1) -> Any:
+    """Class numbers as names where a feature says what they are called; None for the number that means "not labelled".
 
     Args:
-        feature: a `ClassLabel` of TFDS or Hugging Face, or a sequence of such; any other leaves the value as it is.
+        feature: a `ClassLabel` of TFDS or Hugging Face, or a sequence of such; any other leaves a label as it is.
         value: a number, a list of numbers, or whatever the feature holds.
+        missing: the number that means "not labelled", of classes and of any other numbers, such as scores; None for no number.
+            A class number below 0 always means it.
     """
     if isinstance(value, list) and hasattr(feature, "feature"):
-        return [class_names(feature.feature, part) for part in value]
+        return [class_names(feature.feature, part, missing) for part in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == missing:
+        return None
     if not hasattr(feature, "int2str") or value is None:
         return value
     return None if value < 0 else feature.int2str(value)

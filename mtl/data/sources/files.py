@@ -13,8 +13,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl.data.contents import HEAD, check_text
 from mtl.data.source import SPLITS, fingerprint_of
+from mtl.data.sources.contents import HEAD, check_text
 from mtl.data.sources.rows import Malformed, Row, RowSource, named_splits, split_named
 from mtl.utils import expanded, nearest, regular_file
 

@@ -9,20 +9,24 @@ from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, class_n
 from mtl.data.sources.files import existing, files_fingerprint
 from mtl.data.sources.records import RecordSource
 from mtl.data.sources.rows import FRACTIONS, Segment
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["huggingface"]
 
 
+@checked
 def huggingface(
     path: Any,
     text: Text = "text",
     label: Label = None,
     *,
     weight: Field | None = None,
+    missing: float | None = -1,
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     """Examples of a `datasets.Dataset` or `datasets.DatasetDict`.
@@ -30,8 +34,9 @@ def huggingface(
     Args:
         path: the folder that `save_to_disk` wrote, or the data set itself.
         text: the text's column, or a tuple of two for pairs of texts. A list in that column is taken as the text's words.
-        label: a column, several, or a dict from label name to column. Classes become their names, in lists too; -1 and None are
-            "not labelled".
+        label: a column, several, or a dict from label name to column. Classes become their names, in lists too; None and
+            `missing` are "not labelled".
+        missing: the number that means "not labelled", of classes and of scores; None where -1 is a score like any other.
         weight: the column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
         convert: label name -> function from the column's value to the label's value.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
@@ -61,7 +66,7 @@ def huggingface(
         name, data = folder.name, datasets.load_from_disk(str(folder))
         files = sorted(entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("cache-"))
     parts = list(data.values()) if isinstance(data, Mapping) else [data]
-    fields = Fields(text, label, convert, lambda _, value: class_names(*value), weight)
+    fields = Fields(text, label, convert, lambda _, value: class_names(*value, missing), weight)
     for part in parts:
         fields.check(name, part.features)
 
@@ -70,7 +75,7 @@ def huggingface(
         for record in part.select_columns(list(fields.names)):
             yield {column: (part.features[column], value) for column, value in record.items()}
 
-    arguments = ("huggingface", text, label, weight, convert, segment, fractions, seed, on_error)
+    arguments = ("huggingface", text, label, weight, missing, convert, segment, fractions, seed, on_error)
     return RecordSource(
         name, data, fields, start,
         segment=segment, fractions=fractions, seed=seed, on_error=on_error,

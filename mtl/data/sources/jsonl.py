@@ -9,10 +9,13 @@ from mtl.data.source import Source
 from mtl.data.sources.fields import Convert, Field, Fields, Label, Text
 from mtl.data.sources.files import FileSource, Paths, read_lines, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, Segment, shown
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["jsonl"]
 
 
+@checked
 def jsonl(
     path: Paths,
     text: Text = "text",
@@ -23,7 +26,7 @@ def jsonl(
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Examples from files that hold a JSON object a line.

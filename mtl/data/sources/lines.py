@@ -7,17 +7,20 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, Paths, read_lines, undecodable
 from mtl.data.sources.rows import FRACTIONS, Row, Segment
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["lines"]
 
 
+@checked
 def lines(
     path: Paths,
     *,
     segment: Segment | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Unlabelled texts, one a line, such as for masked language modelling; blank lines are left out.

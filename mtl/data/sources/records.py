@@ -8,12 +8,15 @@ from typing import Any
 from mtl.data.source import Source
 from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, plain
 from mtl.data.sources.rows import FRACTIONS, Reader, Row, RowSource, Segment, named_splits
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["RecordSource", "from_dataset", "records"]
 
 
+@checked
 def records(
-    data: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]],
+    data: Any,
     text: Text = "text",
     label: Label = None,
     *,
@@ -21,7 +24,7 @@ def records(
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     """Examples from a list of dicts.
@@ -64,6 +67,7 @@ def records(
     )  # fmt: skip
 
 
+@checked
 def from_dataset(
     dataset: Any,
     text: Text = "text",
@@ -73,7 +77,7 @@ def from_dataset(
     convert: Convert | None = None,
     segment: Segment | None = None,
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     """Examples from a `tf.data.Dataset` whose elements are dicts, one record each (not batched).

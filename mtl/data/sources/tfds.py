@@ -9,16 +9,19 @@ from mtl.data.sources.fields import Convert, Field, Fields, Label, Text, class_n
 from mtl.data.sources.files import PathLike, files_fingerprint
 from mtl.data.sources.records import RecordSource
 from mtl.data.sources.rows import Segment
+from mtl.utils.arguments import checked
 
 __all__ = ["tfds"]
 
 
+@checked
 def tfds(
     name: str,
     text: Text = "text",
     label: Label = None,
     *,
     weight: Field | None = None,
+    missing: float | None = -1,
     data_dir: PathLike | None = None,
     splits: Mapping[str, str] | None = None,
     download: bool = True,
@@ -32,11 +35,12 @@ def tfds(
     Args:
         name: as in `tfds.load`, such as `"glue/sst2"`.
         text: the text's feature, or a tuple of two for pairs of texts.
-        label: a feature, several, or a dict from label name to feature. Classes become their names; -1 is "not labelled".
+        label: a feature, several, or a dict from label name to feature. Classes become their names; `missing` is "not labelled".
         data_dir: where the data are kept. None: TFDS's own place.
         splits: split -> TFDS's way to say it, such as `{"train": "train[:90%]", "validation": "train[90%:]"}`. None: the splits
             that the data set has.
         download: whether the data set is downloaded and prepared where it is not yet.
+        missing: the number that means "not labelled", of classes and of scores; None where -1 is a score like any other.
         weight: the feature of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
         convert: label name -> function from the feature's value to the label's value.
         segment: a function from a text to its words, or "jieba"; gives the examples words.
@@ -64,7 +68,7 @@ def tfds(
             raise FileNotFoundError(f"Expected the data set '{name}' in '{builder.data_path}', got nothing; allow download=True.")
         builder.download_and_prepare()
     features = builder.info.features
-    fields = Fields(text, label, convert, lambda field, value: class_names(features[field], plain(value)), weight)
+    fields = Fields(text, label, convert, lambda field, value: class_names(features[field], plain(value), missing), weight)
     fields.check(name, features)
     found = dict(splits) if splits is not None else {split: split for split in builder.info.splits}
 
@@ -74,7 +78,7 @@ def tfds(
 
     folder = Path(builder.data_path)
     files = {"": sorted(entry for entry in folder.rglob("*") if entry.is_file())}
-    arguments = (builder.info.full_name, text, label, weight, found, convert, segment, on_error)
+    arguments = (builder.info.full_name, text, label, weight, missing, found, convert, segment, on_error)
     return RecordSource(
         builder.info.full_name, found, fields, start,
         segment=segment, fractions=None, seed=0, on_error=on_error,

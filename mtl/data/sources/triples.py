@@ -8,20 +8,23 @@ from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.data.sources.files import FileSource, PathLike, by_split, existing, files_fingerprint, read_lines, undecodable
 from mtl.data.sources.rows import FRACTIONS, Malformed, Row, named_splits
-from mtl.data.weights import weight_of
+from mtl.data.sources.weights import weight_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["triples"]
 
 FILES = ("seq.in", "seq.out", "label")
 
 
+@checked
 def triples(
     path: PathLike | Mapping[str, PathLike],
     *,
     weight: str | None = None,
     encoding: str = "utf-8",
     fractions: Mapping[str, float] | None = FRACTIONS,
-    seed: int = 0,
+    seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
     r"""Utterances with an intent and a slot tag a word, from parallel files `seq.in`, `seq.out` and `label`.

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from mtl.data.example import Example
 from mtl.data.source import Source, fingerprint_of
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 
 __all__ = ["unique"]
 
 
+@checked
 def unique(source: Source, contradictions: str = "keep") -> Source:
     """The source with each text (or pair of texts) once in a split.
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from typing import Any
 
@@ -165,4 +165,9 @@ def _learn_bpe(texts: Iterator[str], *, size: int | None, min_count: int, lowerc
     return tokenizer
 
 
-_LEARN = {"word": _learn_word, "character": _learn_character, "wordpiece": _learn_wordpiece, "bpe": _learn_bpe}
+_LEARN: dict[str, Callable[..., Any]] = {
+    "word": _learn_word,
+    "character": _learn_character,
+    "wordpiece": _learn_wordpiece,
+    "bpe": _learn_bpe,
+}

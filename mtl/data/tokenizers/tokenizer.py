@@ -16,7 +16,9 @@ from mtl.data.tokenizers.conversion import read_folder, read_keras_hub
 from mtl.data.tokenizers.learning import learn_definition
 from mtl.data.tokenizers.template import FIRST, SECOND, Template
 from mtl.utils import unknown_name
+from mtl.utils.arguments import checked
 from mtl.utils.foreign import foreign
+from mtl.utils.types import Count
 
 if TYPE_CHECKING:
     from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
@@ -51,6 +53,7 @@ class Tokenizer:
     [[0, 3], [4, 8], [9, 12]]
     """
 
+    @checked
     def __init__(
         self,
         definition: str,
@@ -75,13 +78,14 @@ class Tokenizer:
             self._templates = self._find_template(pair=False), self._find_template(pair=True)
 
     @classmethod
+    @checked
     def learn(
         cls_,
         kind: str,
         texts: Iterable[str],
         *,
-        size: int | None = None,
-        min_count: int = 1,
+        size: Count | None = None,
+        min_count: Count = 1,
         lowercase: bool = False,
         normalize: str | None = None,
         strip_accents: bool | None = None,
@@ -110,6 +114,7 @@ class Tokenizer:
         return cls_(definition, cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
     @classmethod
+    @checked
     def from_folder(cls, path: str | Path) -> "Tokenizer":
         """The tokenizer of a Hugging Face folder: its `tokenizer.json`, or else its `vocab.txt` (BERT's WordPiece).
 
@@ -134,7 +139,7 @@ class Tokenizer:
         return cls(definition, **roles)
 
     def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int | None = None, *, offsets: bool = True
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: Count | None = None, *, offsets: bool = True
     ) -> list[Encoding]:
         """Tokens of many texts, or pairs of texts.
 
@@ -168,10 +173,13 @@ class Tokenizer:
         """Ids `[N]`, offsets `[N, 2]` of the tokens of all texts in a row, and how many tokens each text has."""
         encode = self._hf.encode_batch if with_offsets else self._hf.encode_batch_fast
         try:
-            encodings = encode(texts, add_special_tokens=False)
-        except TypeError as error:
-            bad = next((t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)), None)
-            raise ValueError(f"Expected texts of valid Unicode characters; got {bad!r:.80}.") from error
+            with foreign("The tokenizer cannot read a text"):
+                encodings = encode(texts, add_special_tokens=False)
+        except ValueError as error:
+            bad = [t for t in texts if not isinstance(t, str) or any("\ud800" <= c < "\ue000" for c in t)]
+            if not bad:
+                raise
+            raise ValueError(f"Expected texts of valid Unicode characters; got {bad[0]!r:.80}.") from error
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = self.ids_of_text[np.array([i for e in encodings for i in e.ids], np.int32)]
         if not with_offsets:

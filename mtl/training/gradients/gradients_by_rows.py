@@ -11,7 +11,7 @@ import tensorflow as tf
 from mtl.training.gradients.dependencies import Dependencies
 from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.keras_internals import model_internals
-from mtl.training.scoring import Batch, Scores, score
+from mtl.training.scoring import Batch, Scores, joined, score
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
 
@@ -82,7 +82,7 @@ class GradientsByRows:
         slices: bool = False,
     ):
         self.model, self.shared, self.own = model, shared, own
-        self._tables = {id(v) for v in dependencies.looked_up if slices} & {id(v) for v in shared}
+        self.tables = {id(v) for v in dependencies.looked_up if slices} & {id(v) for v in shared}
         behind = {id(v) for v in dependencies.behind}
         #: The own variables that features are made of: a task, and the variable's place among its own.
         self._behind = [(task, n) for task, each in own.items() for n, v in enumerate(each) if id(v) in behind]
@@ -121,7 +121,12 @@ class GradientsByRows:
 
         def sums() -> Tensors:
             pairs = zip(both, each, specs, strict=True)  # RowGradients, whose number is not known, follow one another.
-            return [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
+            total = [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
+            shaped = [
+                [tf.ensure_shape(value, spec.shape) for value, spec in zip(part, specs, strict=True)] for part in (both, each)
+            ]
+            scores = joined(self.model, [keras.tree.pack_sequence_as(like, part).scores for part in shaped])
+            return keras.tree.flatten(keras.tree.pack_sequence_as(like, total)._replace(scores=scores))
 
         both = tf.cond(any_several, together, nothing)
         each = tf.cond(any_alone | ~any_several, one_by_one, nothing)  # Zeros where no row has a label.
@@ -208,7 +213,7 @@ class GradientsByRows:
 
         arrays = [
             RowGradients.arrays(turns, v)
-            if id(v) in self._tables
+            if id(v) in self.tables
             else tf.TensorArray(tf.float32, number, element_shape=[math.prod(v.shape)])
             for v in self.shared
         ]
@@ -249,7 +254,7 @@ class GradientsByRows:
         found = encoded.tape.gradient(encoded.points, [v.value for v in variables], output_gradients=features)
         pairs = list(zip(found, variables, strict=True))
         shared = [
-            RowGradients.of(each, v) if id(v) in self._tables else _flat(_dense(each, v.value))
+            RowGradients.of(each, v) if id(v) in self.tables else _flat(_dense(each, v.value))
             for each, v in pairs[: len(self.shared)]
         ]
         return shared, [_dense(each, v.value) for each, v in pairs[len(self.shared) :]]
@@ -264,7 +269,7 @@ class GradientsByRows:
                 heads[task].own[n] += each
         for n in sorted({n for head in heads.values() for n in head.shared}):
             variable, uses = self.shared[n], {task: head.shared[n] for task, head in heads.items() if n in head.shared}
-            if id(variable) in self._tables:
+            if id(variable) in self.tables:
                 place, length = self.model.task_names.index, variable.shape[0]
                 more = [RowGradients.of(each, variable).of_task(place(task), length) for task, each in uses.items()]
                 shared[n] = RowGradients.joined([shared[n], *more])
@@ -283,7 +288,7 @@ class GradientsByRows:
         number = len(self.model.task_names)
         shared = [
             RowGradients(tf.TensorSpec([None, v.shape[1]]), tf.TensorSpec([None], tf.int64))
-            if id(v) in self._tables
+            if id(v) in self.tables
             else tf.TensorSpec([number, math.prod(v.shape)])
             for v in self.shared
         ]

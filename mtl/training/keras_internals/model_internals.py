@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -20,7 +20,7 @@ from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.saving.saving_lib import get_attr_skipset
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
-from tensorflow.python.eager.context import global_seed
+from tensorflow.python.eager.context import context_safe, global_seed
 
 from mtl.training.keras_internals.optimizer_internals import optimizers_in
 from mtl.training.replicas import rows_of_replica
@@ -28,6 +28,7 @@ from mtl.training.resume.epoch_batches import EpochBatches
 
 __all__ = [
     "Built",
+    "Every",
     "ResumableAdapter",
     "agree_on_shuffling",
     "check_scope",
@@ -42,6 +43,7 @@ __all__ = [
     "several_processes",
     "split_validation",
     "strategy_of",
+    "tensorflow_in_use",
     "unrepeatable",
     "whole_batches",
 ]
@@ -115,6 +117,11 @@ def prepare_saving() -> None:
     it, but looks for it under another name.
     """
     set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
+
+
+def tensorflow_in_use() -> bool:
+    """Whether TensorFlow has made its threads in this process, or in the one that it was forked off."""
+    return getattr(context_safe(), "_initialized", False)
 
 
 # Random numbers -----------------------------------------------------------------------------------------------------------
@@ -287,7 +294,21 @@ def given_to(method: Callable[..., Any], model: keras.Model, args: tuple[Any, ..
 # Functions ----------------------------------------------------------------------------------------------------------------
 
 
-def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+class Every(NamedTuple):
+    """What follows a step in some of the calls, on each replica.
+
+    Args:
+        due: whether it is one of them, asked before the step.
+        then: what follows it.
+        otherwise: what follows in the others.
+    """
+
+    due: Callable[[], tf.Tensor]
+    then: Callable[[], None]
+    otherwise: Callable[[], None]
+
+
+def make_function(model: keras.Model, step: Callable[[Any], Any], after: Every | None = None) -> Callable[[Any], Any]:
     """The function that Keras's loops call with an iterator: `steps_per_execution` steps, and the last one's logs.
 
     A step is traced once for each kind of batch. It does not begin before its batch is there, so that the end of the data changes
@@ -296,11 +317,15 @@ def make_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[[A
     Args:
         model: the engine.
         step: a batch -> logs; run by each replica with its rows.
+        after: what follows it.
     """
     strategy, steps = model.distribute_strategy, model.steps_per_execution
 
     def run(data: Any) -> Any:
+        due = None if after is None else after.due()
         logs = strategy.run(_on_rows(step, data), args=(_without_optionals(data),))
+        if after is not None:  # A condition around the replicas, not in them: there they may not meet.
+            tf.cond(due, lambda: strategy.run(after.then), lambda: strategy.run(after.otherwise))
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     # Not inside the other function unless XLA asks for it: replicas cannot meet in a function inside a condition.

@@ -1,7 +1,7 @@
 """Where the engine touches what Keras's optimizers keep to themselves; the other half of `seam`."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,10 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 __all__ = [
     "UPDATES",
+    "accumulating_steps",
+    "added_variable",
+    "build",
+    "built_optimizers_in",
     "iterations_of",
     "moments_of",
     "optimizers_in",
@@ -50,7 +54,60 @@ def state_of(optimizer: Any) -> list[Any]:
 
 def iterations_of(optimizer: Any) -> keras.Variable:
     """The number of batches that an optimizer, or the first of several, has seen, those that it only accumulated included."""
-    return optimizers_in(optimizer)[0]._iterations
+    return built_optimizers_in(optimizer)[0]._iterations
+
+
+def built_optimizers_in(optimizer: Any) -> list[Any]:
+    """The optimizers that update variables and have some; all of them before they are built."""
+    inner = optimizers_in(optimizer)
+    return [each for each in inner if each.built] or inner
+
+
+def accumulating_steps(optimizer: Any) -> int:
+    """How many batches make an update of one optimizer."""
+    return optimizer.gradient_accumulation_steps or 1
+
+
+def build(optimizer: Any, variables: Sequence[keras.Variable]) -> None:
+    """Makes an optimizer's variables, without those that Keras would accumulate gradients in.
+
+    Where several batches make an update, the optimizer is given the gradient of all of them and has only to apply it.
+    """
+    inner = optimizers_in(optimizer)
+    steps = [each.gradient_accumulation_steps for each in inner]
+    try:
+        for each in inner:
+            each.gradient_accumulation_steps = None
+        if not optimizer.built:
+            optimizer.build(variables)
+    finally:
+        for each, count in zip(inner, steps, strict=True):
+            each.gradient_accumulation_steps = count
+            if count:
+                each._backend_apply_gradients = functools.partial(_apply_here, each)
+
+
+def _apply_here(optimizer: Any, gradients: Any, variables: Any) -> None:
+    """As Keras applies gradients that it does not accumulate. Averages of weights then move once for each update."""
+    gradients = optimizer._clip_gradients(gradients)
+    optimizer._apply_weight_decay(variables)
+    optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
+    if optimizer.use_ema:
+        optimizer._update_model_variables_moving_average(optimizer._trainable_variables)
+        if optimizer.ema_overwrite_frequency:
+            tf.cond(
+                tf.equal((optimizer.iterations + 1) % optimizer.ema_overwrite_frequency, 0),
+                lambda: optimizer._overwrite_model_variables_with_average_value(optimizer._trainable_variables),
+                lambda: None,
+            )
+
+
+def added_variable(optimizer: Any, name: str, shape: Sequence[int]) -> keras.Variable:
+    """A float32 variable of an optimizer, saved with it; the one that it has, where it has one of this name and shape."""
+    for variable in optimizer._variables:
+        if variable.name == name and tuple(variable.shape) == tuple(shape):
+            return variable
+    return optimizer.add_variable(tuple(shape), "zeros", dtype="float32", name=name)
 
 
 def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:

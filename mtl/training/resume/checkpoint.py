@@ -1,8 +1,8 @@
 """Training that goes on where it was ended."""
 
 import os
-import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -18,13 +18,16 @@ from mtl.training.keras_internals import model_internals
 from mtl.training.replicas import agreed
 from mtl.training.resume import snapshots
 from mtl.training.resume.epoch_batches import epoch_batches
-from mtl.training.resume.state import read_callbacks, read_variables, write_callbacks, write_variables
+from mtl.training.resume.state import read_callbacks, read_variables, whole_states, write_callbacks, write_variables
+from mtl.utils.arguments import checked
+from mtl.utils.atomic_write import remove_rests
+from mtl.utils.types import Count, Positive, Size
 
 __all__ = ["Checkpoint"]
 
-#: The exit status of a process that SIGTERM ends.
-TERMINATED = 128 + signal.SIGTERM
-#: Seconds that a process which SIGTERM reaches waits for the chief to save and to leave.
+#: What is waited for: a signal to end, such as a scheduler's, and Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Seconds that a process which such a signal reaches waits for the chief to save and to leave.
 GRACE = 10.0
 
 
@@ -38,15 +41,16 @@ class Checkpoint(keras.callbacks.Callback):
     `mtl.data.mix`, arrays, which are then shuffled by `seed` and the epoch, or a `tf.data.Dataset` that always comes in one
     order; of the last, what lies before the place is read again.
 
-    Saved is at the beginning, at the end, when SIGTERM comes (the process then exits with status 143), and in between as asked;
-    by default after each epoch. A checkpoint that is torn is left out, and the one before it used. Under `tf.distribute` the
-    chief writes, and all processes read: the folder is one that all of them see.
+    Saved is at the beginning, at the end, and in between as asked; by default after each epoch. SIGTERM and Ctrl-C save after the
+    step that is under way, or after the validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`. A
+    second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it used. Under `tf.distribute` the
+    chief writes, and all processes read: the folder is one that all of them see. Nothing else there is touched.
 
     A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
     `restore(state)`; any other begins anew.
 
     Args:
-        folder: where the checkpoints are, nothing else in it.
+        folder: where the checkpoints of this training are, and of no other.
         every_steps: steps from one to the next.
         every_minutes: minutes from one to the next.
         keep: how many stay.
@@ -55,6 +59,7 @@ class Checkpoint(keras.callbacks.Callback):
     Raises:
         ValueError: a number out of its range; in `fit`, data that cannot begin at a step, checkpoints of another training, or a
             callback that freezes or unfreezes weights.
+        NotADirectoryError: the folder is a file.
 
     Example:
 
@@ -68,38 +73,34 @@ class Checkpoint(keras.callbacks.Callback):
     ['epoch-000000-step-00000000', 'epoch-000001-step-00000000', 'epoch-000002-step-00000000']
     """
 
+    @checked
     def __init__(
         self,
         folder: str | os.PathLike,
         *,
-        every_steps: int | None = None,
-        every_minutes: float | None = None,
-        keep: int = 3,
-        seed: int = 0,
+        every_steps: Count | None = None,
+        every_minutes: Positive | None = None,
+        keep: Count = 3,
+        seed: Size = 0,
     ):
         super().__init__()
-        for name, value in {"every_steps": every_steps, "every_minutes": every_minutes, "keep": keep}.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"Checkpoint expects {name} above 0; got {value}.")
         self.folder = Path(folder)
         self.every_steps, self.every_minutes, self.keep, self.seed = every_steps, every_minutes, keep, seed
         self._found: snapshots.Snapshot | None = None
-        self._told: float | None = None
+        self._told: tuple[int, float] | None = None
 
     # Around fit ---------------------------------------------------------------------------------------------------
 
     @contextmanager
     def going_on(self, model: keras.Model, given: dict[str, Any], callbacks: list[Any]) -> Iterator[dict[str, Any]]:
-        """The arguments of a `fit` that begins where the newest checkpoint is; meanwhile SIGTERM is waited for."""
+        """The arguments of a `fit` that begins where the newest checkpoint is; meanwhile signals are waited for."""
         for name in ("steps_per_epoch", "class_weight"):
             if given.get(name) is not None:
                 raise ValueError(
                     f"fit takes no {name} beside a Checkpoint; got {given[name]!r}. "
                     + ("Give mix(..., steps=...), or a dataset of one epoch." if name[0] == "s" else "Give sample_weight.")
                 )
-        self._found, self._torn = snapshots.newest(self.folder)
-        if self._torn and self._found is None:
-            raise ValueError(f"No checkpoint in '{self.folder}' is whole. Delete the folder to begin anew.")
+        self._found, self._torn = _newest(self.folder, model)
         begin = {"epoch": given.get("initial_epoch", 0), "step": 0, "stopped": False}
         state = self._found.state if self._found else begin
         place = (state["epoch"], state["step"])
@@ -117,19 +118,15 @@ class Checkpoint(keras.callbacks.Callback):
         # Last of all, so that the others have had their turn when it saves what they remember.
         self._others, given["callbacks"] = others, [*others, self]
         self._last = self._found.name if self._found else ""
-        self._told, listens = None, threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, self._tell) if listens else None
-        try:
-            yield given
+        with self._listening():
+            try:
+                yield given
+            except tf.errors.OpError:
+                if self._told is None or not model_internals.several_processes(model_internals.strategy_of(model)):
+                    raise
+                raise self._ending() from None  # The chief, which was told as well, has left.
             if self._told is not None:  # After the last step; all of it is saved.
-                raise SystemExit(TERMINATED)
-        except tf.errors.OpError:
-            if self._told is None or not model_internals.several_processes(model_internals.strategy_of(model)):
-                raise
-            raise SystemExit(TERMINATED) from None  # The chief, which was told as well, has left.
-        finally:
-            if listens:
-                signal.signal(signal.SIGTERM, before)
+                raise self._ending()
 
     def _placed(self, given: dict[str, Any], epoch: int, step: int) -> dict[str, Any]:
         """Arguments of `fit` whose `x` begins at a place."""
@@ -153,16 +150,46 @@ class Checkpoint(keras.callbacks.Callback):
             )
         return {**given, "x": model_internals.ResumableAdapter(epochs, epoch, step)}
 
-    def _tell(self, *_: Any) -> None:
-        self._told = self._told or time.monotonic()
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Signals to end are remembered, once; a signal that is ignored, as for a process in the background, stays so."""
+        self._told = None
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            listened = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._tell) for number in listened}
+        try:
+            yield
+        finally:
+            for number, before in self._before.items():
+                signal.signal(number, before)
+
+    def _tell(self, number: int, _: Any) -> None:
+        self._told = self._told or (number, time.monotonic())
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])
+            if self._writes:  # By a call that may come at any moment, unlike print.
+                os.write(2, b"\nEnding after this step, and saving. Ctrl-C again ends at once.\n")
+
+    def _ending(self) -> BaseException:
+        """What ends a training that a signal is to end."""
+        assert self._told is not None
+        said = (
+            f"Saved in '{self.folder / self._last}'. Start the same training again to go on from there." if self._writes else ""
+        )
+        if self._told[0] == signal.SIGINT:
+            return KeyboardInterrupt(said)
+        print(said, end="\n" if said else "", file=sys.stderr, flush=True)
+        return SystemExit(128 + self._told[0])
 
     # When ---------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._writes = bool(self.model.distribute_strategy.extended.should_checkpoint)
         if self._writes:
-            for name in [*self._torn, *(each.name for each in self.folder.glob(".writing-*"))]:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in self._torn:
+                snapshots.remove(self.folder / name)
+            remove_rests(self.folder, seconds=0.0)
         if self._torn:
             warnings.warn(
                 f"The checkpoint {self._torn[0]} in '{self.folder}' is not whole; going on from {self._last}.", stacklevel=2
@@ -201,13 +228,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _end_if_told(self) -> None:
         # The chief leaves once it has saved, which ends the others; they leave first only where it was not told.
-        if self._told is not None and (self._writes or time.monotonic() - self._told > GRACE):
-            raise SystemExit(TERMINATED)
+        if self._told is not None and (self._writes or time.monotonic() - self._told[1] > GRACE):
+            raise self._ending()
 
     # What ---------------------------------------------------------------------------------------------------------
 
     def _save(self, epoch: int, step: int) -> None:
-        name = f"epoch-{epoch:06d}-step-{step:08d}"
+        name = snapshots.name_of(epoch, step)
         self._since, self._saved = 0, time.monotonic()
         if name == self._last or not self._writes:
             return
@@ -226,3 +253,36 @@ class Checkpoint(keras.callbacks.Callback):
         assert self._found is not None
         write_variables(self.model.training_state(), self._found.arrays)
         write_callbacks(self._others, self._found.state["callbacks"], self._found.arrays)
+
+
+def _newest(folder: Path, model: keras.Model) -> tuple[snapshots.Snapshot | None, list[str]]:
+    """The newest snapshot that a training of this model can have written, and the names of newer ones that are damaged.
+
+    Raises:
+        ValueError: there are snapshots, and none is whole.
+    """
+
+    def fits(snapshot: snapshots.Snapshot) -> None:
+        _check(snapshot)
+        for number, variable in enumerate({id(variable): variable for variable in model.variables}.values()):
+            if snapshot.arrays[f"variable/{number}"].shape != tuple(variable.shape):
+                raise ValueError(f"'{variable.path}' has another shape")
+
+    found, torn = snapshots.newest(folder, fits)
+    if found is None:  # All may be of another model, which is said once its optimizer is known.
+        found, torn = snapshots.newest(folder, _check)
+    if torn and found is None:
+        raise ValueError(f"No checkpoint in '{folder}' is whole. Delete the folder to begin anew.")
+    return found, torn
+
+
+def _check(snapshot: snapshots.Snapshot) -> None:
+    """Raises a `ValueError`, `KeyError` or `TypeError` for a snapshot that no training wrote, though its checksum is valid."""
+    state = snapshot.state
+    if snapshot.name != snapshots.name_of(state["epoch"], state["step"]):
+        raise ValueError("the place is another one than the name says")
+    if not isinstance(state["data"], str) or not isinstance(state["stopped"], bool):
+        raise TypeError("what the training was is not said")
+    if any(array.dtype.kind not in "biufV" for array in snapshot.arrays.values()):
+        raise TypeError("an array does not hold numbers")
+    whole_states(state["callbacks"], snapshot.arrays)

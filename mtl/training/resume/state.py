@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["read_callbacks", "read_variables", "write_callbacks", "write_variables"]
+__all__ = ["read_callbacks", "read_variables", "whole_states", "write_callbacks", "write_variables"]
 
 #: What Keras's own callbacks remember from epoch to epoch.
 KERAS = {
@@ -72,11 +72,11 @@ def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, 
     return {name: plain(_state(callback), f"callback/{name}") for name, callback in _remembering(callbacks)}, arrays
 
 
-def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Gives callbacks back what `read_callbacks` gave.
+def whole_states(states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """What `read_callbacks` gave, with the arrays in their places.
 
     Raises:
-        ValueError: there are other callbacks than those.
+        KeyError, TypeError, ValueError: it is not what `read_callbacks` gives.
     """
 
     def whole(value: Any) -> Any:
@@ -84,21 +84,35 @@ def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays:
             array = arrays[value["array"]]
             return (array.view(value["dtype"]) if array.dtype.kind == "V" else array)[()]  # NumPy knows no bfloat16.
         if isinstance(value, Mapping):
-            return {key: whole(each) for key, each in value["dict"].items()}
-        return [whole(each) for each in value] if isinstance(value, list) else value
+            return {key: whole(part) for key, part in dict(value["dict"]).items()}
+        return [whole(part) for part in value] if isinstance(value, list) else value
 
+    return {name: dict(whole(state)) for name, state in dict(states).items()}
+
+
+def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives callbacks back what `read_callbacks` gave.
+
+    Raises:
+        ValueError: there are other callbacks than those, or one of them does not take its state.
+    """
     named = dict(_remembering(callbacks))
     if named.keys() != states.keys():
         raise ValueError(
             f"The checkpoint was written beside the callbacks {sorted(states)}; got {sorted(named)}. "
             "Give fit the same callbacks, or Checkpoint another folder."
         )
-    for name, callback in named.items():
-        state = whole(states[name])
-        if _own(callback):
-            callback.restore(state)
-        else:
-            vars(callback).update(state)
+    for name, state in whole_states(states, arrays).items():
+        try:
+            if _own(callback := named[name]):
+                callback.restore(state)
+            else:
+                vars(callback).update({key: state[key] for key in _names(callback)})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"The checkpoint's state of the callback {name} is not what that gives: {type(error).__name__}: {error}. "
+                "Delete this checkpoint to go on from the one before."
+            ) from error
 
 
 def _remembering(callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -114,8 +128,11 @@ def _remembering(callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 def _state(callback: Any) -> dict[str, Any]:
     if _own(callback):
         return callback.state()
-    names = next(names for kind, names in KERAS.items() if isinstance(callback, kind))
-    return {name: getattr(callback, name) for name in names}
+    return {name: getattr(callback, name) for name in _names(callback)}
+
+
+def _names(callback: Any) -> tuple[str, ...]:
+    return next(names for kind, names in KERAS.items() if isinstance(callback, kind))
 
 
 def _own(callback: Any) -> bool:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.balancing.solvers.gramian import Gramian, definite, gramian_of, pseudo_inverse
+from mtl.balancing.solvers.gramian import Gramian, definite, gramian_of
 
 J = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 1.0, 1.0]])
 
@@ -45,7 +45,12 @@ def test_definite_raises_small_eigenvalues_only():
     np.testing.assert_allclose(definite(tf.constant(matrix), 1e-6), expected, atol=1e-14)
 
 
-def test_pseudo_inverse():
-    factor = np.random.default_rng(0).normal(size=(4, 2))
-    matrix = factor @ factor.T
-    np.testing.assert_allclose(pseudo_inverse(tf.constant(matrix), 1e-12), np.linalg.pinv(matrix), atol=1e-12)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_spectrum_has_0_for_what_is_rounding(dtype):
+    units = np.random.default_rng(0).normal(size=(4, 2)) @ np.random.default_rng(1).normal(size=(2, 9))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    jacobian = tf.constant(units * [[1e-3], [1.0], [1e3], [1e6]], dtype)
+    values, vectors = Gramian.of(gramian_of(jacobian), tf.fill([4], True))[0].spectrum
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(units @ units.T), atol=1e-6)
+    assert values.numpy()[:2].tolist() == [0.0, 0.0] and values.numpy()[2] > 0.1
+    np.testing.assert_allclose(tf.matmul(vectors * values, vectors, transpose_b=True), units @ units.T, atol=1e-6)

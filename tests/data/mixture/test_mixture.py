@@ -171,7 +171,7 @@ def test_one_source_labels_several_tasks_and_several_sources_feed_one(encoder):
 
 def test_labels_that_tokens_cannot_express_are_reported(encoder, caplog, tmp_path):
     tokenizer = Tokenizer.learn("bpe", ["北京", "天安门"] * 9, size=285)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": "北京天安门", "place": [(0, 5, "LOC")]},
         {"text": "北京", "place": [(1, 2, "LOC")]},
         {"text": "好", "place": []},
@@ -204,15 +204,15 @@ def test_bad_settings(encoder):
     tasks = two_tasks()
     with pytest.raises(ValueError, match="expects an encoder that has a tokenizer"):
         mix(tasks, Bag())
-    with pytest.raises(ValueError, match="at least 1 row; got batch_size=0"):
+    with pytest.raises(ValueError, match="`batch_size` as a whole number from 1; got 0"):
         mix(tasks, encoder, batch_size=0)
     with pytest.raises(ValueError, match="Unknown task in the sampling weights 'modo'; did you mean 'mood'"):
         mix(tasks, encoder, weights={"modo": 1}, cache_dir=None)
     with pytest.raises(ValueError, match="one for each task; 'length' has none"):
         mix(tasks, encoder, weights={"mood": 1}, cache_dir=None)
-    with pytest.raises(ValueError, match="temperature is above 0; got 0"):
+    with pytest.raises(ValueError, match="`temperature` as a finite number above 0 or None; got 0"):
         mix(tasks, encoder, temperature=0, cache_dir=None)
-    with pytest.raises(ValueError, match="cap is at least 1; got 0"):
+    with pytest.raises(ValueError, match="`cap` as a whole number from 1 or None; got 0"):
         mix(tasks, encoder, cap=0, cache_dir=None)
     with pytest.raises(ValueError, match="temperature belongs to sampling='temperature'; got it with sampling='uniform'"):
         mix(tasks, encoder, sampling="uniform", temperature=9.0, cache_dir=None)
@@ -220,7 +220,7 @@ def test_bad_settings(encoder):
         mix(tasks, encoder, epochs=3, cache_dir=None)
     with pytest.raises(ValueError, match="expects a temperature, a cap or both; got neither"):
         mix(tasks, encoder, sampling="temperature", cache_dir=None)
-    with pytest.raises(ValueError, match="keeps at least 1 token; got max_length=0"):
+    with pytest.raises(ValueError, match="`max_length` as a whole number from 1 or None; got 0"):
         mix(tasks, encoder, max_length=0, cache_dir=None)
     with pytest.raises(ValueError, match="Batches of 1000 rows and drop_remainder leave nothing of"):
         mix(tasks, encoder, batch_size=1000, drop_remainder=True, cache_dir=None)

@@ -12,6 +12,7 @@ from mtl import Task
 from mtl.data import Encoding, Example, Tokenizer, csv, records
 from mtl.data.mixture.store import prepare, word_mask
 from mtl.heads import Classification, MaskedLM, MultiLabel, Regression, Tagging
+from mtl.utils.atomic_write import locked
 from tests.tiny import Bag
 
 
@@ -124,6 +125,24 @@ def test_what_was_torn_is_made_anew(encoder, tmp_path, caplog, name, damage):
     assert ids_of_all() == whole and "is damaged" in caplog.text
     caplog.clear()
     assert ids_of_all() == whole and not caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not lock folders")
+def test_what_killed_processes_left_is_removed_once_it_is_old(encoder, tmp_path):
+    """Whether the data is prepared or found again; what is in use stays, however old."""
+    (tmp_path / "moods.csv").write_text("text,mood\nab,up\ncd,down\n")
+    source = csv(tmp_path / "moods.csv", label="mood", fractions=None)
+    tasks, cache = [Task("mood", Classification(["up", "down"]), source)], tmp_path / "cache"
+    for _ in range(2):
+        old, new, held = (cache / f".writing-{digit * 32}" for digit in "abc")
+        for rest in (old, new, held):
+            rest.mkdir(parents=True, exist_ok=True)
+            (rest / "token_ids.bin").write_bytes(b"12")
+        for rest in (old, held):
+            os.utime(rest, (0, 0))
+        with locked(held):
+            prepare(source, "train", tasks, encoder, None, cache)
+        assert (old.exists(), new.exists(), held.exists()) == (False, True, True)
 
 
 def test_other_rows_have_another_digest(encoder):

@@ -37,6 +37,17 @@ def test_the_column_of_words(tmp_path):
             read(tmp_path, "a b\n", **options)
 
 
+def test_one_column_is_not_two_things(tmp_path):
+    with pytest.raises(
+        ValueError, match="data.txt: expected words and 'tags' in two of its 2 columns, got column 1 for both; give"
+    ):
+        read(tmp_path, "a X\n", word=1)
+    with pytest.raises(ValueError, match="data.txt: expected weight and 'tags' in two of its 2 columns, got column 1 for both"):
+        read(tmp_path, "a 1\n", weight=1)
+    with pytest.raises(ValueError, match="line 2: expected 2 columns .*, got 3; give comments='#' if '# c c' is a comment"):
+        read(tmp_path, "a X\n# c c\nb X\n\na X\n")
+
+
 def test_comments(tmp_path):
     assert [example.text for example in read(tmp_path, "# O\na X\n")] == ["# a"]
     assert [example.text for example in read(tmp_path, "# a comment\na X\n\n# only a comment\n", comments="# ")] == ["a"]

@@ -66,6 +66,11 @@ def test_a_malformed_record_decides_nothing(tmp_path, first):
         read(tmp_path, content, **options)
 
 
+def test_of_two_records_the_one_with_the_columns_counts(tmp_path):
+    options = {"text": 0, "label": {"mood": 1}, "header": False, "on_error": "skip"}
+    assert [example.text for example in read(tmp_path, "a\nb,up\n", **options)] == ["b"]
+
+
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @pytest.mark.parametrize("header", ["text", "text,label,x,y", "table of 2020"])
 def test_a_malformed_header(tmp_path, header, on_error):

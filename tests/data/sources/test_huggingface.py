@@ -62,3 +62,14 @@ def test_folders_without_a_data_set(tmp_path):
         huggingface(tmp_path / "savd")
     with pytest.raises(FileNotFoundError, match="is neither a `Dataset` directory nor a `DatasetDict` directory"):
         huggingface(tmp_path / "saved")
+
+
+def test_scores_that_are_not_given():
+    """As in the hidden test split of STS-B, whose scores are all -1.0."""
+    dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "score": [-1.0, 2.5, float("nan")], "stars": [-1, 4, 5]})
+    found = [e.labels for e in huggingface(dataset, label=["score", "stars"], fractions=None).examples("train")]
+    assert found == [{}, {"score": 2.5, "stars": 4}, {"stars": 5}]
+    found = [e.labels for e in huggingface(dataset, label="score", missing=None, fractions=None).examples("train")]
+    assert found == [{"score": -1.0}, {"score": 2.5}, {}]
+    found = [e.labels for e in huggingface(dataset, label="score", missing=2.5, fractions=None).examples("train")]
+    assert found == [{"score": -1.0}, {}, {}]

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from mtl.callbacks import Checkpoint
+from mtl.training.resume.snapshots import ARRAYS, STATE, SUM, _sum, name_of
 from mtl.transfer import extract, freeze, head_model, unfreeze
 from tests.training.killed import EPOCHS
 from tests.training.resume.test_snapshots import last
@@ -181,6 +183,75 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path, whole):
         fit(tmp_path)
 
 
+def broken(folder, harm):
+    """A snapshot with other content, whose checksum is valid."""
+    harm(folder)
+    (folder / SUM).write_text(_sum(folder))
+
+
+def of_state(change):
+    def harm(folder):
+        state = json.loads((folder / STATE).read_text())
+        (folder / STATE).write_text(json.dumps(change(state)))
+
+    return harm
+
+
+def of_arrays(change):
+    def harm(folder):
+        with np.load(folder / ARRAYS) as stored:
+            arrays = change(dict(stored))
+        np.savez(folder / ARRAYS, **arrays)
+
+    return harm
+
+
+BROKEN = {
+    "null": of_state(lambda state: None),
+    "list": of_state(lambda state: [state]),
+    "empty": of_state(lambda state: {}),
+    "elsewhere": of_state(lambda state: {**state, "epoch": 7}),
+    "text": of_state(lambda state: {**state, "step": "3"}),
+    "callbacks": of_state(lambda state: {**state, "callbacks": [1]}),
+    "reference": of_state(lambda state: {**state, "callbacks": {"History-0": {"dict": {"epoch": {"array": "none"}}}}}),
+    "no arrays": of_arrays(lambda arrays: {}),
+    "one less": of_arrays(lambda arrays: {name: value for name, value in arrays.items() if name != "variable/0"}),
+    "shape": of_arrays(lambda arrays: {**arrays, "variable/0": np.zeros((1, 1), "float32")}),
+    "texts": of_arrays(lambda arrays: {**arrays, "variable/0": np.array(["a"])}),
+}
+
+
+@pytest.mark.parametrize("harm", BROKEN.values(), ids=BROKEN)
+def test_a_valid_sum_of_broken_content(tmp_path, whole, harm):
+    with pytest.raises(Ended):
+        fit(tmp_path, End(1, 3), every_steps=1)
+    last = sorted(os.listdir(tmp_path))[-1]
+    broken(tmp_path / last, harm)
+    with pytest.warns(UserWarning, match=f"The checkpoint {last} in '.*' is not whole; going on from epoch-000001-step-00000002"):
+        assert fit(tmp_path, every_steps=100) == whole
+
+
+def test_nothing_but_checkpoints_is_removed(tmp_path, whole):
+    mine = [tmp_path / name for name in ("zz-step-precious", ".writing-mine", "epoch-000000-step-notes")]
+    for path in mine:
+        path.mkdir()
+        (path / "notes.txt").write_text("mine")
+    (tmp_path / name_of(99, 0)).mkdir()
+    (tmp_path / name_of(99, 0) / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="No checkpoint in '.*' is whole"):
+        fit(tmp_path)
+    (tmp_path / name_of(99, 0)).rename(tmp_path / "epoch-mine")
+    assert fit(tmp_path, keep=1) == whole and fit(tmp_path, keep=1) == whole
+    assert all((path / "notes.txt").read_text() == "mine" for path in (*mine, tmp_path / "epoch-mine"))
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="Expected a folder of checkpoints; '.*file' is a file"):
+        fit(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_how_often_and_how_many(tmp_path):
     fit(tmp_path, every_steps=2, keep=100)
     # From the beginning, every two of 15 steps, and at the end.
@@ -199,6 +270,44 @@ def test_sigterm_saves_and_ends(tmp_path, whole):
     assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
     assert last(tmp_path).name == "epoch-000001-step-00000002"
     assert fit(tmp_path) == whole
+
+
+def test_sigterm_says_how_to_go_on(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        fit(tmp_path, End(1, 1, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert re.fullmatch(
+        "Saved in '.*epoch-000001-step-00000002'. Start the same training again to go on from there.\n", capsys.readouterr().err
+    )
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, whole, capfd):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="Saved in '.*epoch-000001-step-00000002'. Start the same training again"):
+        fit(tmp_path, End(1, 1, lambda: os.kill(os.getpid(), signal.SIGINT)), every_steps=1000)
+    assert "Ending after this step, and saving. Ctrl-C again ends at once." in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+    assert last(tmp_path).name == "epoch-000001-step-00000002"
+    assert fit(tmp_path) == whole
+
+
+def test_ctrl_c_twice_ends_at_once(tmp_path, whole):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as end:
+        fit(tmp_path, End(1, 1, twice), every_steps=1000)
+    assert not end.value.args
+    assert last(tmp_path).name == "epoch-000000-step-00000000"
+    assert fit(tmp_path) == whole
+
+
+def test_ctrl_c_that_is_ignored_stays_so(tmp_path, whole):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert fit(tmp_path, End(1, 1, lambda: os.kill(os.getpid(), signal.SIGINT))) == whole
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class EndOfTraining(keras.callbacks.Callback):
@@ -278,7 +387,7 @@ def test_another_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["every_steps", "every_minutes", "keep"])
 def test_numbers_in_their_range(name):
-    with pytest.raises(ValueError, match=f"expects {name} above 0; got 0"):
+    with pytest.raises(ValueError, match=f"expects `{name}` as a .*; got 0"):
         Checkpoint("folder", **{name: 0})
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mtl.data.sources.rows import Malformed
-from mtl.data.weights import weight_of
+from mtl.data.sources.weights import weight_of
 
 
 @pytest.mark.parametrize(("value", "weight"), [(0, 0.0), (2, 2.0), ("1e-3", 0.001), (" 4 ", 4.0)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mtl.data import conll, conllu, csv, jsonl, lines, tsv
-from mtl.data.contents import check_text
+from mtl.data.sources.contents import check_text
 from mtl.data.sources.files import open_text
 
 TEXT = "text,mood\nso good,up\n"
@@ -41,10 +41,8 @@ def array():
 
 def parquet():
     pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet as module
-
     file = io.BytesIO()
-    module.write_table(pyarrow.table({"text": ["a"], "mood": ["up"]}), file)
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"text": ["a"], "mood": ["up"]}), file)
     return file.getvalue()
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mtl.data.quoting import writes_quotes
+from mtl.data.sources.quoting import writes_quotes
 
 
 def lines(content):

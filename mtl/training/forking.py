@@ -1,0 +1,34 @@
+"""Processes that were forked off one that had used TensorFlow."""
+
+import os
+
+from mtl.training.keras_internals.model_internals import tensorflow_in_use
+
+__all__ = ["check_process"]
+
+_state = {"useless": False}
+
+
+def _look() -> None:
+    """In a new process: TensorFlow's threads do not come along, and what waits for them waits for ever."""
+    _state["useless"] = tensorflow_in_use()
+
+
+def check_process() -> None:
+    """Refuses to work where it would wait for ever.
+
+    Raises:
+        RuntimeError: this process was forked off one in which TensorFlow had begun to work.
+
+    Example:
+
+    >>> check_process()
+    """
+    if _state["useless"]:
+        raise RuntimeError(
+            "This process was forked off one that had used TensorFlow, whose threads are not there any more. Start processes "
+            "with multiprocessing.get_context('spawn'), or fork before the first model is made."
+        )
+
+
+os.register_at_fork(after_in_child=_look)

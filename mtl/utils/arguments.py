@@ -1,0 +1,115 @@
+"""Checks of arguments against the types that their functions declare."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mtl.utils.brief import brief
+from mtl.utils.errors import unknown_name
+from mtl.utils.types import described, fits
+
+__all__ = ["WrongType", "checked"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class WrongType(TypeError, ValueError):
+    """An argument that its function does not take."""
+
+
+def checked(function: F) -> F:
+    """Checks each call's arguments: that they have names of the function's, that none is missing, and the types it declares.
+
+    An argument's default always passes. `**kwargs` of a constructor are named like the arguments of those that it extends.
+
+    Example:
+
+    >>> from mtl.utils.types import Count
+    >>> @checked
+    ... def blur(width: Count = 3): ...
+    >>> try:
+    ...     blur("3")
+    ... except ValueError as error:
+    ...     print(error)
+    blur expects `width` as a whole number from 1; got '3'. Give one, or leave it out for 3.
+    """
+    signature = inspect.signature(function)
+    named = {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in _NAMED}
+    places = [name for name, parameter in named.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    method = places[:1] in (["self"], ["cls"], ["cls_"])
+
+    @functools.cache
+    def types() -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(function, include_extras=True)
+        except NameError:  # A name that type checkers alone import.
+            return {name: parameter.annotation for name, parameter in named.items()}
+
+    def unknown(name: str, owner: str, first: Any) -> ValueError | None:
+        names: Iterable[str] = [each for each in named if each not in places[:method]]
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            if function.__name__ != "__init__" or type(first).__init__ is not wrapper:  # Who extends the class may take more.
+                return None
+            names = _names_of(type(first))
+        return None if name in names else unknown_name(f"argument of {owner}", name, names)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        owner = type(args[0]).__name__ if function.__name__ == "__init__" else function.__qualname__.split(".<locals>.")[-1]
+        if len(args) > len(places) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            most = len(places) - method
+            raise WrongType(f"{owner} expects at most {most} arguments by place; got {len(args) - method}. Name the others.")
+        given = dict(zip(places, args, strict=False))
+        for name in kwargs:
+            if name in given:
+                raise WrongType(f"{owner} expects `{name}` once; got it by place and by name. Leave one of the two out.")
+            if name not in named and (error := unknown(name, owner, args[0] if args else None)):
+                raise WrongType(str(error))
+        given.update(kwargs)
+        for name, parameter in named.items():
+            if name in given:
+                value, annotation = given[name], types().get(name, Any)
+                if value is not parameter.default and not fits(annotation, value):
+                    raise WrongType(
+                        f"{owner} expects `{name}` as {described(annotation)}; got {_shown(value)}. {_remedy(value, parameter)}"
+                    )
+            elif parameter.default is parameter.empty:
+                raise WrongType(f"{owner} expects `{name}` as {described(types().get(name, Any))}; got none. Give it.")
+        return function(*args, **kwargs)
+
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    return typing.cast(F, wrapper)
+
+
+@functools.cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    """The names of the arguments of a class's constructor, and of those of the classes that it extends."""
+    return tuple(
+        {
+            name: None
+            for base in kind.__mro__
+            if base is not object and "__init__" in vars(base)
+            for name, parameter in inspect.signature(base.__init__).parameters.items()
+            if parameter.kind in _NAMED and name != "self"
+        }
+    )
+
+
+def _shown(value: Any) -> str:
+    plain = isinstance(value, str | int | float | list | tuple | Mapping | NoneType | np.generic | np.ndarray)
+    return brief(value) if plain else value.__name__ if inspect.isclass(value) else f"a {type(value).__name__}"
+
+
+def _remedy(value: Any, parameter: inspect.Parameter) -> str:
+    if inspect.isclass(value):
+        return f"Call it: {value.__name__}()."
+    if parameter.default is parameter.empty:
+        return "Give such a value."
+    return "Give one, or leave it out." if parameter.default is None else f"Give one, or leave it out for {parameter.default!r}."
