@@ -23,18 +23,6 @@ PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 WITHOUT_EXAMPLE = {
     *("Balancer", "Encoder", "Encoding", "Example", "Head", "Part", "Penalty", "Sharing", "Source", "Target", "TaskMetric"),
 }
-    "Balancer",
-    "Encoder",
-    "Encoding",
-    "Example",
-    "Head",
-    "Part",
-    "Penalty",
-    "Sharing",
-    "Source",
-    "Target",
-    "TaskMetric",
-}
 
 #: A fenced block of Python; a comment `<!-- not run: REASON -->` on the line above leaves it out.
 BLOCK = re.compile(r"(?P<left_out><!-- not run: [^\n]+ -->\n+)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)

@@ -119,8 +119,8 @@ def columns_of(encoder: Any, heads: Iterable[Any]) -> dict[str, Column]:
         for column in owner.columns:
             if found.setdefault(column.name, column) != column:
                 raise ValueError(
-                    f"Columns of one name are the same for all: got {found[column.name]} and, from {type(owner).__name__}, {column}. "
-                    "Rename one of them."
+                    f"Columns of one name are the same for all: got {found[column.name]}, and {column} from "
+                    f"{type(owner).__name__}. Rename one of them."
                 )
     return found
 
