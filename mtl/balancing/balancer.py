@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
@@ -245,7 +245,7 @@ class Balancer:
         return {name: getattr(self, name) for name in list(inspect.signature(type(self).__init__).parameters)[1:]}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Balancer":
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The object from `get_config`."""
         return cls(**config)
 

@@ -94,7 +94,7 @@ class Head(keras.layers.Layer):
             raise ValueError(
                 f"A head expects `missing` as a finite number, None or 'auto'; got {missing!r}. NaN is never a label."
             )
-        self.missing = self.not_labelled if missing == "auto" else missing
+        self.missing: float | None = self.not_labelled if isinstance(missing, str) else missing
         made = [keras.saving.deserialize_keras_object(each) if isinstance(each, dict) else each for each in metrics]
         for metric in made:
             _copied(metric, self)  # What cannot serve is said now.

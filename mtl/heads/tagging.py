@@ -243,8 +243,8 @@ class Tagging(Head):
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
-        settings = (self.level, self._labels and self._labels.texts, self.scheme, self.overlaps)
-        return tag_report(gold, predicted, examples, *settings, per_class=per_class)
+        known = None if self._labels is None else self._labels.texts
+        return tag_report(gold, predicted, examples, self.level, known, self.scheme, self.overlaps, per_class=per_class)
 
     def known(self, value: Any) -> tuple[Any, int]:
         return value, unknown_tags(value, self._known().texts, self.scheme)

@@ -88,7 +88,6 @@ def checked(function: F) -> F:
     return typing.cast(F, wrapper)
 
 
-@functools.cache
 def _names_of(kind: type) -> tuple[str, ...]:
     """The names of the arguments of a class's constructor, and of those of the classes that it extends."""
     return tuple(
@@ -96,7 +95,7 @@ def _names_of(kind: type) -> tuple[str, ...]:
             name: None
             for base in kind.__mro__
             if base is not object and "__init__" in vars(base)
-            for name, parameter in inspect.signature(base.__init__).parameters.items()
+            for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
             if parameter.kind in _NAMED and name != "self"
         }
     )

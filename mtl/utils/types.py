@@ -85,8 +85,8 @@ def described(annotation: Any) -> str:
         words, finite = described(parts[0]), parts[1].high == math.inf and ")" in parts[1].open
         return f"{words.replace('a number', 'a finite number') if finite else words}{parts[1]}"
     if origin in (Union, UnionType):
-        words = list(dict.fromkeys(described(part) for part in parts))
-        return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+        kinds = list(dict.fromkeys(described(part) for part in parts))
+        return f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
     if origin is Literal:
         return f"{'one of ' * (len(parts) > 1)}{', '.join(map(repr, parts))}"
     kind = origin or annotation

@@ -213,7 +213,7 @@ def test_only_the_chief_writes(tmp_path, monkeypatch):
 
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="`update_freq` as 'epoch' or a whole number from 1; got 'batch'"):
-        TaskBoard(tmp_path, update_freq="batch")
+        TaskBoard(tmp_path, update_freq="batch")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`every` as a whole number from 1; got 0"):
         TaskBoard(tmp_path, every=0)
     with pytest.raises(ValueError, match="`examples` as a whole number from 0 or a list .* got 'one text'"):

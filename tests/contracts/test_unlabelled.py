@@ -1,6 +1,7 @@
 """One rule for what is not labelled, and for labels that training did not know: `evaluate` and `report` agree."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import mtl
 from tests.tiny import Bag
 
 TEXTS = ["ab ba", "b a", "ac ca", "cc a", "bc a", "a b", "cab ab", "b bb"]
-LABELS = {
+LABELS: dict[str, list[Any]] = {
     "mood": ["up", "down", "odd", "up", "down", "odd", "up", "down"],
     "marks": [["x"], [], ["x", "odd"], {"x": 1, "y": None}, ["odd"], ["y"], {"odd": 1}, {"y": 0}],
     "tags": [["B-P", "I-P"], ["O", "B-P"], ["B-Q", "B-odd"], ["B-odd", "I-odd"],

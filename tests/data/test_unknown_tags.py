@@ -26,7 +26,7 @@ def test_spans_run_on_over_what_is_left_out(level):
     """B-X ? I-X: without the middle word, one span of two words, as in the graph. In the gold label I-X begins one after B-Y."""
     example = Example.from_words(["a", "b", "c"])
     tags = ["B-X", "I-X", "I-X"]
-    found = {"tags": tags, "offsets": list(example.words), "spans": [{"start": 0, "end": 5, "type": "X"}]}
+    found = {"tags": tags, "offsets": [(0, 1), (2, 3), (4, 5)], "spans": [{"start": 0, "end": 5, "type": "X"}]}
     gold, left, (without,), counted = known_rows([["B-X", "B-Y", "I-X"]], [found], [example], level, BIO, "BIO")
     assert gold == [["B-X", "B-X"]] and without.words == ((0, 1), (4, 5)) and counted == {"unknown": 1}
     assert left[0]["spans"] == [{"start": 0, "end": 5, "type": "X"}]

@@ -197,11 +197,8 @@ def test_description(exported):
 def test_only_what_the_tasks_need_is_saved(exported):
     names = [name for name, _ in tf.train.list_variables(str(exported / "transformer, bytes" / "variables" / "variables"))]
     model = CASES["transformer, bytes"].model
-    needed = {
-        id(w)
-        for layer in (model.encoder, *(model.heads[name] for name in ("mood", "pos", "ner")))
-        for w in layer.trainable_variables
-    }
+    layers: list[keras.layers.Layer] = [model.encoder, *(model.heads[name] for name in ("mood", "pos", "ner"))]
+    needed = {id(w) for layer in layers for w in layer.trainable_variables}
     assert sum(name.startswith("weights/") for name in names) == len(needed)
 
 

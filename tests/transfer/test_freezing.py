@@ -63,8 +63,13 @@ def test_keras_goes_on_as_before_where_only_the_flag_is_set():
 def test_a_model_that_has_trained_freezes_and_unfreezes_at_once():
     model = compiled(make_model(pooling="attention"))
     model.fit(X, Y, verbose=0)
-    for change, layers, expected in ((freeze, "all", set()), (unfreeze, 1, HIGH | POOLING), (unfreeze, "all", ALL)):
-        change(model, layers)
+    changes = (
+        (lambda: freeze(model, "all"), set[str]()),
+        (lambda: unfreeze(model, 1), HIGH | POOLING),
+        (lambda: unfreeze(model, "all"), ALL),
+    )
+    for change, expected in changes:
+        change()
         head = model.heads["a"].get_weights()[0]
         assert moved_by_a_step(model) == expected
         assert not np.array_equal(head, model.heads["a"].get_weights()[0])

@@ -1,4 +1,5 @@
 import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -36,6 +37,13 @@ class Disc(Circle):
         super().__init__(**kwargs)
 
 
+def refused(function: Callable[..., Any], *args: Any, **kwargs: Any) -> WrongType:
+    """The error of a call that is refused."""
+    with pytest.raises(WrongType) as raised:
+        function(*args, **kwargs)
+    return raised.value
+
+
 def test_what_is_right_passes() -> None:
     assert blur("a", 2, mode="x", other=None) == ("a", 2, "x", {"other": None})
     assert blur(picture="a") == ("a", 3, None, {})
@@ -44,37 +52,38 @@ def test_what_is_right_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("function", "args", "kwargs", "message"),
     [
-        (lambda: blur(), "blur expects `picture` as a text; got none. Give it."),
-        (lambda: blur(None), "blur expects `picture` as a text; got None. Give such a value."),
-        (lambda: blur(str), "blur expects `picture` as a text; got str. Call it: str()."),
-        (lambda: blur("a", 0), "blur expects `width` as a whole number from 1; got 0. Give one, or leave it out for 3."),
-        (lambda: blur("a", mode=1), "blur expects `mode` as a text or None; got 1. Give one, or leave it out."),
-        (lambda: blur("a", width=Base()), "as a whole number from 1; got a Base. Give one, or leave it out for 3."),
-        (lambda: blur("a", 1, picture="b"), "blur expects `picture` once; got it by place and by name."),
-        (lambda: crop("a", 1), "crop expects at most 1 arguments by place; got 2. Name the others."),
-        (lambda: crop("a", edges=1), "Unknown argument of crop 'edges'; did you mean 'edge'? Known: edge, picture."),
-        (lambda: Circle(1.0, nam="c"), "Unknown argument of Circle 'nam'; did you mean 'name'? Known: name, radius."),
-        (lambda: Circle(True), "Circle expects `radius` as a number; got True."),
-        (lambda: Disc(radius="1", colour="red"), "Disc expects `radius` as a number; got '1'."),
+        (blur, (), {}, "blur expects `picture` as a text; got none. Give it."),
+        (blur, (None,), {}, "blur expects `picture` as a text; got None. Give such a value."),
+        (blur, (str,), {}, "blur expects `picture` as a text; got str. Call it: str()."),
+        (blur, ("a", 0), {}, "blur expects `width` as a whole number from 1; got 0. Give one, or leave it out for 3."),
+        (blur, ("a",), {"mode": 1}, "blur expects `mode` as a text or None; got 1. Give one, or leave it out."),
+        (blur, ("a",), {"width": Base()}, "as a whole number from 1; got a Base. Give one, or leave it out for 3."),
+        (blur, ("a", 1), {"picture": "b"}, "blur expects `picture` once; got it by place and by name."),
+        (crop, ("a", 1), {}, "crop expects at most 1 arguments by place; got 2. Name the others."),
+        (crop, ("a",), {"edges": 1}, "Unknown argument of crop 'edges'; did you mean 'edge'? Known: edge, picture."),
+        (Circle, (1.0,), {"nam": "c"}, "Unknown argument of Circle 'nam'; did you mean 'name'? Known: name, radius."),
+        (Circle, (True,), {}, "Circle expects `radius` as a number; got True."),
+        (Disc, (), {"radius": "1", "colour": "red"}, "Disc expects `radius` as a number; got '1'."),
         (
-            lambda: Classification(class_weight={}),
+            Classification,
+            (),
+            {"class_weight": {}},
             "Unknown argument of Classification 'class_weight'; did you mean 'class_weights'?",
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(call: Any, message: str) -> None:
-    with pytest.raises(WrongType) as raised:
-        call()
-    assert message in str(raised.value)
-    assert isinstance(raised.value, TypeError) and isinstance(raised.value, ValueError)
+def test_what_is_wrong_is_said_in_a_sentence(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], message: str
+) -> None:
+    error = refused(function, *args, **kwargs)
+    assert message in str(error)
+    assert isinstance(error, TypeError) and isinstance(error, ValueError)
 
 
 def test_a_long_value_is_cut() -> None:
-    with pytest.raises(WrongType) as raised:
-        blur(["word"] * 1000)
-    assert len(str(raised.value)) < 200
+    assert len(str(refused(blur, ["word"] * 1000))) < 200
 
 
 def test_the_signature_stays() -> None:

@@ -1,7 +1,7 @@
 """Another method's weights, averaged over steps."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -76,7 +76,7 @@ class CRMOGM(Balancer):
         return {"balancer": keras.saving.serialize_keras_object(self.balancer), "momentum": self.momentum}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "CRMOGM":
+    def from_config(cls, config: dict[str, Any]) -> Self:
         check_config(config, cls.__name__)
         return cls(keras.saving.deserialize_keras_object(config["balancer"]), config["momentum"])
 

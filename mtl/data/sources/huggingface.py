@@ -66,7 +66,7 @@ def huggingface(
         name, data = folder.name, datasets.load_from_disk(str(folder))
         files = sorted(entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("cache-"))
     parts = list(data.values()) if isinstance(data, Mapping) else [data]
-    fields = Fields(text, label, convert, lambda _, value: class_names(*value, missing), weight)
+    fields = Fields(text, label, convert, lambda _, pair: class_names(pair[0], pair[1], missing), weight)
     for part in parts:
         fields.check(name, part.features)
 

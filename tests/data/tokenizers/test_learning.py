@@ -91,7 +91,7 @@ def test_errors() -> None:
         with pytest.raises(ValueError, match="Expected texts to learn a vocabulary from; got none"):
             Tokenizer.learn(kind, [])
         with pytest.raises(ValueError, match="text 2 is None"):
-            Tokenizer.learn(kind, iter(["a", None]))  # type: ignore[list-item]
+            Tokenizer.learn(kind, iter(["a", None]))  # type: ignore[arg-type]
     options = {"size": None, "min_count": 1, "lowercase": False, "normalize": None, "strip_accents": None, "cls": False}
     with pytest.raises(ValueError, match="Unknown kind"):
         learn_definition("x", ["a"], **options)  # type: ignore[arg-type]

@@ -81,8 +81,9 @@ class Twice(Hard):
 @pytest.mark.parametrize("mood, score_", ROWS.values(), ids=ROWS)
 def test_a_feature_of_two_names_counts_once(mood, score_):
     rows = batch(6, mood=mood, score=score_)
-    once, twice = (TaskGradients(make_model("sgd", PCGrad(), sharing)) for sharing in (Hard(), Twice()))
-    np.testing.assert_allclose(once.step(rows).conflicts[0], twice.step(rows).conflicts[0], rtol=1e-6)
+    found = [TaskGradients(make_model("sgd", PCGrad(), sharing)).step(rows).conflicts for sharing in (Hard(), Twice())]
+    once, twice = (conflicts[0] for conflicts in found if conflicts is not None)
+    np.testing.assert_allclose(once, twice, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["own", "shared", "both"])
