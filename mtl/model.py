@@ -301,9 +301,9 @@ class MultiTaskModel(Engine):
         model = type(self).from_config(config)
         for mine, copy in zip([t for t in self.tasks if t.name in names], model.tasks, strict=True):
             copy.sources = mine.sources
-        mine = self.parts()
+        parts = self.parts()
         for name, part in model.parts().items():
-            part.layer.set_weights(mine[name].layer.get_weights())
+            part.layer.set_weights(parts[name].layer.get_weights())
         for penalty, copy in zip(self.penalties, model.penalties, strict=True):
             copy.carry(penalty)
         return model

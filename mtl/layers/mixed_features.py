@@ -7,6 +7,7 @@ import keras
 
 from mtl.layers.pooling import Pooling
 from mtl.layers.scalar_mix import ScalarMix
+from mtl.utils.arguments import checked
 
 __all__ = ["MixedFeatures"]
 
@@ -30,6 +31,7 @@ class MixedFeatures(keras.layers.Layer):
     [[2.0, 2.0, 2.0]]
     """
 
+    @checked
     def __init__(self, pooling: str = "mean", **kwargs: Any):
         super().__init__(**kwargs)
         # Layers

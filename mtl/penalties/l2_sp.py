@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from mtl.penalties.penalty import Penalty, chosen_parts, squared_norm
+from mtl.utils.arguments import checked
+from mtl.utils.types import Weight
 
 __all__ = ["L2SP"]
 
@@ -41,10 +43,9 @@ class L2SP(Penalty):
         Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional Networks", ICML 2018.
     """
 
-    def __init__(self, alpha: float = 0.01, beta: float = 0.0, parts: str | Sequence[str] | None = None, **kwargs: Any):
+    @checked
+    def __init__(self, alpha: Weight = 0.01, beta: Weight = 0.0, parts: str | Sequence[str] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if alpha < 0 or beta < 0:
-            raise ValueError(f"L2SP expects factors of at least 0; got alpha={alpha} and beta={beta}.")
         self.alpha, self.beta = float(alpha), float(beta)
         self.parts = parts if parts is None or isinstance(parts, str) else list(parts)
         #: Part -> copies of its weights at the start.

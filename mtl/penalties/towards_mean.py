@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from mtl.penalties.penalty import Penalty, chosen_parts, squared_norm
+from mtl.utils.arguments import checked
+from mtl.utils.types import Weight
 
 __all__ = ["TowardsMean"]
 
@@ -40,10 +42,9 @@ class TowardsMean(Penalty):
         Duong et al., "Low Resource Dependency Parsing: Cross-lingual Parameter Sharing in a Neural Network Parser", ACL 2015.
     """
 
-    def __init__(self, strength: float, parts: str | Sequence[str], **kwargs: Any):
+    @checked
+    def __init__(self, strength: Weight, parts: str | Sequence[str], **kwargs: Any):
         super().__init__(**kwargs)
-        if strength < 0:
-            raise ValueError(f"TowardsMean expects a strength of at least 0; got {strength}.")
         self.strength = float(strength)
         self.parts = parts if isinstance(parts, str) else list(parts)
         self._tied = SimpleNamespace(weights=[])  # Keras tracks lists of weights as this layer's own.

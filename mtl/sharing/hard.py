@@ -7,6 +7,8 @@ from typing import Any
 import keras
 
 from mtl.sharing.sharing import Part, Sharing, encode
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
 
 __all__ = ["Hard"]
 
@@ -40,10 +42,9 @@ class Hard(Sharing):
         Language Processing: An Overview", ACM Computing Surveys 2024, section 3.1.
     """
 
-    def __init__(self, top_layers: int = 0, groups: Mapping[str, Sequence[str]] | None = None, **kwargs: Any):
+    @checked
+    def __init__(self, top_layers: Size = 0, groups: Mapping[str, Sequence[str]] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if top_layers < 0:
-            raise ValueError(f"Hard expects top_layers of at least 0; got {top_layers}.")
         if groups and not top_layers:
             raise ValueError(f"Hard expects top_layers above 0 where groups={dict(groups)} say who shares them; got 0.")
         self.top_layers = top_layers

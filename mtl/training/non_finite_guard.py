@@ -33,7 +33,7 @@ class NonFiniteGuard:
         self,
         optimizer: keras.optimizers.Optimizer,
         variables: Sequence[keras.Variable],
-        own: Mapping[Sequence[str], Sequence[keras.Variable]],
+        own: Mapping[tuple[str, ...], Sequence[keras.Variable]],
         tasks: Sequence[str],
         skip: bool,
         compiled: bool,

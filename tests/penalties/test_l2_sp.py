@@ -52,5 +52,5 @@ def test_the_start_is_saved_and_goes_along(tmp_path):
 
 
 def test_factors_below_zero():
-    with pytest.raises(ValueError, match="factors of at least 0; got alpha=-1 and beta=0"):
+    with pytest.raises(ValueError, match="L2SP expects `alpha` as a finite number from 0; got -1"):
         L2SP(alpha=-1)

@@ -20,5 +20,5 @@ def test_what_cannot_be_compared_is_refused():
     model = make_model("sgd")
     with pytest.raises(ValueError, match="'head/mood' and 'head/score' differ"):
         TowardsMean(1.0, "head/*").bind(model.parts())
-    with pytest.raises(ValueError, match="strength of at least 0; got -1"):
+    with pytest.raises(ValueError, match="TowardsMean expects `strength` as a finite number from 0; got -1"):
         TowardsMean(-1, "head/*")
