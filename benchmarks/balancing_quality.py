@@ -84,7 +84,7 @@ def sources(data_dir: Path, scale: Scale) -> dict[str, mtl.data.Source]:
 
 def _first(source: mtl.data.Source, scale: Scale) -> mtl.data.Source:
     """Some examples of each split, drawn once and kept."""
-    from mtl.utils.draw import sample
+    from mtl.utils.sampling import sample
 
     sizes = {"train": scale.rows, "test": scale.tested}
     kept = {split: sample(source.examples(split), sizes.get(split)) for split in source.splits}

@@ -52,7 +52,7 @@ from mtl.balancing import (
     UncertaintyWeighting,
     UPGrad,
 )
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import atomic_write
 
 __all__ = ["METHODS", "STARTS", "Walk", "app", "distances", "draw", "losses", "pareto_set", "table"]
 
@@ -152,7 +152,7 @@ class Walk:
     def __init__(self, balancer: Balancer, learning_rate: float):
         self.balancer = balancer
         self.place = keras.Variable(np.zeros(2), dtype="float64", name="place")
-        balancer.connect(["0", "1"], size=2)
+        balancer.bind(["0", "1"], size=2)
         self.first = tf.Variable(tf.zeros(2, tf.float64))
         self.optimizer = keras.optimizers.Adam(learning_rate)
         self.trained = [self.place, *balancer.state.trainable_variables]
@@ -246,7 +246,7 @@ def draw(ways: Mapping[str, Sequence[np.ndarray]], needs: Mapping[str, str], fil
     for panel in panels.flat[len(ways) :]:
         panel.axis("off")
     _explain(panels.flat[len(ways)])
-    with whole_file(file) as beside:
+    with atomic_write(file) as beside:
         figure.savefig(beside, format="png", dpi=100)
         pyplot.close(figure)
         _shrink(beside)
@@ -302,7 +302,7 @@ def toy(
     learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 0.01,
     methods: Annotated[str, typer.Option(help="Names with commas between them; by default all.")] = ",".join(METHODS),
 ) -> None:
-    """Draws how each balancer walks from five starts towards the Pareto set of two losses."""
+    """Rng how each balancer walks from five starts towards the Pareto set of two losses."""
     from mtl.utils import unknown_name
 
     names = methods.split(",")

@@ -15,7 +15,7 @@ import typer
 
 import mtl
 from benchmarks import common
-from mtl.training.adam import adam_in_one_pass
+from mtl.training.keras_internals.adam import adam_in_one_pass
 
 __all__ = ["app"]
 

@@ -69,9 +69,9 @@ def ours(texts: dict[str, list[list[str]]], steps: int, quick: bool) -> Callable
     mixture = train.mixture
 
     def run() -> int:
-        taken = mixture.plan.of(mixture.epoch)[:steps]
+        taken = mixture.sampler.of(mixture.epoch)[:steps]
         model.fit(train.take(steps), verbose=0)
-        return sum(int(mixture.plan._lengths(batch.groups, batch.positions).sum()) for batch in taken)
+        return sum(int(mixture.sampler._lengths(batch.groups, batch.positions).sum()) for batch in taken)
 
     return run
 

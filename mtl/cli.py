@@ -146,7 +146,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a batch.")] = 32,
 ) -> None:
     """Write a line of JSON for each line of text, in the same order; an empty line gives predictions of null."""
-    from mtl.data.files import existing
+    from mtl.data.sources.files import existing
     from mtl.utils import regular_file
 
     path = Path("-") if file == "-" else existing(file)
@@ -168,7 +168,7 @@ def export(
     tasks: TaskNames = None,
 ) -> None:
     """Write a SavedModel that takes texts."""
-    from mtl.export import export as export_model
+    from mtl.export.exporting import export as export_model
 
     loaded, _ = _load(model)
     export_model(loaded, out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))

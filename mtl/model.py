@@ -1,25 +1,25 @@
 """One model for many tasks."""
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from mtl import balancing
 from mtl.balancing import Balancer
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
-from mtl.predicting import predict_examples, to_examples
-from mtl.sharing import Hard, Sharing
+from mtl.layers.mixed_features import MixedFeatures
+from mtl.penalties import Penalty
+from mtl.predicting import Prediction, PredictionFunctions, predict_examples, to_examples
+from mtl.sharing import Hard, Part, Sharing
 from mtl.task import Task
 from mtl.training import Engine, check_process, shared_size
 from mtl.utils import brief, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 from mtl.utils.texts import refuse_texts
 from mtl.utils.types import Count, Size
 
@@ -47,6 +47,7 @@ class MultiTaskModel(Engine):
             `"representation"`, the features that the tasks share, at the cost of one pass back through the encoder for all tasks;
             or names of the encoder's layers. Of rows that are labelled for one task alone, the representations have nothing
             in common. Methods that need the gradients themselves take all parameters.
+        penalties: terms added to the loss besides those of `sharing`, each a `mtl.penalties.Penalty`.
 
     Raises:
         ValueError: no task, two tasks with one name, a head that does not know its labels, or another `gradients_at`.
@@ -72,6 +73,7 @@ class MultiTaskModel(Engine):
         sharing: Sharing | None = None,
         balancer: Balancer | Any = None,
         gradients_at: str | Sequence[str] = "parameters",
+        penalties: Sequence[Penalty] = (),
         **kwargs: Any,
     ):
         # Layers
@@ -92,23 +94,26 @@ class MultiTaskModel(Engine):
         if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
             raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
         balancer = balancing.get(balancer)
-        if balancer.connected:  # To another model, whose state it holds.
+        if balancer.bound:  # To another model, whose state it holds.
             balancer = type(balancer).from_config(balancer.get_config())
-        balancer.connect(names)
-        sharing = (sharing if sharing is not None else Hard()).connect(encoder, names)
+        balancer.bind(names)
+        mixed = [task.name for task in tasks if task.readout == "scalar_mix"]
+        sharing = (sharing if sharing is not None else Hard()).bind(encoder, names, with_states=bool(mixed))
+        readouts = {name: MixedFeatures(encoder.pooling, dtype=encoder.dtype_policy, name=f"{name}_readout") for name in mixed}
 
         # Functional model
         inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
         if any(task.head.needs_word_mask for task in tasks):
             inputs["word_mask"] = keras.Input((None,), dtype="int32", name="word_mask")
-        features = sharing.features(inputs, names)
+        shared = sharing.trunk(inputs)
         outputs = {}
         for task in tasks:
             task.head.attach(sharing.encoder_of(task.name))
-            output = task.head(features[task.name])
+            features = _branch(sharing, readouts, task.name, shared)
+            output = task.head(features)
             if task.head.predicts:
-                outputs[task.name] = Prediction(task.head, name=f"{task.name}_prediction")(output, features[task.name])
-        super().__init__(inputs=inputs, outputs=outputs or {"pooled": features[names[0]]["pooled"]}, **kwargs)
+                outputs[task.name] = Prediction(task.head, name=f"{task.name}_prediction")(output, features)
+        super().__init__(inputs=inputs, outputs=outputs or {"pooled": features["pooled"]}, **kwargs)
         self.heads = {task.name: task.head for task in tasks}
 
         # Config
@@ -116,12 +121,15 @@ class MultiTaskModel(Engine):
         self.tasks = tuple(tasks)
         self.task_names = tuple(names)
         self.sharing = sharing
+        self.readouts = readouts
+        self.penalties = [given.bind(self.parts()) for given in penalties]
+        self._penalties = [*self.penalties, *(given.bind(self.parts()) for given in sharing.penalties())]
         self.gradients_at = gradients_at if isinstance(gradients_at, str) else tuple(gradients_at)
         self.balancer = balancer
-        self._functions = _Functions()
+        self._functions = PredictionFunctions()
         self.start_engine()
         if balancer.tracks_gradients and len(names) > 1:
-            balancer.connect(names, shared_size(self))
+            balancer.bind(names, shared_size(self))
         self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
 
     # What the engine asks -----------------------------------------------------------------------------------------
@@ -153,17 +161,22 @@ class MultiTaskModel(Engine):
             x["word_mask"] = x["padding_mask"]
         return {name: x[name] for name in names}
 
-    def features_of(self, x: Mapping[str, Any], tasks: Iterable[str], training: bool) -> dict[str, dict[str, Any]]:
-        return self.sharing.features(x, tasks, training=training)
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        return self.sharing.trunk(x, training=training)
+
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        return _branch(self.sharing, self.readouts, task, shared, training)
 
     def head_of(self, task: str) -> Any:
         return self.heads[task]
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        return [self.heads[task], *self.sharing.own_layers(task)]
+    def parts(self) -> dict[str, Part]:
+        """The layers that have weights, by names that a model of fewer tasks uses too, and the tasks that depend on each."""
+        readouts = {f"readout/{task}": Part(layer, (task,)) for task, layer in self.readouts.items()}
+        return {**self.sharing.parts(), **readouts, **{f"head/{task}": Part(head, (task,)) for task, head in self.heads.items()}}
 
     def penalty(self) -> Any:
-        return self.sharing.penalty()
+        return sum(penalty.value() for penalty in self._penalties) if self._penalties else None
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         refuse_texts(x, y)
@@ -288,8 +301,11 @@ class MultiTaskModel(Engine):
         model = type(self).from_config(config)
         for mine, copy in zip([t for t in self.tasks if t.name in names], model.tasks, strict=True):
             copy.sources = mine.sources
-            model.sharing.encoder_of(copy.name).set_weights(self.sharing.encoder_of(copy.name).get_weights())
-            model.heads[copy.name].set_weights(self.heads[copy.name].get_weights())
+        parts = self.parts()
+        for name, part in model.parts().items():
+            part.layer.set_weights(parts[name].layer.get_weights())
+        for penalty, copy in zip(self.penalties, model.penalties, strict=True):
+            copy.carry(penalty)
         return model
 
     @checked
@@ -303,7 +319,11 @@ class MultiTaskModel(Engine):
         """
         encoder = self.sharing.encoder_of(self.task_names[0])
         balancer = self.balancer.subset(self.task_names)  # A copy: building the new model tells it the new tasks.
-        return type(self)(encoder, [*self.tasks, task], self.sharing, balancer, self.gradients_at)
+        model = type(self)(encoder, [*self.tasks, task], self.sharing, balancer, self.gradients_at, self.penalties)
+        for name, part in self.parts().items():
+            if (layer := model.parts()[name].layer) is not part.layer:
+                layer.set_weights(part.layer.get_weights())
+        return model
 
     def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
         if tasks is None:
@@ -334,67 +354,32 @@ class MultiTaskModel(Engine):
             "sharing": serialize(self.sharing),
             "balancer": serialize(self.balancer),
             "gradients_at": self.gradients_at,
+            "penalties": [serialize(penalty) for penalty in self.penalties],
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
         check_config(config, cls.__name__)
         kinds = {"encoder": keras.Model, "sharing": Sharing, "balancer": Balancer}
-        parts, tasks = {}, []
-        for key, kind in kinds.items():
-            parts[key] = keras.saving.deserialize_keras_object(config.get(key), custom_objects)
-            if not isinstance(parts[key], kind):
-                raise ValueError(f"The configuration of a {cls.__name__} holds its {key}; got {brief(parts[key])}.")
-        for described in config.get("tasks") or ():
-            tasks.append(keras.saving.deserialize_keras_object(described, custom_objects))
-            if not isinstance(tasks[-1], Task):
-                raise ValueError(f"The configuration of a {cls.__name__} holds its tasks; got {brief(tasks[-1])} among them.")
-        return cls(tasks=tasks, **parts, **{k: v for k, v in config.items() if k not in (*parts, "tasks")})
+        parts = {key: _restored(config.get(key), kind, key, custom_objects) for key, kind in kinds.items()}
+        for key, kind in {"tasks": Task, "penalties": Penalty}.items():
+            parts[key] = [_restored(item, kind, key, custom_objects) for item in config.get(key) or ()]
+        return cls(**{**config, **parts})
 
 
-class Prediction(keras.layers.Layer):
-    """A head's outputs -> what `predict` gives."""
-
-    def __init__(self, head: Any, **kwargs: Any):
-        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
-        self._activate = head.activate
-        self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        raise TypeError(
-            "Keras's clone_model cannot take a MultiTaskModel apart into layers. Copy it with model.subset(model.task_names), "
-            "or with from_config(model.get_config()) for new weights."
-        )
-
-    def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
-        return self._activate(outputs, features)
+def _branch(
+    sharing: Sharing, readouts: Mapping[str, Any], task: str, shared: Any, training: bool | None = None
+) -> dict[str, Any]:
+    """A task's features, as its head reads them."""
+    features = sharing.branch(task, shared, training=training)
+    if task in readouts:
+        return readouts[task](features)
+    return {name: value for name, value in features.items() if name != "states"}
 
 
-class _Functions:
-    """Compiled prediction functions, one for each choice of tasks; made once, from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[tuple[str, ...], Callable[..., Any]] = {}
-
-    def get(self, model: MultiTaskModel, tasks: Sequence[str]) -> Callable[..., Any]:
-        key = tuple(tasks)
-        with self._lock:
-            if key not in self._made:
-                inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
-
-                @tf.function(input_signature=[inputs], autograph=False)
-                def predict(x: dict[str, tf.Tensor]) -> dict[str, Any]:
-                    features = model.features_of(x, key, training=False)
-                    result = {}
-                    for task in key:
-                        head = model.head_of(task)
-                        result[task] = head.activate(head(features[task], training=False), features[task])
-                    return result
-
-                predict.get_concrete_function()
-                self._made[key] = predict
-            return self._made[key]
-
-    def __deepcopy__(self, memo: Any) -> "_Functions":
-        return _Functions()
+def _restored(config: Any, kind: type, name: str, custom_objects: Any) -> Any:
+    """A part of a model from its configuration."""
+    part = keras.saving.deserialize_keras_object(config, custom_objects)
+    if not isinstance(part, kind):
+        raise ValueError(f"The configuration of a MultiTaskModel holds its {name}; got {brief(part)}.")
+    return part

@@ -1,17 +1,19 @@
 """From texts to what a person reads."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
-from mtl.data.store import word_mask
+from mtl.data.mixture.store import word_mask
 from mtl.utils.one_line import one_line
 
-__all__ = ["Text", "pad", "predict_examples", "to_example", "to_examples"]
+__all__ = ["Prediction", "PredictionFunctions", "Text", "pad", "predict_examples", "to_example", "to_examples"]
 
 Text = str | tuple[str, str] | list[str]
 
@@ -114,3 +116,50 @@ def predict_examples(
                     )
                 results[task][i] = head.decode(mine, examples[i], encodings[i])
     return results
+
+
+class Prediction(keras.layers.Layer):
+    """A head's outputs -> what `predict` gives."""
+
+    def __init__(self, head: Any, **kwargs: Any):
+        super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
+        self._activate = head.activate
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        raise TypeError(
+            "Keras's clone_model cannot take a MultiTaskModel apart into layers. Copy it with model.subset(model.task_names), "
+            "or with from_config(model.get_config()) for new weights."
+        )
+
+    def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
+        return self._activate(outputs, features)
+
+
+class PredictionFunctions:
+    """Compiled prediction functions, one for each choice of tasks; made once, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    def get(self, model: Any, tasks: Sequence[str]) -> Callable[..., Any]:
+        key = tuple(tasks)
+        with self._lock:
+            if key not in self._made:
+                inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+
+                @tf.function(input_signature=[inputs], autograph=False)
+                def predict(x: dict[str, tf.Tensor]) -> dict[str, Any]:
+                    shared, result = model.trunk(x, training=False), {}
+                    for task in key:
+                        features, head = model.branch(task, shared, training=False), model.head_of(task)
+                        result[task] = head.activate(head(features, training=False), features)
+                    return result
+
+                predict.get_concrete_function()
+                self._made[key] = predict
+            return self._made[key]
+
+    def __deepcopy__(self, memo: Any) -> "PredictionFunctions":
+        return PredictionFunctions()

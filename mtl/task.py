@@ -20,6 +20,7 @@ __all__ = ["Task"]
 
 logger = logging.getLogger(__name__)
 
+READOUTS = ("last", "scalar_mix")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -34,9 +35,11 @@ class Task:
         head: a `mtl.heads.Head`.
         source: a source, several sources, or None for a task that is trained on arrays or only used.
         label: which of the source's labels is this task's. By default the one named like the task, or the only one.
+        readout: what the head reads of the encoder: `"last"`, its last state, or `"scalar_mix"`, a learned mean of all its states
+            (`mtl.layers.ScalarMix`).
 
     Raises:
-        ValueError: a bad name, or a label that no source carries.
+        ValueError: a bad name, an unknown readout, or a label that no source carries.
 
     Example:
 
@@ -54,6 +57,7 @@ class Task:
         head: Head,
         source: Source | Sequence[Source] | None = None,
         label: str | None = None,
+        readout: str = "last",
     ):
         if not _NAME.fullmatch(name):
             raise ValueError(f"A task's name is a letter followed by letters, digits or '_'; got '{name}'. Choose another name.")
@@ -63,18 +67,21 @@ class Task:
             raise ValueError(
                 f"A task cannot be named '{name}': logs begin validation's figures with 'val_'. Choose another name."
             )
+        if readout not in READOUTS:
+            raise unknown_name("readout", readout, READOUTS)
         if not head.built and not head.named:
             head.name = f"{name}_head"  # So that no two heads of a model share a name, loaded ones included.
         self.name = name
         self.head = head
         self.label = label
+        self.readout = readout
         self.sources = () if source is None else (source,) if isinstance(source, Source) else tuple(source)
         for one in self.sources:
             self.label_in(one)
 
     def label_in(self, source: Source) -> str | None:
         """The name of this task's label in a source's examples; None where the head needs no label."""
-        if self.head.own_rows:
+        if self.head.corrupts_inputs:
             return None
         if self.label is not None:
             if self.label not in source.labels:
@@ -154,7 +161,12 @@ class Task:
 
     def get_config(self) -> dict[str, Any]:
         """The task without its source."""
-        return {"name": self.name, "head": keras.saving.serialize_keras_object(self.head), "label": self.label}
+        return {
+            "name": self.name,
+            "head": keras.saving.serialize_keras_object(self.head),
+            "label": self.label,
+            "readout": self.readout,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":

@@ -16,11 +16,13 @@ import mtl
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["mtl", *sorted(module.name for module in pkgutil.walk_packages(mtl.__path__, "mtl."))]
-FAMILIES = ["balancing", "callbacks", "data", "encoders", "heads", "layers", "losses", "metrics", "sharing"]
+FAMILIES = ["balancing", "callbacks", "data", "encoders", "heads", "layers", "losses", "metrics", "penalties", "sharing"]
 PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()]
 
 #: What others derive from, or what is only handed on, needs no example of its own.
-WITHOUT_EXAMPLE = {"Balancer", "Encoder", "Encoding", "Example", "Head", "Sharing", "Source", "Target", "TaskMetric"}
+WITHOUT_EXAMPLE = {
+    *("Balancer", "Encoder", "Encoding", "Example", "Head", "Part", "Penalty", "Sharing", "Source", "Target", "TaskMetric"),
+}
 
 #: A fenced block of Python; a comment `<!-- not run: REASON -->` on the line above leaves it out.
 BLOCK = re.compile(r"(?P<left_out><!-- not run: [^\n]+ -->\n+)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)

@@ -15,7 +15,7 @@ import mtl
 from mtl import Task
 from mtl.commands.saved_model import load_saved_model
 from mtl.data import Tokenizer, records
-from mtl.data.store import prepare
+from mtl.data.mixture.store import prepare
 from mtl.encoders import Pretrained, Recurrent
 from mtl.heads import Classification, Tagging
 from mtl.recipe import Recipe

@@ -17,12 +17,12 @@ LONGEST = 400
 #: itself, which exports what stands below it.
 FLOORS = (
     {"backend", "utils", "version"},
-    {"balancing", "data", "layers", "losses", "metrics"},
+    {"balancing", "data", "layers", "losses", "metrics", "penalties"},
     {"encoders", "heads", "sharing"},
     {"task"},
     {"predicting", "training"},
     {"model"},
-    {"baselines", "callbacks", "export", "transfer"},
+    {"baselines", "callbacks", "export", "reports", "transfer"},
     {"mtl"},
     {"commands"},
     {"recipe"},
@@ -35,15 +35,20 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 LIGHT = sys.stdlib_module_names | {"keras", "mtl", "numpy", "tensorflow"}
 LIGHT_FOR_COMMANDS = LIGHT | {"rich", "typer", "yaml"}
 
-#: Families of classes: what all members derive from, and what the files of their contract table are named after, if there is one.
+#: Families of classes by their folder: what all members derive from, and what the files of their contract table are named after,
+#: if there is one. The folder's first part is the package that exports them.
 FAMILIES = {
-    "balancing": ("mtl.balancing.Balancer", "balancers"),
+    "balancing/methods": ("mtl.balancing.Balancer", "balancers"),
     "encoders": ("mtl.encoders.Encoder", "encoders"),
     "heads": ("mtl.heads.Head", "heads"),
     "layers": ("keras.layers.Layer", None),
     "metrics": ("mtl.metrics.TaskMetric", None),
+    "penalties": ("mtl.penalties.Penalty", None),
     "sharing": ("mtl.sharing.Sharing", "sharing"),
 }
+
+#: Files that are not named after their class, whose name would mislead in a list of files.
+FILES = {"ConFIG": "conflictfree"}
 
 
 def modules(folder: str = "") -> list[Path]:
@@ -111,6 +116,8 @@ def size_faults(path: Path, tree: ast.Module) -> list[str]:
 
 
 def name_faults(path: Path, tree: ast.Module) -> list[str]:
+    if ast.get_docstring(tree) and len(tree.body) == 1:  # A folder that only groups its modules.
+        return []
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     listed = any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
     return [] if listed else [f"{relative(path)} has no __all__; list its public names"]
@@ -170,10 +177,11 @@ def members(family: str) -> list[type]:
     package, _, name = FAMILIES[family][0].rpartition(".")
     base = getattr(importlib.import_module(package), name)
     files = [path.stem for path in modules(family) if path.name != "__init__.py"]
-    found = [each for stem in files for each in vars(importlib.import_module(f"mtl.{family}.{stem}")).values()]
-    classes = {each for each in found if inspect.isclass(each) and issubclass(each, base) and each is not base}
-    public = [each for each in classes if each.__module__.startswith(f"mtl.{family}.") and not each.__name__.startswith("_")]
-    return sorted(public, key=lambda each: each.__name__)
+    modules_of = f"mtl.{family.replace('/', '.')}"
+    found = [value for stem in files for value in vars(importlib.import_module(f"{modules_of}.{stem}")).values()]
+    classes = {value for value in found if inspect.isclass(value) and issubclass(value, base) and value is not base}
+    public = [m for m in classes if m.__module__.startswith(f"{modules_of}.") and not m.__name__.startswith("_")]
+    return sorted(public, key=lambda member: member.__name__)
 
 
 def names_in_tables(table: str) -> set[str]:
@@ -185,16 +193,16 @@ def names_in_tables(table: str) -> set[str]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_member_of_a_family(family: str) -> None:
-    exported, table = importlib.import_module(f"mtl.{family}").__all__, FAMILIES[family][1]
-    faults, classes = [], members(family)
-    for name, stem in ((each.__name__, each.__module__.rpartition(".")[2]) for each in classes):
-        if stem.replace("_", "") != name.lower():
+    package, table = f"mtl.{family.partition('/')[0]}", FAMILIES[family][1]
+    exported, faults, classes = importlib.import_module(package).__all__, [], members(family)
+    for name, stem in ((member.__name__, member.__module__.rpartition(".")[2]) for member in classes):
+        if stem.replace("_", "") != FILES.get(name, name.lower()):
             faults.append(f"{name} stands in mtl/{family}/{stem}.py; give it a file of its own that is named after it")
         if name not in exported:
-            faults.append(f"{name} is not in __all__ of mtl/{family}/__init__.py")
+            faults.append(f"{name} is not in __all__ of {package}")
         if table and name not in names_in_tables(table):
             faults.append(f"{name} has no row in the table of tests/contracts/*{table}*.py")
-    shared = [module for module, count in Counter(each.__module__ for each in classes).items() if count > 1]
+    shared = [module for module, count in Counter(member.__module__ for member in classes).items() if count > 1]
     faults += [f"{module} holds several members; give each a file of its own" for module in shared]
     assert classes, f"mtl.{family} has no member"
     assert not faults, "\n".join(faults)
@@ -203,7 +211,7 @@ def test_every_member_of_a_family(family: str) -> None:
 def test_every_source() -> None:
     """A source is a function that returns a `Source` and that mtl.data exports or its file is named after."""
     exported, tables, faults, sources = importlib.import_module("mtl.data").__all__, names_in_tables("sources"), [], 0
-    for path in modules("data"):
+    for path in modules("data/sources"):
         for node in tree_of(path).body:
             if not isinstance(node, ast.FunctionDef) or node.returns is None or ast.unparse(node.returns) != "Source":
                 continue

@@ -11,11 +11,14 @@ from mtl.encoders.encoder import Encoder
 class Bag(Encoder):
     """An embedding and its mean over tokens."""
 
-    def __init__(self, vocabulary_size: int = 20, width: int = 6, tokenizer: Any = None, **kwargs: Any):
+    def __init__(self, vocabulary_size: int = 20, width: int = 6, tokenizer: Any = None, top: bool = False, **kwargs: Any):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
         self_embedding = keras.layers.Embedding(vocabulary_size, width, name="embedding")
-        super().__init__(inputs, self_embedding(inputs["token_ids"]), pooling="mean", tokenizer=tokenizer, **kwargs)
-        self.vocabulary_size, self.embedding_width = vocabulary_size, width
+        embedded = self_embedding(inputs["token_ids"])
+        sequence = keras.layers.Dense(width, "tanh", name="top")(embedded) if top else embedded
+        states = [embedded, sequence] if top else []
+        super().__init__(inputs, sequence, pooling="mean", tokenizer=tokenizer, states=states, **kwargs)
+        self.vocabulary_size, self.embedding_width, self.top = vocabulary_size, width, top
         self.embedding = self_embedding
 
     @property
@@ -24,7 +27,7 @@ class Bag(Encoder):
 
     def get_config(self) -> dict[str, Any]:
         tokenizer = None if self.tokenizer is None else keras.saving.serialize_keras_object(self.tokenizer)
-        sizes = {"vocabulary_size": self.vocabulary_size, "width": self.embedding_width}
+        sizes = {"vocabulary_size": self.vocabulary_size, "width": self.embedding_width, "top": self.top}
         return {**sizes, "tokenizer": tokenizer, "name": self.name}
 
     @classmethod

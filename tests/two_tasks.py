@@ -13,14 +13,14 @@ from tests.tiny import Bag
 Weights = Sequence[float] | np.ndarray
 
 
-def make_model(optimizer: Any, balancer: Any = None, sharing: Any = None, seed: int = 1) -> MultiTaskModel:
-    """A compiled model of the tasks `mood`, of three classes, and `score`, a number."""
+def make_model(optimizer: Any, balancer: Any = None, sharing: Any = None, seed: int = 1, top: bool = False) -> MultiTaskModel:
+    """A compiled model of the tasks `mood`, of three classes, and `score`, a number; with `top`, of an encoder of two blocks."""
     keras.utils.set_random_seed(seed)
     tasks = [
         Task("mood", Classification(3, dropout=0.0)),
         Task("score", Regression(mean=0.0, scale=1.0, dropout=0.0)),
     ]
-    model = MultiTaskModel(Bag(), tasks, sharing, balancer)
+    model = MultiTaskModel(Bag(top=top), tasks, sharing, balancer)
     model.compile(optimizer)
     return model
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl.balancing.gramian import Gramian, gramian_of
+from mtl.balancing.solvers.gramian import Gramian, gramian_of
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
 
@@ -58,7 +58,7 @@ class Balancer:
     needs: Literal["losses", "gramian", "jacobian"] = "losses"
     #: Whether `weights` and `aggregate` want the losses too.
     uses_losses: bool = False
-    #: Whether the state holds a row a task as long as a gradient, so that `connect` must know its `size`.
+    #: Whether the state holds a row a task as long as a gradient, so that `bind` must know its `size`.
     tracks_gradients: bool = False
     #: Whether `after_step` wants the losses of the same batch after the update.
     looks_ahead: bool = False
@@ -83,7 +83,7 @@ class Balancer:
 
     # Tasks and state ----------------------------------------------------------------------------------------------
 
-    def connect(self, tasks: Sequence[str], size: int | None = None) -> None:
+    def bind(self, tasks: Sequence[str], size: int | None = None) -> None:
         """Tells the balancer the tasks, in the order of the losses and gradients, and makes its variables, in `state`.
 
         `MultiTaskModel` calls it. Alone, a balancer connects itself to the first losses or gradients that it sees. Doing so
@@ -119,7 +119,7 @@ class Balancer:
     def _make_state(self, count: int) -> None:
         """Makes the variables for `count` tasks by `self.state.add`."""
 
-    def own_variables(self, task: str) -> list[Any]:
+    def task_variables(self, task: str) -> list[Any]:
         """The trained variables that belong to one task alone; they stay as they are where the task is not active."""
         return []
 
@@ -131,7 +131,7 @@ class Balancer:
         return type(self).from_config(config)
 
     @property
-    def connected(self) -> bool:
+    def bound(self) -> bool:
         """Whether a model, or its user, has told the balancer its tasks."""
         return self._named
 

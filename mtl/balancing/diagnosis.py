@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from mtl.balancing.grouping import group_tasks
 from mtl.utils.arguments import checked
+from mtl.utils.atomic_write import atomic_write
 from mtl.utils.matrix_image import matrix_image
 from mtl.utils.types import Count, Positive
-from mtl.utils.whole_file import whole_file
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -96,7 +96,7 @@ class Diagnosis:
         """Writes the picture as a PNG file, whole or not at all."""
         from matplotlib.image import imsave
 
-        with whole_file(path) as beside:
+        with atomic_write(path) as beside:
             imsave(beside, self.picture(), format="png")
 
 
@@ -147,7 +147,7 @@ def diagnose(
     variables = [variable.value for variable in shared.shared]
     kept = [tf.convert_to_tensor(variable).numpy() for variable in variables]
     balancer = model.balancer.subset(tasks)
-    balancer.connect(tasks)
+    balancer.bind(tasks)
     sums = {name: [np.zeros([len(tasks)] * rank), np.zeros([len(tasks)] * rank)] for name, rank in _RANKS.items()}
 
     def add(name: str, value: np.ndarray, where: np.ndarray) -> None:

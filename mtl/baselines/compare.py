@@ -13,7 +13,7 @@ from mtl.heads.head import Head
 from mtl.task import Task
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 from mtl.utils.types import Count, Size
 
 __all__ = ["BASELINES", "Baseline", "compare"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from mtl.baselines.tagged import decoded, tagging_head, typed_spans
 from mtl.data.annotation import annotated_spans, annotated_units, words_of
-from mtl.data.demo import package_folder
 from mtl.data.example import Example
+from mtl.data.sources.demo import package_folder
 from mtl.data.spans import spans_of_tags
 from mtl.heads.head import Head
 from mtl.utils.arguments import checked

@@ -2,6 +2,6 @@
 
 from mtl.callbacks.best_model import BestModel
 from mtl.callbacks.task_board import TaskBoard
-from mtl.training.checkpoint import Checkpoint
+from mtl.training.resume.checkpoint import Checkpoint
 
 __all__ = ["BestModel", "Checkpoint", "TaskBoard"]

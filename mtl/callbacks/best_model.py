@@ -11,8 +11,8 @@ import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
 from mtl.utils.arguments import checked
+from mtl.utils.atomic_write import atomic_write
 from mtl.utils.types import Count
-from mtl.utils.whole_file import whole_file
 
 __all__ = ["BestModel"]
 
@@ -185,7 +185,7 @@ class BestModel(keras.callbacks.Callback):
         ending = ".weights.h5" if self.path.name.endswith(".weights.h5") else ".keras"
         path = self.path.with_name(f"{self.path.name.removesuffix(ending)}.{figure}{ending[1:]}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as beside:
+        with atomic_write(path) as beside:
             if ending == ".keras":
                 self.model.save(beside, overwrite=True)
             else:

@@ -14,8 +14,8 @@ from mtl.data.example import Example
 from mtl.heads.head import Target
 from mtl.model import MultiTaskModel
 from mtl.predicting import predict_examples
+from mtl.utils.atomic_write import atomic_write
 from mtl.utils.one_line import one_line
-from mtl.utils.whole_file import whole_file
 
 __all__ = ["pooled_features", "write_projector"]
 
@@ -31,7 +31,8 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
 
     @tf.function(input_signature=[inputs], autograph=False)
     def features(x: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        by_task = {task: each["pooled"] for task, each in model.features_of(x, model.task_names, training=False).items()}
+        trunk = model.trunk(x, training=False)
+        by_task = {task: model.branch(task, trunk, training=False)["pooled"] for task in model.task_names}
         shared = len({id(tensor) for tensor in by_task.values()}) == 1
         named = {"pooled": next(iter(by_task.values()))} if shared else {f"pooled_{task}": t for task, t in by_task.items()}
         names[:] = named
@@ -70,15 +71,15 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
         rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)
         paths = f'  tensor_path: "{PROJECTOR}/{name}.tsv"\n  metadata_path: "{PROJECTOR}/metadata.tsv"\n'
         description += f'embeddings {{\n  tensor_name: "{name}"\n{rows_and_width}{paths}}}\n'
-    with whole_file(config) as beside:  # First, as it marks the files as ours.
+    with atomic_write(config) as beside:  # First, as it marks the files as ours.
         beside.write_text(description, "utf-8")
     files = Path(folder, PROJECTOR)
     files.mkdir(exist_ok=True)
     rows = [[one_line(value, 100) if value != "" else "" for value in row] for row in zip(*columns.values(), strict=True)]
     header = [list(columns)] if len(columns) > 1 else []  # The projector takes a single column to have none.
     lines = ["\t".join(row) + "\n" for row in header + rows]
-    with whole_file(files / "metadata.tsv") as beside:
+    with atomic_write(files / "metadata.tsv") as beside:
         beside.write_text("".join(lines), "utf-8")
     for name, array in vectors.items():
-        with whole_file(files / f"{name}.tsv") as beside:
+        with atomic_write(files / f"{name}.tsv") as beside:
             np.savetxt(beside, array, fmt="%.6g", delimiter="\t")

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from mtl.callbacks.confusion_image import condense, confusion_image, tag_confusion
 from mtl.callbacks.event_files import event_files, foreign_projector, suffix_of
+from mtl.callbacks.formatting import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.projector import pooled_features, write_projector
-from mtl.callbacks.readable import example_text, gold_text, markdown_table, prediction_text
 from mtl.callbacks.validation_rows import validation_rows
 from mtl.data.example import Example
 from mtl.heads.tagging import Tagging
@@ -23,7 +23,7 @@ from mtl.metrics.confusion_matrix import ConfusionMatrix
 from mtl.model import MultiTaskModel
 from mtl.predicting import Text, to_example
 from mtl.task import Task
-from mtl.training.optimizer_seam import iterations_of, unscaled
+from mtl.training.keras_internals.optimizer_internals import iterations_of, unscaled
 from mtl.utils.arguments import checked
 from mtl.utils.matrix_image import drawable, matrix_image
 from mtl.utils.one_line import one_line

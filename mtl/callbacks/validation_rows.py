@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl.data.example import Example
 from mtl.task import Task
-from mtl.utils.draw import sample
+from mtl.utils.sampling import sample
 
 __all__ = ["Row", "validation_rows"]
 

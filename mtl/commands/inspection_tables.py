@@ -8,7 +8,12 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from mtl.commands.inspection import (
+from mtl.commands.shown import Table
+from mtl.commands.training_run import show_mixture
+from mtl.data.annotation import count_overlapping
+from mtl.data.source import SPLITS
+from mtl.heads import MultiLabel, Tagging
+from mtl.reports.inspection import (
     TaskFacts,
     contradictions,
     histogram,
@@ -19,11 +24,6 @@ from mtl.commands.inspection import (
     read_texts,
     unseen_labels,
 )
-from mtl.commands.shown import Table
-from mtl.commands.training_run import show_mixture
-from mtl.data.annotation import count_overlapping
-from mtl.data.source import SPLITS
-from mtl.heads import MultiLabel, Tagging
 from mtl.utils import brief, printable
 from mtl.utils.labels import doubtful_labels
 

@@ -9,7 +9,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mtl.commands.figures import main_figures, shown
+from mtl.reports.metrics import main_metrics, shown
 
 __all__ = ["EpochProgress"]
 
@@ -60,7 +60,7 @@ class EpochProgress(keras.callbacks.Callback):
         )
         for task in self.tasks:
             mine = {name.removeprefix(f"{task}_"): name for name in logs if name.startswith(f"{task}_")}
-            figures = ["loss", *main_figures({name: logs[key] for name, key in mine.items() if name != "loss"}, most=2)]
+            figures = ["loss", *main_metrics({name: logs[key] for name, key in mine.items() if name != "loss"}, most=2)]
             line = ", ".join(_pair(name, mine[name], logs, task in self.validated) for name in figures if name in mine)
             self.console.print(f"  {task}: {line}", highlight=False, soft_wrap=True)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtl.training import snapshots
-from mtl.utils.whole_file import locked, whole_file
+from mtl.training.resume import snapshots
+from mtl.utils.atomic_write import atomic_write, locked
 
 __all__ = ["Found", "RunFolder", "differences"]
 
@@ -183,7 +183,7 @@ class RunFolder:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Where to write one of the run's files, which then takes its place, if a run wrote what is there."""
-        with whole_file(self.path / name) as beside:
+        with atomic_write(self.path / name) as beside:
             yield beside
             self._check_file(name)
             # The file before counts as well: the process may end before the new one is in its place.
@@ -210,7 +210,7 @@ class RunFolder:
 
     def _mark(self, **changes: Any) -> None:
         self._marker = {"mtl_run": 1, "files": {}, **self._marker, **changes}
-        with whole_file(self.path / MARKER) as beside:
+        with atomic_write(self.path / MARKER) as beside:
             beside.write_text(json.dumps(self._marker, ensure_ascii=False, indent=2), "utf-8")
 
 

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from mtl.commands.catalogue import names_of
-from mtl.commands.figures import better, main_figures, shown
 from mtl.commands.progress import EpochProgress
 from mtl.commands.run_folder import CHECKPOINTS, LOGS, MODEL, RESULTS, Found, RunFolder
 from mtl.commands.shown import Table
+from mtl.reports.metrics import better, main_metrics, shown
 from mtl.training.replicas import together
 from mtl.utils import find_name
-from mtl.utils.whole_file import whole_file
+from mtl.utils.atomic_write import atomic_write
 from mtl.version import __version__
 
 __all__ = ["check_json", "checkpoints", "show_mixture", "show_results", "train", "write_json"]
@@ -162,7 +162,7 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
     """Task -> main figure -> whether the model beats the best baseline."""
     result: dict[str, dict[str, bool]] = {}
     for task, by_name in baselines.items():
-        for figure in main_figures(scores[task], [each["metrics"] for each in by_name.values()]):
+        for figure in main_metrics(scores[task], [each["metrics"] for each in by_name.values()]):
             others = [each["metrics"][figure] for each in by_name.values() if figure in each["metrics"]]
             if others:
                 result.setdefault(task, {})[figure] = all(better(figure, scores[task][figure], other) for other in others)
@@ -177,7 +177,7 @@ def as_json(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Writes figures as JSON, at once, in the place of other figures or of nothing."""
     check_json(path)
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(as_json(value), "utf-8")
 
 
@@ -243,7 +243,7 @@ def show_results(results: Mapping[str, Any], console: Console) -> None:
         table.add_column(column)
     for task, scores in results["scores"].items():
         first = f"{task} ({scores['examples']:,})"
-        for figure in main_figures(scores, [each["metrics"] for each in baselines.get(task, {}).values()]):
+        for figure in main_metrics(scores, [each["metrics"] for each in baselines.get(task, {}).values()]):
             cells = [first, figure, shown(scores[figure])]
             first = ""
             if baselines:

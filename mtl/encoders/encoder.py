@@ -1,6 +1,7 @@
 """What every encoder is."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -36,6 +37,9 @@ class Encoder(keras.Model):
         pad_id: the id of padding; used where `padding_mask` is not given.
         dtype: the type or policy of its layers; None for Keras's global policy.
         frozen: names of the layers that are not trained, and all others are; None leaves them as they were made.
+        states: `[B, S, H]` tensors, after the embeddings and after each block from the lowest up; none for an encoder that
+            cannot be looked into.
+        cuts: the tensors at which the encoder can be cut in two, one per state, where those are not the states themselves.
     """
 
     @checked
@@ -50,6 +54,8 @@ class Encoder(keras.Model):
         pad_id: Size = 0,
         dtype: Any = None,
         frozen: Sequence[str] | None = None,
+        states: Sequence[Any] = (),
+        cuts: Sequence[Any] | None = None,
         **kwargs: Any,
     ):
         pooled = Pooling(pooling, name="pooling", dtype=dtype)(sequence, padding_mask=inputs["padding_mask"])
@@ -61,6 +67,8 @@ class Encoder(keras.Model):
         self.max_length = max_length
         self.pad_id = pad_id
         self.width = int(sequence.shape[-1])
+        self.states = tuple(states)
+        self.cuts = self.states if cuts is None else tuple(cuts)
         if frozen is not None:
             for layer in self.layers:
                 if layer.weights and layer.trainable == (layer.name in frozen):
@@ -74,6 +82,69 @@ class Encoder(keras.Model):
                 "cut the texts, or make an encoder with a larger max_length."
             )
         return super().call(inputs, training=training, mask=mask)
+
+    @cached_property
+    def with_states(self) -> keras.Model:
+        """The same network with a third output: `states`, the list of those states that are as wide as `sequence`.
+
+        Raises:
+            ValueError: the encoder has no states.
+        """
+        self._check_states()
+        wide = [state for state in self.states if state.shape[-1] == self.width]
+        return keras.Model(self._named_inputs(), {**self.output, "states": wide}, name=f"{self.name}_with_states")
+
+    def split(self, top: int) -> tuple[keras.Model, keras.Model]:
+        """The encoder as two models that hold its layers: what lies below the top blocks, and the rest.
+
+        Args:
+            top: number of blocks in the second model, from 1 to the number of blocks.
+
+        Returns:
+            The lower model, a dict of inputs -> a state; and the upper one, a list of that state and of the inputs in the order
+            of `input_names` -> features.
+
+        Raises:
+            ValueError: the encoder has no states, too few blocks, or weights that both parts would need.
+
+        Example:
+
+        >>> import mtl, numpy as np
+        >>> encoder = mtl.encoders.Transformer(vocabulary_size=9, width=4, layers=2, heads=1)
+        >>> lower, upper = encoder.split(top=1)
+        >>> x = {name: keras.ops.ones([2, 3], "int32") for name in encoder.input_names}
+        >>> bool(np.allclose(upper([lower(x), *x.values()])["pooled"], encoder(x)["pooled"]))
+        True
+        """
+        self._check_states()
+        blocks = len(self.cuts) - 1
+        if not 1 <= top <= blocks:
+            raise ValueError(f"{type(self).__name__} has {blocks} blocks to cut off the top; got {top}. Choose 1 to {blocks}.")
+        state = self.cuts[-1 - top]
+        lower = keras.Model(self._named_inputs(), state, name=f"{self.name}_trunk")
+        upper = keras.Model([state, *self.inputs], self.output, name=f"{self.name}_top")
+        below = {id(layer) for layer in lower.layers if layer.weights}
+        if common := [layer.name for layer in upper.layers if id(layer) in below]:
+            raise ValueError(
+                f"{type(self).__name__} cannot be cut {top} blocks from the top: both parts need {common}. "
+                "Choose an encoder whose blocks read only the block below them."
+            )
+        return lower, upper
+
+    def copy(self, name: str) -> "Encoder":
+        """An encoder of another name with the same settings and weights, which are its own."""
+        result = type(self).from_config({**self.get_config(), "name": name})
+        result.set_weights(self.get_weights())
+        return result
+
+    def _named_inputs(self) -> dict[str, Any]:
+        return {tensor.name: tensor for tensor in self.inputs}
+
+    def _check_states(self) -> None:
+        if not self.states:
+            raise ValueError(
+                f"{type(self).__name__} shows no states between its blocks; pass states= to Encoder, or use another encoder."
+            )
 
     @property
     def uses_segments(self) -> bool:

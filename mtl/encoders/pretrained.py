@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
 from mtl.encoders.hugging_face import BERT_LIKE, load_bert_like, number_in, weight_files
 from mtl.utils import brief, expanded, nearest, read_json, unknown_name
@@ -109,6 +109,7 @@ class Pretrained(Encoder):
 
         # Functional model: the backbone's own graph, without what lies above the last layer.
         sequence = backbone.output["sequence_output"] if isinstance(backbone.output, Mapping) else backbone.output
+        blocks = [keras.tree.flatten(layer) for layer in getattr(backbone, "transformer_layers", [])]
         if pad_id is None:
             pad_id = (own.get("pad_id") if tokenizer is None else tokenizer.pad_id) or 0
         super().__init__(
@@ -119,6 +120,7 @@ class Pretrained(Encoder):
             max_length=max_length or limit,
             pad_id=pad_id,
             dtype=backbone.dtype_policy,
+            states=_states(blocks),
             **kwargs,
         )
 
@@ -126,8 +128,7 @@ class Pretrained(Encoder):
         self.backbone_config = keras.saving.serialize_keras_object(backbone)
         self.activation = activation
         self.epsilon = epsilon
-        groups = [keras.tree.flatten(layer) for layer in getattr(backbone, "transformer_layers", [])]
-        self._block_names = [[layer.name for layer in group] for group in groups]
+        self._block_names = [[layer.name for layer in block] for block in blocks]
 
     @property
     def token_embedding(self) -> keras.layers.Layer:
@@ -168,6 +169,14 @@ class Pretrained(Encoder):
                 "other file and reaches for no network. Load no such file."
             )
         return super().from_config({**config, "preset": backbone}, custom_objects)
+
+
+def _states(blocks: list[list[Any]]) -> list[Any]:
+    """What goes into the first block, and what comes out of each; nothing where a block runs more than once."""
+    layers = [layer for block in blocks for layer in block]
+    if not layers or any(len(layer._inbound_nodes) != 1 for layer in layers):
+        return []
+    return [keras.tree.flatten(layers[0].input)[0], *(block[-1].output for block in blocks)]
 
 
 def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:

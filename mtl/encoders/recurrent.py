@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.encoders.word_vectors import load_word_vectors
 from mtl.layers.token_dropout import TokenDropout
@@ -127,16 +127,28 @@ class Recurrent(Encoder):
         if bigram_embedding:
             x = x + bigram_embedding(token_ids, padding_mask)
         x = embedded = drops[0](x)
+        cuts = [x]
         for recurrent, drop in zip(stack, drops[1:], strict=True):
             outputs = [recurrent[0](x)]
             if bidirectional:
                 outputs.append(reverse(recurrent[1](reverse(x, padding_mask)), padding_mask))
             x = drop(ops.concatenate(outputs, axis=-1) if bidirectional else outputs[0])
+            cuts.append(x)
         if skip:
             x = ops.concatenate([x, embedded], axis=-1)
-        x = x * ops.expand_dims(ops.cast(padding_mask, x.dtype), -1)
+        mask = ops.expand_dims(ops.cast(padding_mask, x.dtype), -1)
+        x = x * mask
         super().__init__(
-            inputs, x, pooling=pooling, tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, dtype=dtype, **kwargs
+            inputs,
+            x,
+            pooling=pooling,
+            tokenizer=tokenizer,
+            max_length=max_length,
+            pad_id=pad_id,
+            dtype=dtype,
+            states=[state * mask for state in cuts[:-1]] + [cuts[-1] * mask if skip else x],
+            cuts=cuts,
+            **kwargs,
         )
 
         # Config.

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import MOST_LAYERS, Dtype, Encoder, resolve_vocabulary
 from mtl.layers.packing import Packing
 from mtl.utils import unknown_name
@@ -117,6 +117,7 @@ class Transformer(Encoder):
         if segments:
             x = x + embedding(segments, "segment_embedding")(indices["segment_ids"])
         x = drop(layer_norm("embedding_norm")(x), "embedding_dropout")
+        cuts = [x]
         for i in range(layers):
             attention = keras.layers.MultiHeadAttention(
                 heads, width // heads, dropout=dropout, kernel_initializer=normal.clone(), dtype=dtype, name=f"attention_{i}"
@@ -129,13 +130,27 @@ class Transformer(Encoder):
             y = feedforward_norm(x) if norm == "pre" else x
             x = x + drop(down(up(y)), f"feedforward_dropout_{i}")
             x = feedforward_norm(x) if norm == "post" else x
+            cuts.append(x)
         if norm == "pre":
             x = layer_norm("final_norm")(x)
-        if packed:
+
+        def unpacked(x: Any) -> Any:
+            if not packed:
+                return x
             x = ops.take(ops.reshape(x, (-1, width)), packing["place"], axis=0)
-            x = x * ops.cast(ops.expand_dims(inputs["padding_mask"], 2), x.dtype)
+            return x * ops.cast(ops.expand_dims(inputs["padding_mask"], 2), x.dtype)
+
         super().__init__(
-            inputs, x, pooling=pooling, tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, dtype=dtype, **kwargs
+            inputs,
+            unpacked(x),
+            pooling=pooling,
+            tokenizer=tokenizer,
+            max_length=max_length,
+            pad_id=pad_id,
+            dtype=dtype,
+            states=[unpacked(cut) for cut in cuts],
+            cuts=cuts,
+            **kwargs,
         )
 
         # Config.

@@ -68,7 +68,7 @@ class Classification(Head):
     """
 
     needs_offsets = False
-    encoded_by = ("labels", "unknown")
+    cache_key = ("labels", "unknown")
     not_labelled = -1
 
     @checked

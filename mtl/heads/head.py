@@ -65,7 +65,7 @@ class Head(keras.layers.Layer):
     #: Whether `predict` runs this head. An objective that only serves training, such as masked language modelling, says False.
     predicts = True
     #: Whether the head changes its rows' inputs, and so needs rows of its own.
-    own_rows = False
+    corrupts_inputs = False
     #: The arguments that `learn` finds, as errors show them.
     learned = "labels=[...]"
     #: Whether `encode` reads where tokens stand in the text. Tokenizing is faster where no head does.
@@ -76,7 +76,7 @@ class Head(keras.layers.Layer):
     progress = "accuracy"
     #: Names of the settings that `encode` and `target` depend on: prepared data is found again whatever the others are. None for
     #: all of them.
-    encoded_by: tuple[str, ...] | None = None
+    cache_key: tuple[str, ...] | None = None
     #: The number that means "not labelled" where no other is set: -1 for heads of classes; None where every number is a label.
     not_labelled: float | None = None
 
@@ -286,7 +286,7 @@ class Head(keras.layers.Layer):
         return config
 
     def prepare_batch(self, x: dict[str, np.ndarray], target: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> None:
-        """Changes one batch's NumPy arrays in place before they go to the model; only for heads with `own_rows`.
+        """Changes one batch's NumPy arrays in place before they go to the model; only for heads with `corrupts_inputs`.
 
         Only rows with a weight above 0 may be changed.
         """

@@ -56,8 +56,8 @@ class MaskedLM(Head):
     """
 
     predicts = False
-    own_rows = True
-    encoded_by = ("whole_words",)
+    corrupts_inputs = True
+    cache_key = ("whole_words",)
 
     @checked
     def __init__(
@@ -139,22 +139,22 @@ class MaskedLM(Head):
         return (*features_shape["sequence"][:-1], self.dense.units)
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
-        places = _places(weight)
-        losses, _ = self._predict(_at(target, places), _at(outputs, places))
-        weights = ops.cast(_at(weight, places), "float32")
+        positions = _positions(weight)
+        losses, _ = self._predict(_at(target, positions), _at(outputs, positions))
+        weights = ops.cast(_at(weight, positions), "float32")
         return ops.sum(losses * weights), ops.sum(weights)
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
         """Works at the hidden tokens only; its outputs are their predicted `ids` and their `loss`, both `[B, S]`."""
         if not self.built:
             self.build({name: value.shape for name, value in features.items()})
-        places = _places(weight)
-        hidden = self.norm(self.dense(_at(features["sequence"], places)))
-        losses, ids = self._predict(_at(target, places), hidden)
-        weights = ops.cast(_at(weight, places), "float32")
+        positions = _positions(weight)
+        hidden = self.norm(self.dense(_at(features["sequence"], positions)))
+        losses, ids = self._predict(_at(target, positions), hidden)
+        weights = ops.cast(_at(weight, positions), "float32")
 
         def everywhere(values: Any) -> Any:
-            flat = ops.scatter(places[:, None], values, ops.reshape(ops.size(weight), (1,)))
+            flat = ops.scatter(positions[:, None], values, ops.reshape(ops.size(weight), (1,)))
             return ops.reshape(flat, ops.shape(weight))
 
         outputs = {"ids": everywhere(ids), "loss": everywhere(ops.stop_gradient(losses))}
@@ -183,12 +183,12 @@ class MaskedLM(Head):
         }
 
 
-def _places(weight: Any) -> Any:
+def _positions(weight: Any) -> Any:
     """Where, in the flattened batch, the weight is above 0: int32 `[N]`."""
     return ops.cast(ops.nonzero(ops.reshape(ops.convert_to_tensor(weight), (-1,)) > 0)[0], "int32")
 
 
-def _at(array: Any, places: Any) -> Any:
+def _at(array: Any, positions: Any) -> Any:
     """`[N, ...]` from `[B, S, ...]`."""
     array = ops.convert_to_tensor(array)
-    return ops.take(ops.reshape(array, (-1, *array.shape[2:])), places, axis=0)
+    return ops.take(ops.reshape(array, (-1, *array.shape[2:])), positions, axis=0)

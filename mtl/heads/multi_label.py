@@ -75,7 +75,7 @@ class MultiLabel(Head):
 
     progress = "micro_f1"
     needs_offsets = False
-    encoded_by = ("labels", "unknown", "separator", "multi_hot")
+    cache_key = ("labels", "unknown", "separator", "multi_hot")
     not_labelled = -1
 
     @checked

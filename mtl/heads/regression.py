@@ -62,7 +62,7 @@ class Regression(Head):
 
     learned = "mean=0.0, scale=1.0"
     needs_offsets = False
-    encoded_by = ("range",)
+    cache_key = ("range",)
 
     progress = "pearson"
 

@@ -11,9 +11,9 @@ from keras import ops
 from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.graph_spans import widened_tags
 from mtl.data.spans import SCHEMES, allowed_transitions, scheme_labels, split_tag, tags_of_spans
 from mtl.data.tag_units import lost_labels, tag_units
+from mtl.data.tokenizers.in_graph.spans import widened_tags
 from mtl.data.unknown_tags import unknown_tags
 from mtl.heads.head import Head, Target
 from mtl.heads.tag_report import tag_report
@@ -87,7 +87,7 @@ class Tagging(Head):
         Entity Recognition", NAACL 2016; first-token alignment: Devlin et al., "BERT", NAACL 2019.
     """
 
-    encoded_by = ("labels", "level", "scheme", "unknown", "overlaps")
+    cache_key = ("labels", "level", "scheme", "unknown", "overlaps")
     not_labelled = -1
 
     @checked

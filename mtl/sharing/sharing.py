@@ -1,46 +1,103 @@
 """What every way of sharing is."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
-__all__ = ["Sharing"]
+__all__ = ["Part", "Sharing"]
 
 
-class Sharing:
-    """How tasks share encoders: gives each task its features.
+class Part(NamedTuple):
+    """A layer of a model, and the tasks whose losses depend on it.
 
-    A way of sharing is described by its constructor, and gets its encoder and tasks from `connect`.
+    Args:
+        layer: the layer.
+        tasks: their names.
     """
 
-    def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Sharing":
-        """A new object of the same kind that holds the encoders of the tasks; called by `MultiTaskModel`."""
+    layer: keras.layers.Layer
+    tasks: tuple[str, ...]
+
+
+class Sharing(keras.layers.Layer):
+    """How tasks share encoders: gives each task its features, in two stages.
+
+    `trunk` runs once for all tasks, and `branch` adds what belongs to one task. A way of sharing is described by its
+    constructor; `bind` gives it an encoder and tasks, and from then on it owns all layers between inputs and features.
+
+    A way of one's own gives `bind`, `trunk`, `branch`, `parts` and `encoder_of`.
+    """
+
+    encoder: Any
+    #: Whether the features of the tasks hold the encoder's `states`.
+    with_states = False
+
+    def bind(self, encoder: Any, tasks: Sequence[str], with_states: bool = False) -> "Sharing":
+        """Return a new object of the same kind that holds the layers of the tasks; `MultiTaskModel` calls it.
+
+        An object that was bound before keeps the layers of the tasks that it knows.
+
+        Args:
+            encoder: a `mtl.encoders.Encoder`.
+            tasks: names of the tasks.
+            with_states: whether features hold the encoder's `states` too.
+
+        Raises:
+            ValueError: the encoder cannot be shared this way.
+        """
         raise NotImplementedError
+
+    def trunk(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """What is the same for all tasks, from symbolic or real inputs."""
+        raise NotImplementedError
+
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """One task's features, from what `trunk` gave."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, Part]:
+        """All layers that have weights, under names that do not depend on which other tasks there are.
+
+        The parts of a subset of the tasks bear the same names as those of all tasks, and have weights of the same shapes.
+        """
+        raise NotImplementedError
+
+    def encoder_of(self, task: str) -> Any:
+        """The encoder whose tokenizer and embeddings serve a task."""
+        raise NotImplementedError
+
+    def stacks(self) -> list[Any]:
+        """What freezing and learning rates by depth act on: each has `layers`, `blocks` from the lowest up, and `variables`."""
+        return list({id(part.layer): part.layer for part in self.parts().values()}.values())
+
+    def whole_encoder(self, task: str) -> Any:
+        """One encoder that gives a task's features by itself."""
+        return self.encoder_of(task)
 
     def features(
         self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
     ) -> dict[str, dict[str, Any]]:
         """Each task's features, from symbolic or real inputs; work is done only for the tasks named."""
-        raise NotImplementedError
+        shared = self.trunk(inputs, training=training)
+        return {task: self.branch(task, shared, training=training) for task in tasks}
 
-    def encoder_of(self, task: str) -> keras.Model:
-        """The encoder whose features a task gets."""
-        raise NotImplementedError
-
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        """Layers that only this task uses, its head left out."""
+    def penalties(self) -> list[Any]:
+        """The penalties that come with this way of sharing, each a `mtl.penalties.Penalty`."""
         return []
-
-    def penalty(self) -> Any:
-        """A scalar added to the loss, or None."""
-        return None
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Sharing":
-        """The object from `get_config`."""
-        return cls(**config)
+    def _start(self, encoder: Any, with_states: bool) -> "Sharing":
+        """An object of the same description, for `bind` to fill."""
+        bound = type(self).from_config(self.get_config())
+        bound.encoder, bound.with_states, bound.built = encoder, with_states, True
+        return bound
+
+
+def encode(encoder: Any, inputs: Mapping[str, Any], with_states: bool, training: bool | None) -> dict[str, Any]:
+    """An encoder's features, with its states where they are wanted."""
+    network = encoder.with_states if with_states else encoder
+    return network({name: inputs[name] for name in encoder.input_names}, training=training)

@@ -1,12 +1,12 @@
-"""An encoder a task, held close to one another."""
+"""One encoder per task, held close to one another."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
-from mtl.sharing.sharing import Sharing
+from mtl.penalties.towards_mean import TowardsMean
+from mtl.sharing.sharing import Part, Sharing, encode
 from mtl.utils.arguments import checked
 
 __all__ = ["Soft"]
@@ -14,7 +14,7 @@ __all__ = ["Soft"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Soft(Sharing):
-    """Soft parameter sharing: an encoder a task, tied by the squared distance of their weights.
+    """Soft parameter sharing: one encoder per task, tied by the squared distance of their weights.
 
     Adds `strength * sum_t ||W_t - mean_s W_s||^2` to the loss, over the trainable weights of the K encoders; this is
     `strength / K` times the sum of the squared distances of all pairs. At 0 the tasks share nothing, towards infinity they share
@@ -37,51 +37,38 @@ class Soft(Sharing):
     """
 
     @checked
-    def __init__(self, strength: float = 1e-3):
+    def __init__(self, strength: float = 1e-3, **kwargs: Any):
+        super().__init__(**kwargs)
         if strength < 0:
             raise ValueError(f"Soft expects a strength of at least 0; got {strength}.")
         self.strength = float(strength)
-        self.encoders: dict[str, keras.Model] = {}
+        self.encoders: dict[str, Any] = {}
 
-    def connect(self, encoder: keras.Model, tasks: Sequence[str]) -> "Soft":
-        connected = Soft(self.strength)
-        connected.encoders = {task: self.encoders[task] for task in tasks if task in self.encoders}
+    def bind(self, encoder: Any, tasks: Sequence[str], with_states: bool = False) -> "Soft":
+        bound = self._start(encoder, with_states)
         for task in tasks:
-            if not connected.encoders:
-                connected.encoders[task] = encoder
-            elif task not in connected.encoders:
-                copy = type(encoder).from_config({**encoder.get_config(), "name": f"{encoder.name}_{task}"})
-                copy.set_weights(encoder.get_weights())
-                connected.encoders[task] = copy
-        return connected
+            if task in self.encoders:
+                bound.encoders[task] = self.encoders[task]
+            elif not self.encoders and not bound.encoders:
+                bound.encoders[task] = encoder
+            else:
+                bound.encoders[task] = encoder.copy(f"{encoder.name}_{task}")
+        return bound
 
-    def features(
-        self, inputs: Mapping[str, Any], tasks: Iterable[str], training: bool | None = None
-    ) -> dict[str, dict[str, Any]]:
-        result = {}
-        for task in tasks:
-            encoder = self.encoders[task]
-            own = encoder({name: inputs[name] for name in encoder.input_names}, training=training)
-            result[task] = {**inputs, **own}
-        return result
+    def trunk(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        return dict(inputs)
 
-    def encoder_of(self, task: str) -> keras.Model:
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        return {**shared, **encode(self.encoders[task], shared, self.with_states, training)}
+
+    def parts(self) -> dict[str, Part]:
+        return {f"encoder/{task}": Part(encoder, (task,)) for task, encoder in self.encoders.items()}
+
+    def encoder_of(self, task: str) -> Any:
         return self.encoders[task]
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        return [self.encoders[task]]
-
-    def penalty(self) -> Any:
-        if not self.strength or len(self.encoders) < 2:
-            return None
-        total = 0.0
-        for weights in zip(*(encoder.weights for encoder in self.encoders.values()), strict=True):
-            if not any(weight.trainable for weight in weights):
-                continue
-            values = [ops.cast(weight, "float32") for weight in weights]
-            mean = sum(values) / len(values)
-            total = total + sum(ops.sum(ops.square(value - mean)) for value in values)
-        return self.strength * total
+    def penalties(self) -> list[Any]:
+        return [TowardsMean(self.strength, "encoder/*")] if self.strength else []
 
     def get_config(self) -> dict[str, Any]:
         return {"strength": self.strength}

@@ -7,10 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtl.training.gradients.task_gradients import TaskGradients
+from mtl.training.keras_internals.optimizer_internals import (
+    accumulating_steps,
+    added_variable,
+    built_optimizers_in,
+    iterations_of,
+)
 from mtl.training.measured import Measured, update_of
-from mtl.training.optimizer_seam import accumulating_steps, added_variable, built_optimizers_in, iterations_of
 from mtl.training.scoring import Totals
-from mtl.training.task_gradients import TaskGradients
 
 __all__ = ["AccumulationWindow", "batches_to_an_update"]
 

@@ -3,26 +3,26 @@
 The engine knows a model only as features of a task, and as loss sum and weight sum of a head.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from mtl.training import optimizer_seam, seam
 from mtl.training.accumulation import AccumulationWindow, batches_to_an_update
-from mtl.training.adam import adam_in_one_pass
-from mtl.training.conflicts import Conflicts
 from mtl.training.epochs import Epochs
 from mtl.training.forking import check_process
-from mtl.training.health import Health
+from mtl.training.gradients.conflicts import Conflicts
+from mtl.training.gradients.task_gradients import TaskGradients
+from mtl.training.keras_internals import model_internals, optimizer_internals
+from mtl.training.keras_internals.adam import adam_in_one_pass
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
-from mtl.training.own import OwnVariables
+from mtl.training.non_finite_guard import NonFiniteGuard
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
-from mtl.training.task_gradients import TaskGradients
+from mtl.training.task_variables import TaskVariables
 from mtl.utils.configs import check_config
 
 __all__ = ["Engine"]
@@ -34,7 +34,7 @@ class Engine(Loop):
     A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
     a labelled row leaves its own layers and their optimizer state as they were, and its metrics too.
 
-    A subclass gives `task_names`, `complete`, `features_of`, `head_of`, `own_layers`, `balancer`, `gradients_at` and `penalty`,
+    A subclass gives `task_names`, `complete`, `trunk`, `branch`, `head_of`, `parts`, `balancer`, `gradients_at` and `penalty`,
     and calls `start_engine` when its heads are built.
     """
 
@@ -42,25 +42,29 @@ class Engine(Loop):
     balancer: Any
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
-    _own: dict[str, OwnVariables]
+    _own: dict[tuple[str, ...], TaskVariables]
     _window: AccumulationWindow | None
-    _health: Health
+    _guard: NonFiniteGuard
     skip_nonfinite = False
 
     def complete(self, x: Any) -> dict[str, Any]:
         """The inputs with those that may be left out filled in."""
         raise NotImplementedError
 
-    def features_of(self, x: Mapping[str, Any], tasks: Iterable[str], training: bool) -> dict[str, dict[str, Any]]:
-        """Each task's features."""
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """What is computed once for all tasks."""
+        raise NotImplementedError
+
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """One task's features, from what `trunk` gave."""
         raise NotImplementedError
 
     def head_of(self, task: str) -> Any:
         """A task's head."""
         raise NotImplementedError
 
-    def own_layers(self, task: str) -> list[keras.layers.Layer]:
-        """The layers that belong to one task: its head, and what sharing gives it alone."""
+    def parts(self) -> Mapping[str, Any]:
+        """The layers that have weights by name, each with `layer` and `tasks`, the names of the tasks that depend on it."""
         raise NotImplementedError
 
     def penalty(self) -> Any:
@@ -75,7 +79,7 @@ class Engine(Loop):
         Raises:
             ValueError: the model is made under a strategy or a distribution that it cannot train under.
         """
-        check_strategy(seam.strategy_of(self))
+        check_strategy(model_internals.strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.conflicts = Conflicts(self.task_names, name="conflicts")
         self._gradients, self._window = None, None
@@ -114,10 +118,10 @@ class Engine(Loop):
         self._gradients, self._window = None, None
         with strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
-            if seam.several_processes(seam.strategy_of(self)):
-                seam.prepare_saving()
-        seam.check_scope(self)
-        optimizer_seam.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
+            if model_internals.several_processes(model_internals.strategy_of(self)):
+                model_internals.prepare_saving()
+        model_internals.check_scope(self)
+        optimizer_internals.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
@@ -133,7 +137,7 @@ class Engine(Loop):
     def _build_optimizer(self) -> None:
         """Makes what the optimizer holds, and the sums of gradients where several batches make an update."""
         with self.distribute_strategy.scope():
-            optimizer_seam.build(self.optimizer, self.trainable_variables)
+            optimizer_internals.build(self.optimizer, self.trainable_variables)
             if self._window is None and batches_to_an_update(self.optimizer) > 1:
                 if self.balancer.looks_ahead:
                     raise ValueError(
@@ -145,7 +149,7 @@ class Engine(Loop):
                 self._gradients, self._window = gradients, AccumulationWindow(self.optimizer, gradients)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        given = seam.given_to(keras.Model.fit, self, args, kwargs)
+        given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
         if self.balancer.counts_epochs or self.balancer.uses_metrics:
             given["callbacks"] = Epochs.before(given.get("callbacks"), self)
         return super().fit(**given)
@@ -174,7 +178,9 @@ class Engine(Loop):
         check_process()
         strategy = self.distribute_strategy
         self._build_optimizer()
-        if {id(variable) for variable in optimizer_seam.trained_by(self.optimizer)} != {id(v) for v in self.trainable_variables}:
+        if {id(variable) for variable in optimizer_internals.trained_by(self.optimizer)} != {
+            id(v) for v in self.trainable_variables
+        }:
             raise ValueError(
                 "What is trained has changed since the model was compiled. "
                 "Compile it again, or freeze with mtl.transfer.freeze(model)."
@@ -182,17 +188,17 @@ class Engine(Loop):
         if self.train_function is not None and not force:
             return
         if strategy.num_replicas_in_sync > 1:
-            optimizer_seam.update_each_replica(self.optimizer)
-            seam.differ_in_dropout(self)
+            optimizer_internals.update_each_replica(self.optimizer)
+            model_internals.differ_in_dropout(self)
         adam_in_one_pass(self.optimizer)
         if self._window is None and self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
-        variables = {task: [v for layer in self.own_layers(task) for v in layer.trainable_variables] for task in self.task_names}
-        for task, own in variables.items():
-            own.extend(self.balancer.own_variables(task))
+        variables = self._variables_of_some_tasks()
         with strategy.scope():
-            self._own = {task: OwnVariables(self.optimizer, own, self.static_shapes) for task, own in variables.items() if own}
-            self._health = Health(
+            self._own = {
+                tasks: TaskVariables(self.optimizer, mine, self.static_shapes) for tasks, mine in variables.items() if mine
+            }
+            self._guard = NonFiniteGuard(
                 self.optimizer,
                 self.trainable_variables,
                 variables,
@@ -201,19 +207,29 @@ class Engine(Loop):
                 compiled=self.static_shapes,
             )
         window = self._window
-        after = None if window is None else seam.Every(window.due, partial(self._update, window), window.skip)
-        steps, health = seam.make_function(self, self.train_step, after), self._health
+        after = None if window is None else model_internals.Every(window.due, partial(self._update, window), window.skip)
+        steps, guard = model_internals.make_function(self, self.train_step, after), self._guard
 
         def checked(iterator: Any) -> Any:
             try:
                 logs = steps(iterator)
             except tf.errors.OpError:
-                health.check()
+                guard.check()
                 raise
-            health.check()
+            guard.check()
             return logs
 
         self.train_function = checked
+
+    def _variables_of_some_tasks(self) -> dict[tuple[str, ...], list[keras.Variable]]:
+        """The trained variables that not all tasks depend on, by the tasks that do; of one task alone, all."""
+        found: dict[tuple[str, ...], list[keras.Variable]] = {}
+        for part in self.parts().values():
+            if len(part.tasks) < len(self.task_names) or len(self.task_names) == 1:
+                found.setdefault(tuple(part.tasks), []).extend(part.layer.trainable_variables)
+        for task in self.task_names:
+            found.setdefault((task,), []).extend(self.balancer.task_variables(task))
+        return found
 
     # One step -----------------------------------------------------------------------------------------------------
 
@@ -222,14 +238,14 @@ class Engine(Loop):
             return self._accumulate(data, self._window)
         compared = None if self._gradients is None else self._gradients.step(data)
         gradients, totals = self._of_losses(data) if compared is None else (compared.gradients, compared.totals)
-        finite = self._health.look(totals.means, totals.weights, gradients)
+        finite = self._guard.look(totals.means, totals.weights, gradients)
         if self.skip_nonfinite:
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
         if compared is not None and compared.conflicts is not None:
             self.conflicts.accumulate(*compared.conflicts, active=totals.active)
         # A target that is found wrong comes before any update.
-        with tf.control_dependencies([totals.means, *self._health.gate(finite)]):
+        with tf.control_dependencies([totals.means, *self._guard.gate(finite)]):
             self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
             *_, after = self._forward(data, training=True)
@@ -241,9 +257,9 @@ class Engine(Loop):
         """Adds a batch to the window."""
         measured = window.gradients.measure(data, window.rows)
         owners, gradients = measured.gradients(self.task_names)
-        finite = self._health.look(measured.totals.means, measured.totals.weights, gradients, owners)
+        finite = self._guard.look(measured.totals.means, measured.totals.weights, gradients, owners)
         totals = measured.totals.where(finite) if self.skip_nonfinite else measured.totals
-        with tf.control_dependencies([totals.means, *self._health.gate(finite)]):
+        with tf.control_dependencies([totals.means, *self._guard.gate(finite)]):
             window.add(measured, finite)
         self._record(totals)
         return self.get_metrics_result()
@@ -295,20 +311,20 @@ class Engine(Loop):
 
     def _apply(self, gradients: list[Any], active: tf.Tensor, finite: tf.Tensor) -> None:
         """Updates the variables, but those of tasks that took no part; none where a step that is not finite is left out."""
-        variables, before = self.trainable_variables, self._health.keep()
+        variables, before = self.trainable_variables, self._guard.keep()
         kept = []
-        for task, own in self._own.items():
-            moved = active[self.task_names.index(task)]
+        for tasks, own in self._own.items():
+            moved = tf.reduce_any([active[self.task_names.index(task)] for task in tasks])
             kept.append((own, own.read(moved), moved))
-        several = isinstance(optimizer_seam.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
+        several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
-            unreached = OwnVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
+            unreached = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
         for own, values, moved in kept:
             own.restore(values, moved)
-        self._health.look_at_update(finite, before)
+        self._guard.look_at_update(finite, before)
 
     def _record(self, totals: Totals) -> None:
         self.task_losses.accumulate(totals.losses, totals.weights, totals.penalty, totals.counts)

@@ -43,7 +43,7 @@ class TaskLosses(keras.metrics.Metric):
             sums: each task's weighted sum of losses, float32 `[K]`.
             weights: each task's sum of weights, float32 `[K]`.
             penalty: what is added to the tasks' losses, a float32 scalar.
-            counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, float32 `[K + 3]`.
+            counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, float32 `[K + 3]`.
         """
         counts = ops.cast(counts, "float64")
         self.sums.assign_add(ops.cast(sums, "float64"))
@@ -63,9 +63,9 @@ class TaskLosses(keras.metrics.Metric):
 
     def realised(self) -> tuple[dict[str, float], float]:
         """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""
-        *labelled, rows, tokens, places = ops.convert_to_numpy(self.counts).tolist()
+        *labelled, rows, tokens, positions = ops.convert_to_numpy(self.counts).tolist()
         shares = {task: count / max(1.0, rows) for task, count in zip(self.tasks, labelled, strict=True)}
-        return shares, 1.0 - tokens / places if places else 0.0
+        return shares, 1.0 - tokens / positions if positions else 0.0
 
     def update_state(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
         self.accumulate(sums, weights, penalty, counts)

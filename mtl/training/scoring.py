@@ -71,7 +71,7 @@ class Totals(NamedTuple):
         losses: each task's weighted sum of losses, `[K]`.
         weights: each task's sum of weights, `[K]`.
         penalty: what is added to the tasks' losses.
-        counts: the rows labelled for each task, all rows, all tokens, and all places for tokens, `[K + 3]`.
+        counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, `[K + 3]`.
         statistics: as in `Scores`; those that do not add up with an axis more, one entry per replica.
     """
 
@@ -96,16 +96,16 @@ class Totals(NamedTuple):
         return keras.tree.map_structure(lambda each: tf.where(counted, each, tf.zeros_like(each)), self)
 
 
-def score(model: Any, batch: Batch, training: bool, features: Mapping[str, Any] | None = None) -> Scores:
-    """Runs the heads on a batch, and the encoders too where no features are given."""
-    features = model.features_of(batch.x, list(batch.y), training) if features is None else features
+def score(model: Any, batch: Batch, training: bool, shared: Mapping[str, Any] | None = None) -> Scores:
+    """Runs the branches and heads on a batch, and the trunk too where what it gives is not given."""
+    shared = model.trunk(batch.x, training) if shared is None else shared
     scores = Scores({}, {}, {})
     for task, target in batch.y.items():
-        weight = batch.weights[task]
-        loss, weights, outputs = model.head_of(task).score(target, weight, features[task], training=training)
+        weight, features = batch.weights[task], model.branch(task, shared, training)
+        loss, weights, outputs = model.head_of(task).score(target, weight, features, training=training)
         scores.losses[task], scores.weights[task] = tf.cast(loss, tf.float32), tf.cast(weights, tf.float32)
         scores.statistics[task] = [
-            tf.ensure_shape(tf.cast(metric.statistics(target, outputs, weight, features[task]), tf.float32), metric.total.shape)
+            tf.ensure_shape(tf.cast(metric.statistics(target, outputs, weight, features), tf.float32), metric.total.shape)
             for metric in model.task_metrics[task].values()
         ]
     return scores

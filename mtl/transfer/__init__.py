@@ -1,13 +1,13 @@
 """Transfer: what is trained, how fast, on which features, and from which start."""
 
-from mtl.transfer.features import Features, extract, head_model
+from mtl.transfer.features import CachedFeatures, extract, head_model
 from mtl.transfer.freezing import freeze, unfreeze
 from mtl.transfer.optimizers import ScaledAdamW, adamw
 from mtl.transfer.schedules import Warmup, warmup_schedule
 from mtl.transfer.start import load_encoder
 
 __all__ = [
-    "Features",
+    "CachedFeatures",
     "ScaledAdamW",
     "Warmup",
     "adamw",

@@ -16,11 +16,11 @@ from mtl.sharing import Hard
 from mtl.utils.arguments import checked
 from mtl.utils.types import Size
 
-__all__ = ["Features", "extract", "head_model"]
+__all__ = ["CachedFeatures", "extract", "head_model"]
 
 
 @keras.saving.register_keras_serializable("mtl")
-class Features(Encoder):
+class CachedFeatures(Encoder):
     """Stands where an encoder would, and gives on the features that it gets as inputs.
 
     Args:
@@ -31,7 +31,7 @@ class Features(Encoder):
 
     Example:
 
-    >>> sorted(Features(["token_ids", "padding_mask"], 16).input_names)
+    >>> sorted(CachedFeatures(["token_ids", "padding_mask"], 16).input_names)
     ['padding_mask', 'pooled', 'token_ids']
     """
 
@@ -44,6 +44,7 @@ class Features(Encoder):
         super(Encoder, self).__init__(inputs={**inputs, **features}, outputs=outputs, **kwargs)
         self.given = {"input_names": list(input_names), "feature_width": feature_width, "sequence": sequence, "pad_id": pad_id}
         self.pooling, self.tokenizer, self.max_length, self.pad_id, self.width = "given", None, None, pad_id, feature_width
+        self.states = self.cuts = ()
 
     @property
     def token_embedding(self) -> keras.layers.Layer:
@@ -82,7 +83,7 @@ def head_model(model: MultiTaskModel) -> MultiTaskModel:
     True
     """
     encoder = _encoder(model)
-    features = Features(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
+    features = CachedFeatures(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
     # Heads alone share nothing to balance: methods on gradients train heads by the sum of their losses.
     balancer = model.balancer if model.balancer.needs == "losses" else Static()
     return MultiTaskModel(features, model.tasks, balancer=balancer)
@@ -176,11 +177,12 @@ def extract(
 
 def _encoder(model: MultiTaskModel) -> Encoder:
     """The one encoder of a model whose heads can be trained on features."""
-    if not isinstance(model.sharing, Hard):
-        raise ValueError(
-            f"Features are computed once for a model whose tasks share one encoder, Hard(); got {type(model.sharing).__name__}."
-        )
-    changing = [task.name for task in model.tasks if task.head.own_rows]
+    if not isinstance(model.sharing, Hard) or model.sharing.top_layers:
+        got = f"{type(model.sharing).__name__}({', '.join(f'{k}={v!r}' for k, v in model.sharing.get_config().items())})"
+        raise ValueError(f"Features are computed once for a model whose tasks share one encoder, Hard(); got {got}.")
+    if model.readouts:
+        raise ValueError(f"Features are the encoder's last state; the tasks {list(model.readouts)} read all states.")
+    changing = [task.name for task in model.tasks if task.head.corrupts_inputs]
     if changing:
         raise ValueError(
             f"The head of task '{changing[0]}' changes its rows' inputs in every epoch, so their features cannot be kept. "

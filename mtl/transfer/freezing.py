@@ -7,12 +7,12 @@ import keras
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
-from mtl.training.optimizer_seam import trained_by
-from mtl.training.own import slots_of
+from mtl.training.keras_internals.optimizer_internals import trained_by
+from mtl.training.task_variables import slots_of
 from mtl.utils.arguments import checked
 from mtl.utils.types import Count
 
-__all__ = ["encoders_of", "freeze", "unfreeze"]
+__all__ = ["stacks_of", "freeze", "unfreeze"]
 
 
 @checked
@@ -48,7 +48,7 @@ def freeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "al
     Reference:
         Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018.
     """
-    for encoder in encoders_of(model):
+    for encoder in stacks_of(model):
         count = _count(encoder, layers)
         chosen = encoder.layers if count is None else [layer for block in encoder.blocks[:count] for layer in block]
         _set(encoder, chosen, False)
@@ -80,15 +80,15 @@ def unfreeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "
     Reference:
         Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018.
     """
-    for encoder in encoders_of(model):
+    for encoder in stacks_of(model):
         count = _count(encoder, layers)
         below = [] if count is None else [layer for block in encoder.blocks[: len(encoder.blocks) - count] for layer in block]
         _set(encoder, [layer for layer in encoder.layers if all(layer is not each for each in below)], True)
     _compile_again(model)
 
 
-def encoders_of(model: MultiTaskModel | Encoder) -> list[Encoder]:
-    """The encoders of a model, each once; an encoder itself.
+def stacks_of(model: MultiTaskModel | Encoder) -> list[Any]:
+    """What stands between a model's inputs and its features, as `layers`, `blocks` and `variables`; an encoder itself.
 
     Raises:
         TypeError: neither a model nor an encoder.
@@ -97,11 +97,10 @@ def encoders_of(model: MultiTaskModel | Encoder) -> list[Encoder]:
         return [model]
     if not isinstance(model, MultiTaskModel):
         raise TypeError(f"Expected a MultiTaskModel or an encoder; got {type(model).__name__}.")
-    found = {id(each): each for each in (model.sharing.encoder_of(task) for task in model.task_names)}
-    return list(found.values())
+    return model.sharing.stacks()
 
 
-def _count(encoder: Encoder, layers: str | int) -> int | None:
+def _count(encoder: Any, layers: str | int) -> int | None:
     """The number of blocks; None for all that the encoder has."""
     if layers == "all":
         return None
@@ -111,7 +110,7 @@ def _count(encoder: Encoder, layers: str | int) -> int | None:
     return layers
 
 
-def _set(encoder: Encoder, layers: Sequence[keras.layers.Layer], trainable: bool) -> None:
+def _set(encoder: Any, layers: Sequence[keras.layers.Layer], trainable: bool) -> None:
     if trainable and not encoder.trainable:  # Its layers count only where it is trainable itself.
         encoder.trainable = True
         for layer in encoder.layers:

@@ -9,7 +9,7 @@ from keras import ops
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
-from mtl.transfer.freezing import encoders_of
+from mtl.transfer.freezing import stacks_of
 from mtl.transfer.schedules import warmup_schedule
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
@@ -154,7 +154,7 @@ def adamw(
             raise unknown_name("task in head_learning_rate", task, heads)
         scales[_pattern(_names(heads[task].variables))] = rate_of_task / learning_rate
     if of_all is not None:
-        inside = {id(variable) for encoder in encoders_of(model) for variable in encoder.variables}
+        inside = {id(variable) for encoder in stacks_of(model) for variable in encoder.variables}
         outside = _names([variable for variable in model.variables if id(variable) not in inside])
         if outside:
             scales[_pattern(outside)] = of_all / learning_rate
@@ -162,7 +162,7 @@ def adamw(
 
 
 def _block_scales(model: MultiTaskModel | Encoder, decay: float) -> dict[str, float]:
-    blocks = encoders_of(model)[0].blocks  # Where there are several, they are alike.
+    blocks = stacks_of(model)[0].blocks  # Where there are several, they are alike.
     scales = {}
     for depth, block in enumerate(reversed(blocks), 1):
         names = _names([variable for layer in block for variable in layer.variables])

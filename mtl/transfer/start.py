@@ -6,7 +6,6 @@ import keras
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
-from mtl.transfer.freezing import encoders_of
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
 
@@ -46,18 +45,17 @@ def load_encoder(path: str | Path, task: str | None = None) -> Encoder:
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not isinstance(model, MultiTaskModel | Encoder):
         raise ValueError(f"Expected a MultiTaskModel or an encoder in '{path}'; it holds a {type(model).__name__}.")
-    encoders = encoders_of(model)
     if isinstance(model, MultiTaskModel):
         if task is not None and task not in model.task_names:
             raise unknown_name(f"task of '{path}'", task, model.task_names)
-        if task is None and len(encoders) > 1:
-            raise ValueError(f"'{path}' holds an encoder a task. Say whose is wanted: task='{model.task_names[0]}'.")
-        encoder = model.sharing.encoder_of(task or model.task_names[0])
+        if task is None and any(len(part.tasks) < len(model.task_names) for part in model.sharing.parts().values()):
+            raise ValueError(
+                f"'{path}' holds weights of the encoder per task. Say whose is wanted: task='{model.task_names[0]}'."
+            )
+        encoder = model.sharing.whole_encoder(task or model.task_names[0])
     else:
         if task is not None:
             raise ValueError(f"'{path}' holds an encoder and no tasks; got task='{task}'. Leave it out.")
         return model
     # A copy, so that nothing of the saved model's graph stays with it.
-    copy = type(encoder).from_config(encoder.get_config())
-    copy.set_weights(encoder.get_weights())
-    return copy
+    return encoder.copy(encoder.name)

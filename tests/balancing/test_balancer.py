@@ -54,7 +54,7 @@ def test_wrong_shapes():
         PCGrad().weights([1.0, 2.0])
     with pytest.raises(ValueError, match=r"expects losses of shape \[K\]; got \(\)"):
         DWA().combine(1.0)
-    balancer.connect(["a", "b"], 3)
+    balancer.bind(["a", "b"], 3)
     with pytest.raises(ValueError, match="tracks gradients of length 3; got 4"):
         balancer.aggregate(np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"balances the 2 tasks \['a', 'b'\]; got 3"):
@@ -108,7 +108,7 @@ def test_half_precision_is_computed_in_single():
 
 def test_weights_are_shown_until_a_task_is_active_again():
     balancer = FAMO()
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     assert balancer.current_weights() == {}
     balancer.combine([1.0, 3.0])
     assert balancer.current_weights() == pytest.approx({"a": 0.75, "b": 0.25})
@@ -154,7 +154,7 @@ def test_trained_variables_follow_their_gradient():
     losses = model.evaluate(rows(), verbose=0, return_dict=True)
     model.fit(rows(), verbose=0)
     for task in ("mood", "score"):
-        (trained,) = model.balancer.own_variables(task)
+        (trained,) = model.balancer.task_variables(task)
         assert float(trained.value) == pytest.approx(-0.5 * 0.5 * (1 - losses[f"{task}_loss"]), rel=1e-5)
         assert any(trained is variable for variable in model.trainable_variables)
 

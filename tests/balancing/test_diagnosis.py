@@ -5,7 +5,7 @@ import pytest
 
 from mtl.balancing import DBMTL, MGDA, Static, diagnose
 from mtl.sharing import Soft
-from tests.training.test_task_gradients import MOOD, SCORE, by_numpy
+from tests.training.gradients.test_task_gradients import MOOD, SCORE, by_numpy
 from tests.two_tasks import batch, make_model
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mtl.baselines.compare import BASELINES, compare
-from mtl.data.records import records
+from mtl.data.sources.records import records
 from mtl.heads.classification import Classification
 from mtl.heads.tagging import Tagging
 from mtl.task import Task

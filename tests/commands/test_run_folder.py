@@ -6,7 +6,7 @@ import pytest
 
 from mtl.commands.run_folder import LOCK, MARKER, RunFolder, differences
 from mtl.recipe import Recipe
-from mtl.training import snapshots
+from mtl.training.resume import snapshots
 
 RECIPE = """\
 sources: {moods: {csv: {path: mood.csv, label: mood}}}

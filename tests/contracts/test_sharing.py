@@ -10,6 +10,7 @@ import pytest
 from mtl import Task
 from mtl.heads import Classification
 from mtl.sharing import Hard, Sharing, Soft
+from mtl.training.gradients.dependencies import dependencies_of
 from tests.tiny import Bag
 from tests.two_tasks import batch, make_model
 
@@ -18,15 +19,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 CASES: dict[str, Callable[[], Sharing]] = {
     "hard": Hard,
+    "hard, own tops": lambda: Hard(top_layers=1),
+    "hard, tops by groups": lambda: Hard(top_layers=1, groups={"both": ["a", "mood"]}),
     "soft": lambda: Soft(0.1),
     "soft, not tied": lambda: Soft(0.0),
 }
 each = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 
 
+def cut(sharing: Sharing) -> bool:
+    """Whether a way of sharing cuts the encoder, which then needs more than one block."""
+    return bool(sharing.get_config().get("top_layers"))
+
+
 def trained(make: Callable[[], Sharing]):
     """A model after two steps, in which the tasks' own layers have come apart."""
-    model = make_model(keras.optimizers.AdamW(0.05), sharing=make())
+    model = make_model(keras.optimizers.AdamW(0.05), sharing=make(), top=cut(make()))
     x, y, weight = batch(score=[0, 0, 1, 1, 1, 1, 1, 0])
     model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
     return model
@@ -45,8 +53,8 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 
 @each
 def test_each_task_gets_features_of_its_encoder(make):
-    encoder = Bag(width=6)
-    sharing = make().connect(encoder, ["a", "b", "c"])
+    encoder = Bag(width=6, top=cut(make()))
+    sharing = make().bind(encoder, ["a", "b", "c"])
     x = {"token_ids": np.array([[3, 4, 5, 0]] * 2, "int32"), "padding_mask": np.array([[1, 1, 1, 0]] * 2, "int32")}
     features = sharing.features({name: keras.ops.convert_to_tensor(value) for name, value in x.items()}, ["a", "c"])
     assert sorted(features) == ["a", "c"]
@@ -54,24 +62,26 @@ def test_each_task_gets_features_of_its_encoder(make):
         assert found["sequence"].shape == (2, 4, 6) and found["pooled"].shape == (2, 6)
         for name, value in x.items():
             np.testing.assert_array_equal(found[name], value)
-        mean = sharing.encoder_of(task).embedding.get_weights()[0][[3, 4, 5]].mean(axis=0)
-        np.testing.assert_allclose(found["pooled"], [mean, mean], atol=1e-6)
+        expected = sharing.whole_encoder(task)(x)["pooled"]
+        np.testing.assert_allclose(found["pooled"], expected, atol=1e-6)
 
 
 @each
 def test_it_begins_with_the_encoder_given(make):
-    encoder = Bag()
-    sharing = make().connect(encoder, ["a", "b"])
+    encoder = Bag(top=cut(make()))
+    sharing = make().bind(encoder, ["a", "b"])
     for task in "ab":
-        np.testing.assert_array_equal(sharing.encoder_of(task).get_weights()[0], encoder.get_weights()[0])
-    penalty = sharing.penalty()
-    assert penalty is None or float(penalty) == pytest.approx(0.0, abs=1e-10)
+        for mine, given in zip(sharing.whole_encoder(task).get_weights(), encoder.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, given)
+    for penalty in sharing.penalties():
+        assert float(penalty.bind(sharing.parts()).value()) == pytest.approx(0.0, abs=1e-10)
 
 
 @each
 def test_one_description_serves_several_models(make):
-    described, first, second = make(), Bag(), Bag()
-    one, two = described.connect(first, ["a", "b"]), described.connect(second, ["a", "b"])
+    top = cut(make())
+    described, first, second = make(), Bag(top=top), Bag(top=top)
+    one, two = described.bind(first, ["a", "b"]), described.bind(second, ["a", "b"])
     assert one is not described and type(one) is type(described)
     assert one.encoder_of("a") is first and two.encoder_of("a") is second
     assert one.encoder_of("b") is not two.encoder_of("b")
@@ -99,9 +109,22 @@ def test_a_saved_model_predicts_the_same(make, tmp_path):
 
 
 @each
+def test_the_parts_are_all_weights_and_say_who_depends_on_them(make):
+    model = trained(make)
+    parts = model.parts()
+    held = {id(weight) for part in parts.values() for weight in part.layer.weights}
+    assert {id(weight) for weight in model.trainable_weights} <= held
+    reached = dependencies_of(model).variables
+    for name, part in parts.items():
+        for weight in part.layer.weights:
+            users = tuple(task for task in model.task_names if any(weight is variable for variable in reached[task]))
+            assert users == part.tasks, name
+
+
+@each
 def test_a_task_without_rows_leaves_its_own_layers_as_they_were(make):
     model = trained(make)
-    own = [weight for layer in model.own_layers("score") for weight in layer.weights]
+    own = [weight for part in model.parts().values() if part.tasks == ("score",) for weight in part.layer.weights]
     others = [weight for weight in model.weights if all(weight is not mine for mine in own)]
     before, moving = [weight.numpy() for weight in own], [weight.numpy() for weight in others]
     x, y, weight = batch(score=np.zeros(8))

@@ -412,7 +412,7 @@ def test_a_malformed_record_is_skipped_and_counted(name, tmp_path, caplog):
             assert len(messages) == passes and "left out 2 malformed records of 'train'" in messages[-1]
         assert list(source.examples("test")) == expected(name, ROWS)
     assert source.skipped == {"train": 2, "test": 0}
-    assert [record.name for record in caplog.records if record.name.startswith("mtl.")] == ["mtl.data.rows"] * 2
+    assert [record.name for record in caplog.records if record.name.startswith("mtl.")] == ["mtl.data.sources.rows"] * 2
 
 
 @pytest.mark.parametrize("name", [*BREAKABLE, *OTHERS])

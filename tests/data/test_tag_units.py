@@ -9,9 +9,9 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from mtl.data import Example, Tokenizer
 from mtl.data.annotation import annotated_spans, annotated_units, tagged_words, words_of
-from mtl.data.graph_alignment import align_words
 from mtl.data.spans import SCHEMES, scheme_labels
 from mtl.data.tag_units import TagUnits, lost_labels, tag_units
+from mtl.data.tokenizers.in_graph.alignment import align_words
 from mtl.heads import Tagging
 from tests.served import assert_served
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import resolve_vocabulary
 from tests.tiny import Bag
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from mtl.data.tokenizer import Tokenizer
+from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders import Recurrent
 from mtl.encoders.recurrent import BigramEmbedding, Reverse
 from tests.encoders import arithmetic

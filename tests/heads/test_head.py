@@ -32,7 +32,7 @@ def test_the_score_is_the_loss_of_the_call():
 
 def test_what_a_head_need_not_say():
     head = Twice()
-    assert head.ready and head.predicts and not head.own_rows and head.make_metrics() == {}
+    assert head.ready and head.predicts and not head.corrupts_inputs and head.make_metrics() == {}
     assert head.activate("outputs", {}) == "outputs"
     x = {"token_ids": np.ones((1, 2), "int32")}
     head.learn(["a"])

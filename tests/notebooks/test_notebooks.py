@@ -85,10 +85,10 @@ def test_only_public_names(path: Path) -> None:
         ("mtl.MultiTaskModel(mtl.encoders.Recurrent(), [mtl.Task('a', b)])\nprint(mtl.__version__)", 0),
         ("import pandas", 1),
         ("import mtl.model", 1),
-        ("from mtl.data.mixture import Mixture", 1),
+        ("from mtl.data.mixture.mixture import Mixture", 1),
         ("from mtl.data import package_folder", 1),
         ("mtl.predicting.predict_examples", 2),
-        ("mtl.data.demo.package_folder('snownlp')", 2),
+        ("mtl.data.sources.demo.package_folder('snownlp')", 2),
         ("model._functions", 1),
     ],
 )

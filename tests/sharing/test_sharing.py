@@ -6,4 +6,4 @@ from tests.tiny import Bag
 
 def test_the_base_connects_nothing():
     with pytest.raises(NotImplementedError):
-        Sharing().connect(Bag(), ["a"])
+        Sharing().bind(Bag(), ["a"])

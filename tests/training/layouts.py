@@ -23,7 +23,7 @@ from mtl.heads import Classification, Regression, Tagging
 from mtl.layers import TokenDropout
 from mtl.sharing import Soft
 from tests.tiny import Bag
-from tests.training.test_own import OPTIMIZERS, make_optimizer
+from tests.training.test_task_variables import OPTIMIZERS, make_optimizer
 from tests.two_tasks import batch
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {}

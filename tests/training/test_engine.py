@@ -8,7 +8,7 @@ from mtl.balancing import Static
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, Regression, Tagging
 from mtl.sharing import Soft
-from mtl.training.own import slots_of
+from mtl.training.task_variables import slots_of
 from tests.two_tasks import batch, make_model
 
 

@@ -17,7 +17,7 @@ def test_sums_over_steps_by_hand():
     assert shares == {"a": 3 / 8, "b": 4 / 8}
     assert padding == pytest.approx(1 - 15 / 20)
     balancer = Static({"a": 3.0})
-    balancer.connect(["a", "b"])
+    balancer.bind(["a", "b"])
     losses.combine_by(balancer)
     assert float(losses.result()["loss"]) == 3 * 2 + 0.5 + (3 + 1) / 2
 

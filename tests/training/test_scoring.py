@@ -54,6 +54,6 @@ def test_totals_count_rows_tokens_and_places():
     x["token_ids"][0, 2:] = 0
     rows = Batch.of(model, (x, {"mood": y["mood"]}, {"mood": weight["mood"]}))
     totals = total(model, rows, score(model, rows, False), penalty(model))
-    assert totals.counts.numpy().tolist() == [2, 0, 3, 12, 15]  # Rows of either task, rows, tokens, places.
+    assert totals.counts.numpy().tolist() == [2, 0, 3, 12, 15]  # Rows of either task, rows, tokens, positions.
     assert totals.active.numpy().tolist() == [True, False] and float(totals.penalty) == 0.0
     assert totals.means.numpy()[1] == 0.0

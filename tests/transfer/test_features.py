@@ -9,7 +9,7 @@ from mtl.data import Tokenizer, mix, records
 from mtl.encoders import Recurrent, Transformer
 from mtl.heads import Classification, MaskedLM, Tagging
 from mtl.sharing import Soft
-from mtl.transfer import Features, extract, freeze, head_model
+from mtl.transfer import CachedFeatures, extract, freeze, head_model
 from tests.transfer.stack import Stack, make_model
 
 ROWS = [
@@ -106,7 +106,7 @@ def test_the_head_model_is_saved_and_loaded(tmp_path):
     cached = extract(model, arrays(), shuffle=False)
     heads.save(tmp_path / "heads.keras")
     copy = keras.models.load_model(tmp_path / "heads.keras")
-    assert isinstance(copy.encoder, Features)
+    assert isinstance(copy.encoder, CachedFeatures)
     x = next(iter(cached))[0]
     for task in "ab":
         np.testing.assert_allclose(copy(x)[task].numpy(), heads(x)[task].numpy(), atol=1e-6)

@@ -9,7 +9,7 @@ from mtl import MultiTaskModel, Task
 from mtl.encoders import Pretrained, Recurrent, Transformer
 from mtl.heads import Classification, Tagging
 from mtl.sharing import Soft
-from mtl.training.own import slots_of
+from mtl.training.task_variables import slots_of
 from mtl.transfer import ScaledAdamW, adamw, freeze
 from tests.transfer.stack import X, Y, make_model, moved, values
 

@@ -45,7 +45,7 @@ def test_the_encoder_of_a_task(tmp_path):
     for task in "ab":
         np.testing.assert_array_equal(outputs(load_encoder(path, task)), outputs(model.sharing.encoder_of(task)))
     assert not np.allclose(outputs(load_encoder(path, "a")), outputs(load_encoder(path, "b")))
-    with pytest.raises(ValueError, match="holds an encoder a task. Say whose is wanted: task='a'"):
+    with pytest.raises(ValueError, match="holds weights of the encoder per task. Say whose is wanted: task='a'"):
         load_encoder(path)
     with pytest.raises(ValueError, match="Unknown task of .*'c'. Known: a, b"):
         load_encoder(path, "c")

@@ -1,0 +1,1 @@
+"""What the balancing methods compute with."""

@@ -1,0 +1,1 @@
+"""Several tasks' examples as one dataset: stored, sampled, batched."""

@@ -1,0 +1,212 @@
+"""Columns of words and tags, with a blank line between sentences."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mtl.data.example import Example
+from mtl.data.source import Source
+from mtl.data.sources.files import FileSource, Paths, blocks, undecodable
+from mtl.data.sources.rows import FRACTIONS, Malformed, Row, peek, shown
+from mtl.data.sources.weights import weight_of
+from mtl.utils.arguments import checked
+from mtl.utils.types import Size
+
+__all__ = ["conll"]
+
+
+@checked
+def conll(
+    path: Paths,
+    columns: Mapping[str, int] | Sequence[str | None] | None = None,
+    *,
+    word: int = 0,
+    weight: int | None = None,
+    separator: str | None = None,
+    comments: str | None = None,
+    encoding: str = "utf-8",
+    fractions: Mapping[str, float] | None = FRACTIONS,
+    seed: Size = 0,
+    on_error: str = "raise",
+) -> Source:
+    r"""Tagged sentences: a word and its tags a line, a blank line after each sentence. `-DOCSTART-` lines are left out.
+
+    Args:
+        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+            after splits.
+        columns: label name -> column, as in `{"pos": 1, "ner": 3}`; or the names of all columns in order, None for one that is
+            not wanted. Columns count from 0, or with negative numbers from the end. None: the last column, as "tags".
+            Every line has as many columns as are named in order, or else as most of the first thousand sentences have.
+        word: the column of the words.
+        weight: a column with the sentence's importance, the same on each of its lines; see `Example.weight`. None: all count 1.
+        separator: what stands between two columns. None: runs of spaces and tabs.
+        comments: lines that begin so are left out, such as "#". None: no line is, since "#" is a word in many corpora; what
+            looks like a comment is then an error (it begins a sentence with "#", and its tags stand on no other line).
+            "": no line is, whatever it looks like.
+        encoding: of files without a byte order mark.
+        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
+        seed: another seed is another split.
+        on_error: "raise" at a malformed sentence, or "skip" it and count it in `source.skipped`.
+
+    Returns:
+        A source; its labels are lists with one tag a word. A sentence without a single tag in a column is not labelled there.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: while reading, a sentence is malformed.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "sentences.txt")
+    ...     _ = path.write_text("in IN O\nRome NNP B-LOC\n\n")
+    ...     source = conll(path, {"pos": 1, "ner": 2}, fractions=None)
+    ...     [(example.text, example.labels) for example in source.examples("train")]
+    [('in Rome', {'pos': ['IN', 'NNP'], 'ner': ['O', 'B-LOC']})]
+    """
+    width: int | None = None
+    if columns is None:
+        columns = {"tags": -1}
+    elif not isinstance(columns, Mapping):
+        width = len(columns)
+        columns = {name: column for column, name in enumerate(columns) if name is not None and column not in (word, weight)}
+    if word < 0 or word in (*columns.values(), weight) or weight in columns.values():
+        raise ValueError(
+            f"Expected a column of words apart from the columns of labels, got word={word} and {dict(columns)}"
+            + (f", weight={weight}" if weight is not None else "")
+            + "; give the words' column, counted from 0."
+        )
+    layout = _Layout(dict(columns), word, weight, separator, width)
+    left_out = ("-DOCSTART-", comments) if comments else ("-DOCSTART-",)
+
+    def parse(file: Path) -> Iterator[Row]:
+        found = ([line for line in block if not line[1].startswith(left_out)] for block in blocks(file, encoding))
+        head, sentences = peek(filter(None, found))
+        columns = layout.width_of(head)
+        layout.check(file, columns)
+        tags = layout.tags_of(head) if comments is None else None
+        for lines in sentences:
+            yield layout.example(file, lines, columns, tags, encoding)
+
+    arguments = ("conll", list(columns.items()), width, word, weight, separator, comments)
+    return FileSource(
+        path, parse, columns, arguments,
+        encoding=encoding, fractions=fractions, seed=seed, on_error=on_error,
+    )  # fmt: skip
+
+
+Lines = Sequence[tuple[int, str]]
+
+
+class _Layout:
+    """Which columns hold what, and how lines become an example.
+
+    Args:
+        labels: label name -> column.
+        word: the column of the words.
+        weight: the column of the sentences' weights, or None.
+        separator: what stands between columns; None for runs of spaces and tabs.
+        width: how many columns there are; None where most sentences say so.
+    """
+
+    def __init__(self, labels: Mapping[str, int], word: int, weight: int | None, separator: str | None, width: int | None):
+        self.labels, self.word, self.weight, self.separator, self.width = labels, word, weight, separator, width
+        wanted = [word, *labels.values(), *(() if weight is None else (weight,))]
+        self.needed = 1 + max(column if column >= 0 else -column for column in wanted)
+
+    def cells(self, line: str) -> list[str]:
+        """The values of a line."""
+        return line.split(self.separator) if self.separator else re.split("[ \t]+", line.strip(" \t"))
+
+    def width_of(self, sentences: Sequence[Lines]) -> int:
+        """How many columns most sentences have on all of their lines; of equally many, the columns needed, or most lines."""
+        if self.width is not None:
+            return self.width
+        votes: Counter[int] = Counter()
+        lines: Counter[int] = Counter()
+        for sentence in sentences:
+            widths = {len(self.cells(line)) for _, line in _without_comments(sentence)}
+            if len(widths) == 1 and (width := widths.pop()) >= self.needed:
+                votes[width] += 1
+                lines[width] += len(sentence)
+        return max(votes, key=lambda width: (votes[width], width == self.needed, lines[width]), default=self.needed)
+
+    def check(self, file: Path, width: int) -> None:
+        """Raise a `ValueError` where one column would be two things, since some are counted from the end."""
+        apart = {"words": self.word} if self.weight is None else {"words": self.word, "weight": self.weight}
+        for what, column in apart.items():
+            for name, other in self.labels.items():
+                if column % width == other % width:
+                    raise ValueError(
+                        f"{file}: expected {what} and '{name}' in two of its {width} columns, got column {column} for both; "
+                        "give columns=, label name -> column."
+                    )
+
+    def tags_of(self, sentences: Sequence[Lines]) -> set[str]:
+        """The tags of all lines that cannot be comments."""
+        tags = {"O", "_"}
+        for sentence in sentences:
+            for _, line in _without_comments(sentence):
+                cells = self.cells(line)
+                tags.update(cells[column] for column in self.labels.values() if -len(cells) <= column < len(cells))
+        return tags
+
+    def example(self, file: Path, lines: Lines, width: int, known: set[str] | None, encoding: str) -> Row:
+        """A sentence's example, or what is wrong with it.
+
+        Args:
+            file: the file, for messages.
+            lines: the sentence's lines with their numbers.
+            width: how many columns each has.
+            known: the tags by which a word "#" is told from a comment; None where every line holds a word.
+            encoding: the encoding of the file, for messages.
+        """
+        rows: list[list[str]] = []
+        for number, line in lines:
+            place = f"{file}, line {number}"
+            cells = self.cells(line)
+            if problem := undecodable(file, number, line, encoding):
+                return problem
+            comment = f"give comments='#' if {shown(line, 40)} is a comment" if line.startswith("#") else ""
+            if len(cells) < self.needed:
+                wanted = f"words {self.word}, labels {dict(self.labels)}"
+                return _malformed(f"{place}: expected {self.needed} columns or more ({wanted}), got {len(cells)}", comment)
+            if len(cells) != width:
+                source = "as named in columns=" if self.width is not None else "as most sentences have"
+                return _malformed(f"{place}: expected {width} columns {source}, got {len(cells)}", comment)
+            if not cells[self.word]:
+                return Malformed(f"{place}: expected a word in column {self.word}, got nothing")
+            if comment and not rows and known is not None and self.labels and self._strange(cells, known):
+                got = f"{shown(line, 40)}, whose tags stand on no other line"
+                return Malformed(f"{place}: expected a word and its tags, got {got}", f"{comment}, comments='' if it is a word")
+            rows.append(cells)
+        place = f"{file}, line {lines[0][0]}"
+        weight = 1.0
+        if self.weight is not None:
+            given = {cells[self.weight] for cells in rows}
+            if len(given) > 1:
+                return Malformed(f"{place}: expected one weight for the sentence, got {shown(sorted(given))}")
+            try:
+                weight = weight_of(given.pop())
+            except Malformed as error:
+                return error.at(place)
+        tags = {name: [cells[column] for cells in rows] for name, column in self.labels.items()}
+        labelled = {name: values for name, values in tags.items() if any(values)}
+        return Example.from_words([cells[self.word] for cells in rows], None, labelled, place, weight)
+
+    def _strange(self, cells: list[str], known: set[str]) -> bool:
+        """Whether no tag of a line is known, nor the sign that it stands at."""
+        tags = [cells[column] for column in self.labels.values()]
+        return not any(not tag or tag in known or tag == cells[self.word] for tag in tags)
+
+
+def _without_comments(sentence: Lines) -> Lines:
+    """The lines from the first one on that cannot be a comment."""
+    start = next((i for i, (_, line) in enumerate(sentence) if not line.startswith("#")), len(sentence))
+    return sentence[start:]
+
+
+def _malformed(problem: str, remedy: str) -> Malformed:
+    return Malformed(problem, remedy) if remedy else Malformed(problem)

@@ -1,0 +1,28 @@
+"""The importance of an example."""
+
+import math
+from typing import Any
+
+from mtl.data.sources.rows import Malformed, shown
+
+__all__ = ["weight_of"]
+
+
+def weight_of(value: Any) -> float:
+    """A weight as a source gives it: a finite number from 0, or such a number as text.
+
+    Raises:
+        Malformed: anything else.
+
+    Example:
+
+    >>> weight_of("0.5"), weight_of(2)
+    (0.5, 2.0)
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise Malformed(f"expected a weight, a finite number from 0, got {shown(value)}", "mend the weight")
+    return number

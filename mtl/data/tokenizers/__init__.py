@@ -1,0 +1,1 @@
+"""Tokenizers on the host; `in_graph` holds the same as TensorFlow operations."""

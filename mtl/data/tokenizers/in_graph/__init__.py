@@ -1,0 +1,1 @@
+"""Tokenizers as TensorFlow graph operations, for exported models."""

@@ -1,0 +1,5 @@
+"""Models that take strings, as TensorFlow SavedModels."""
+
+from mtl.export.exporting import export
+
+__all__ = ["export"]

@@ -1,0 +1,7 @@
+"""Terms that are added to the loss and depend on weights alone."""
+
+from mtl.penalties.l2_sp import L2SP
+from mtl.penalties.penalty import Penalty
+from mtl.penalties.towards_mean import TowardsMean
+
+__all__ = ["L2SP", "Penalty", "TowardsMean"]

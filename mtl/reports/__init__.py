@@ -1,0 +1,1 @@
+"""What data and results hold, as facts and tables."""

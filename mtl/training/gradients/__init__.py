@@ -1,0 +1,1 @@
+"""Gradients of each task, and how they become one update."""

@@ -1,0 +1,154 @@
+"""Steps whose losses, gradients or updates are not finite: noticed, named, and left out if asked for."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtl.training.keras_internals.optimizer_internals import iterations_of
+from mtl.training.task_variables import TaskVariables
+
+__all__ = ["NonFiniteGuard"]
+
+
+class NonFiniteGuard:
+    """Watches the losses and gradients of each step, and what its update makes of the weights, in the graph; the replicas see
+    the same.
+
+    A step whose losses or gradients are not finite ends the training before it has moved a weight; one whose update makes weights
+    that are not finite ends it after that. With `skip` both are left out.
+
+    Args:
+        optimizer: a built optimizer.
+        variables: those that are trained.
+        own: tasks -> the variables that only they use.
+        tasks: the names of all tasks.
+        skip: whether a step that is not finite is left out, and else ends the training.
+        compiled: whether XLA compiles the step, which then ends only after its update.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[keras.Variable],
+        own: Mapping[tuple[str, ...], Sequence[keras.Variable]],
+        tasks: Sequence[str],
+        skip: bool,
+        compiled: bool,
+    ):
+        self._optimizer, self._tasks, self._variables = optimizer, tuple(tasks), list(variables)
+        self.skip, self._compiled = skip, compiled
+        of_one = {users[0]: mine for users, mine in own.items() if len(users) == 1}
+        owners = {id(variable): list(tasks).index(task) for task, mine in of_one.items() for variable in mine}
+        self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
+        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first; how many:
+        self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")
+        #: Losses or gradients of each task; gradients of what they share; weights of each task's rows; an update.
+        self._faults = keras.Variable(tf.zeros(2 * len(self._tasks) + 2), trainable=False, name="faults")
+        self._all = TaskVariables(optimizer, variables, compiled) if skip else None
+
+    def look(
+        self, losses: tf.Tensor, weights: tf.Tensor, gradients: Sequence[Any], owners: Sequence[int] | None = None
+    ) -> tf.Tensor:
+        """Remembers what is not finite in a step; whether all is.
+
+        Args:
+            losses: each task's, over all replicas, `[K]`.
+            weights: the sum of each task's weights, over all replicas, `[K]`.
+            gradients: of the variables, over all replicas; None where there is none.
+            owners: the number of the task that each gradient belongs to, K where several do; by default by the variables.
+        """
+        count, owners = len(self._tasks), self._owners if owners is None else owners
+        finite = {i: tf.reduce_all(tf.math.is_finite(g)) for i, g in enumerate(gradients) if g is not None}
+        faulty_weights = ~tf.math.is_finite(weights)
+        faulty_losses, looked = ~tf.math.is_finite(losses) & ~faulty_weights, tf.constant(True)
+        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            # It looks at the gradients itself, leaves out what overflowed, and is lowered, until that is no help any more.
+            overflowed = ~tf.reduce_all(list(finite.values()))
+            looked = tf.convert_to_tensor(self._optimizer.dynamic_scale) <= 1.0
+            faulty_losses &= tf.math.is_nan(losses) | ~overflowed
+        faults = [*tf.unstack(faulty_losses, count), tf.constant(False)]
+        lost = tf.reduce_any(faulty_losses | faulty_weights)
+        for i, fine in finite.items():  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
+            faults[owners[i]] |= looked & ~lost & ~fine
+        faulty = tf.concat([tf.stack(faults), faulty_weights, [False]], axis=0)
+        return self._remember(faulty, iterations_of(self._optimizer).value + 1)
+
+    def _remember(self, faulty: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Adds a step's faults to those that are told of; whether there is none."""
+        bad = tf.reduce_any(faulty)
+        first = bad & tf.equal(self._count.value, 0)
+        told = first | (bad & self.skip)  # What ends the training is told of its first step.
+        self._faults.assign(tf.where(told, tf.maximum(tf.cast(faulty, tf.float32), self._faults.value), self._faults.value))
+        self._step.assign(tf.where(first, tf.cast(step, tf.int64), self._step.value))
+        self._count.assign_add(tf.cast(bad, tf.int64))
+        return ~bad
+
+    def gate(self, finite: tf.Tensor) -> list[Any]:
+        """What an update has to wait for: it fails where the step is to end the training."""
+        if self.skip or self._compiled:  # XLA leaves assertions out.
+            return []
+        with tf.control_dependencies([tf.identity(v.value) for v in (self._faults, self._step, self._count)]):
+            checked = tf.debugging.Assert(finite, ["A step is not finite."])
+        return [] if checked is None else [checked]
+
+    def keep(self) -> list[tf.Tensor]:
+        """The values before an update that may be undone."""
+        return [] if self._all is None else self._all.values()
+
+    def look_at_update(self, finite: tf.Tensor, before: list[tf.Tensor]) -> None:
+        """Looks at the weights after an update, and undoes it where steps that are not finite are left out.
+
+        Args:
+            finite: whether the update's gradients were.
+            before: what `keep` gave.
+        """
+        sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in self._variables])
+        faulty = tf.concat([tf.zeros([2 * len(self._tasks) + 1], tf.bool), [finite & ~sound]], axis=0)
+        sound = self._remember(faulty, iterations_of(self._optimizer).value)
+        if self._all is not None:
+            self._all.restore(before, finite & sound)
+
+    def fault(self) -> FloatingPointError | None:
+        """The error for steps that were not finite since the last call; a warning where such steps are left out."""
+        count = int(tf.convert_to_tensor(self._count.value))
+        if not count:
+            return None
+        step, faults = int(tf.convert_to_tensor(self._step.value)), tf.convert_to_tensor(self._faults.value).numpy() > 0
+        self._count.assign(0)
+        self._faults.assign(tf.zeros_like(self._faults.value))
+        number = len(self._tasks)
+        by_task, shared, weights, update = faults[:number], faults[number], faults[number + 1 : -1], faults[-1]
+        subjects = []
+        if weights.any():
+            subjects.append(f"The sample weights of {self._names(weights)} were")
+        if by_task.any():
+            subjects.append(f"The loss or gradient of {self._names(by_task)} was")
+        elif shared:
+            subjects.append("The gradient of what the tasks share was")
+        if update:
+            subjects.append("What the update made of the weights was")
+        what = subjects[0] + "".join(f" not finite, {subject[0].lower()}{subject[1:]}" for subject in subjects[1:])
+        if self.skip:
+            left = "which was left out" if count == 1 else f"and at {count - 1} of those after it, which were left out"
+            warnings.warn(f"{what} not finite at step {step}, {left}.", stacklevel=3)
+            return None
+        spoilt = "The weights are spoilt: load a checkpoint from before" if update or self._compiled else "The model is as before"
+        return FloatingPointError(
+            f"{what} not finite at step {step}. {spoilt} that step. Lower the learning rate, clip the gradients, look at the "
+            "data, or leave such steps out with compile(..., skip_nonfinite=True)."
+        )
+
+    def _names(self, which: Any) -> str:
+        return ", ".join(f"'{task}'" for task, found in zip(self._tasks, which, strict=True) if found)
+
+    def check(self) -> None:
+        """Tells of steps that were not finite since the last call.
+
+        Raises:
+            FloatingPointError: one was not, and such steps are not left out.
+        """
+        if error := self.fault():
+            raise error from None

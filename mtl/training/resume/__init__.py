@@ -1,0 +1,1 @@
+"""Training that continues from where it was interrupted."""
