@@ -15,8 +15,11 @@ from mtl.training.epochs import Epochs
 from mtl.training.forking import check_process
 from mtl.training.gradients.conflicts import Conflicts
 from mtl.training.gradients.task_gradients import TaskGradients
-from mtl.training.keras_internals import model_internals, optimizer_internals
+from mtl.training.keras_internals import optimizer_internals
 from mtl.training.keras_internals.adam import adam_in_one_pass
+from mtl.training.keras_internals.layers import draw_per_replica
+from mtl.training.keras_internals.steps import AfterStep, make_function, named_arguments
+from mtl.training.keras_internals.strategies import check_scope, prepare_saving, several_processes, strategy_of
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
 from mtl.training.non_finite_guard import NonFiniteGuard
@@ -79,7 +82,7 @@ class Engine(Loop):
         Raises:
             ValueError: the model is made under a strategy or a distribution that it cannot train under.
         """
-        check_strategy(model_internals.strategy_of(self))
+        check_strategy(strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
         self.conflicts = Conflicts(self.task_names, name="conflicts")
         self._gradients, self._window = None, None
@@ -118,9 +121,9 @@ class Engine(Loop):
         self._gradients, self._window = None, None
         with strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
-            if model_internals.several_processes(model_internals.strategy_of(self)):
-                model_internals.prepare_saving()
-        model_internals.check_scope(self)
+            if several_processes(strategy_of(self)):
+                prepare_saving()
+        check_scope(self)
         optimizer_internals.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -149,7 +152,7 @@ class Engine(Loop):
                 self._gradients, self._window = gradients, AccumulationWindow(self.optimizer, gradients)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
+        given = named_arguments(keras.Model.fit, self, args, kwargs)
         if self.balancer.counts_epochs or self.balancer.uses_metrics:
             given["callbacks"] = Epochs.before(given.get("callbacks"), self)
         return super().fit(**given)
@@ -189,7 +192,7 @@ class Engine(Loop):
             return
         if strategy.num_replicas_in_sync > 1:
             optimizer_internals.update_each_replica(self.optimizer)
-            model_internals.differ_in_dropout(self)
+            draw_per_replica(self)
         adam_in_one_pass(self.optimizer)
         if self._window is None and self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)
@@ -207,8 +210,8 @@ class Engine(Loop):
                 compiled=self.static_shapes,
             )
         window = self._window
-        after = None if window is None else model_internals.Every(window.due, partial(self._update, window), window.skip)
-        steps, guard = model_internals.make_function(self, self.train_step, after), self._guard
+        after = None if window is None else AfterStep(window.due, partial(self._update, window), window.skip)
+        steps, guard = make_function(self, self.train_step, after), self._guard
 
         def checked(iterator: Any) -> Any:
             try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl.training.keras_internals.model_internals import several_processes
+from mtl.training.keras_internals.strategies import several_processes
 
 __all__ = ["explained"]
 

@@ -2,7 +2,7 @@
 
 import os
 
-from mtl.training.keras_internals.model_internals import tensorflow_in_use
+from mtl.training.keras_internals.strategies import tensorflow_in_use
 
 __all__ = ["check_process"]
 

@@ -8,13 +8,15 @@ import tensorflow as tf
 
 from mtl.training.failures import explained
 from mtl.training.forking import check_process
-from mtl.training.keras_internals import model_internals
+from mtl.training.keras_internals.data_adapters import split_validation, whole_batches
+from mtl.training.keras_internals.steps import BuiltModel, make_function, make_predict_function, named_arguments
+from mtl.training.keras_internals.strategies import agree_on_shuffling, several_processes, strategy_of
 from mtl.training.resume.checkpoint import Checkpoint
 
 __all__ = ["Loop"]
 
 
-class Loop(model_internals.Built):
+class Loop(BuiltModel):
     """A Keras model whose `fit`, `evaluate` and `predict` run its steps on every replica of the strategy it was made under.
 
     Batches stay whole until a replica takes its rows. On several machines all give the same data in the same order.
@@ -32,7 +34,7 @@ class Loop(model_internals.Built):
         where it was ended.
         """
         check_process()
-        given = model_internals.given_to(keras.Model.fit, self, args, kwargs)
+        given = named_arguments(keras.Model.fit, self, args, kwargs)
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
@@ -43,7 +45,7 @@ class Loop(model_internals.Built):
             )
         checkpoint = checkpoints[0] if checkpoints else None
         going_on = checkpoint.going_on(self, given, callbacks) if checkpoint else nullcontext(given)
-        with explained(model_internals.strategy_of(self)), going_on as given:
+        with explained(strategy_of(self)), going_on as given:
             return super().fit(**self._whole_fit(given))
 
     def training_state(self) -> list[keras.Variable]:
@@ -52,9 +54,9 @@ class Loop(model_internals.Built):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
-        given = model_internals.given_to(keras.Model.evaluate, self, args, kwargs)
+        given = named_arguments(keras.Model.evaluate, self, args, kwargs)
         if not given.get("_use_cached_eval_dataset"):
-            given["x"] = model_internals.whole_batches(
+            given["x"] = whole_batches(
                 given.pop("x", None),
                 given.pop("y", None),
                 given.pop("sample_weight", None),
@@ -65,9 +67,9 @@ class Loop(model_internals.Built):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
-        given = model_internals.given_to(keras.Model.predict, self, args, kwargs)
+        given = named_arguments(keras.Model.predict, self, args, kwargs)
         batch_size = given.pop("batch_size", None)
-        given["x"] = model_internals.whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
+        given["x"] = whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
         return super().predict(**given)
 
     def _whole_fit(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -76,17 +78,17 @@ class Loop(model_internals.Built):
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         share, batch_size = given.pop("validation_split", 0.0), given.pop("batch_size", None)
         validation, shuffle = given.get("validation_data"), given.pop("shuffle", True)
-        if shuffle and model_internals.several_processes(model_internals.strategy_of(self)):
-            model_internals.agree_on_shuffling(self.distribute_strategy)
+        if shuffle and several_processes(strategy_of(self)):
+            agree_on_shuffling(self.distribute_strategy)
         if share and validation is None:
-            arrays, validation = model_internals.split_validation(arrays, share)
+            arrays, validation = split_validation(arrays, share)
         if validation is not None:
-            given["validation_data"] = model_internals.whole_batches(
+            given["validation_data"] = whole_batches(
                 *keras.utils.unpack_x_y_sample_weight(validation),
                 batch_size=given.pop("validation_batch_size", None) or batch_size,
                 steps_per_epoch=given.get("validation_steps"),
             )
-        given["x"] = model_internals.whole_batches(
+        given["x"] = whole_batches(
             *arrays,
             batch_size=batch_size,
             steps_per_epoch=given.get("steps_per_epoch"),
@@ -97,10 +99,10 @@ class Loop(model_internals.Built):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            self.test_function = model_internals.make_function(self, self.test_step)
+            self.test_function = make_function(self, self.test_step)
 
     def make_predict_function(self, force: bool = False) -> None:
-        if model_internals.strategy_of(self) is None:
+        if strategy_of(self) is None:
             super().make_predict_function(force)
         elif self.predict_function is None or force:
-            self.predict_function = model_internals.make_predict_function(self)
+            self.predict_function = make_predict_function(self)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mtl.training.gradients.dependencies import Dependencies
 from mtl.training.gradients.row_gradients import RowGradients
-from mtl.training.keras_internals import model_internals
+from mtl.training.keras_internals.layers import advance_generators
 from mtl.training.scoring import Batch, Scores, joined, score
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
@@ -97,7 +97,7 @@ class GradientsByRows:
         """
         if len(batch.y) == 1 or self.model.static_shapes:  # All rows then go through all heads.
             return self._together(batch, seeds, training)
-        with model_internals.equal_draws(self.model, times=len(batch.y)):
+        with advance_generators(self.model, times=len(batch.y)):
             return self._apart(batch, seeds, training)
 
     def _apart(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> Rows:

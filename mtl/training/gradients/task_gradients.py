@@ -10,7 +10,7 @@ import tensorflow as tf
 from mtl.training.gradients.dependencies import common_to_tasks, dependencies_of
 from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.gradients.row_gradients import RowGradients
-from mtl.training.keras_internals import model_internals
+from mtl.training.keras_internals.layers import layers_in, layers_with_losses
 from mtl.training.measured import ByTask, Measured, SharedRows, Step, update_of
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, joined, penalty, score, total
@@ -61,7 +61,7 @@ class TaskGradients:
         #: Whether the update is made of gradients; else of losses.
         self.compares = balancer.needs != "losses" and len(model.task_names) > 1
         reached = dependencies_of(model)
-        if adding := model_internals.layers_with_losses(model):
+        if adding := layers_with_losses(model):
             raise ValueError(
                 f"Gradients are those of the tasks' losses; the layers {adding} add losses of their own (add_loss, an activity "
                 "regularizer), which are no task's. Leave them out, or balance losses, as UncertaintyWeighting does"
@@ -91,7 +91,7 @@ class TaskGradients:
         self.compared = [] if isinstance(at, str) else self._variables_of(at)
 
     def _variables_of(self, names: Sequence[str]) -> list[keras.Variable]:
-        layers = model_internals.layers_in(self.model)
+        layers = layers_in(self.model)
         for name in names:
             if name not in (known := {layer.name for layer in layers}):
                 raise unknown_name("layer to compare gradients at", name, known)

@@ -1,4 +1,4 @@
-"""Where the engine touches what Keras's optimizers keep to themselves; the other half of `seam`."""
+"""What the engine takes from Keras's optimizers."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence

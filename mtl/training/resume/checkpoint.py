@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtl.training.keras_internals import model_internals
+from mtl.training.keras_internals.data_adapters import ResumableAdapter, split_validation, unrepeatable
+from mtl.training.keras_internals.strategies import several_processes, strategy_of
 from mtl.training.replicas import agreed
 from mtl.training.resume import snapshots
 from mtl.training.resume.epoch_batches import epoch_batches
@@ -122,7 +123,7 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 yield given
             except tf.errors.OpError:
-                if self._told is None or not model_internals.several_processes(model_internals.strategy_of(model)):
+                if self._told is None or not several_processes(strategy_of(model)):
                     raise
                 raise self._ending() from None  # The chief, which was told as well, has left.
             if self._told is not None:  # After the last step; all of it is saved.
@@ -132,12 +133,12 @@ class Checkpoint(keras.callbacks.Callback):
         """Arguments of `fit` whose `x` begins at a place."""
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         if (share := given.pop("validation_split", 0.0)) and given.get("validation_data") is None:
-            arrays, given["validation_data"] = model_internals.split_validation(arrays, share)
+            arrays, given["validation_data"] = split_validation(arrays, share)
         if (batch_size := given.pop("batch_size", None)) is not None:
             given.setdefault("validation_batch_size", batch_size)
         epochs = epoch_batches(
             arrays,
-            unrepeatable=model_internals.unrepeatable,
+            unrepeatable=unrepeatable,
             batch_size=batch_size,
             shuffle=given.pop("shuffle", True),
             seed=self.seed,
@@ -148,7 +149,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The checkpoints in '{self.folder}' are of a training with {data}; got {self._data}. "
                 "Give Checkpoint another folder, or delete this one to begin anew."
             )
-        return {**given, "x": model_internals.ResumableAdapter(epochs, epoch, step)}
+        return {**given, "x": ResumableAdapter(epochs, epoch, step)}
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from mtl.training.gradients.dependencies import dependencies_of
 from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_gradients
 from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.gradients.task_gradients import TaskGradients
-from mtl.training.keras_internals.model_internals import layers_in
+from mtl.training.keras_internals.layers import layers_in
 from mtl.training.scoring import Batch, score
 from tests.tiny import Bag
 from tests.two_tasks import batch, make_model

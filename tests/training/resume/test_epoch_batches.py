@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl.training.keras_internals import model_internals
+from mtl.training.keras_internals.data_adapters import unrepeatable
 from mtl.training.resume.epoch_batches import epoch_batches
 
 
@@ -54,7 +54,7 @@ def test_arrays_as_keras_takes_them():
 
 def test_a_dataset_is_read_to_the_place():
     data = tf.data.Dataset.range(10).batch(3)
-    epochs = epoch_batches((data, None, None), unrepeatable=model_internals.unrepeatable)
+    epochs = epoch_batches((data, None, None), unrepeatable=unrepeatable)
     assert epochs.steps == 4 and [each.tolist() for each in epochs.at(3, 2).as_numpy_iterator()] == [[6, 7, 8], [9]]
     unknown = epoch_batches((data.filter(lambda each: True), None, None))
     assert unknown.steps is None
@@ -78,12 +78,12 @@ def test_a_mixture_is_asked():
 )
 def test_what_cannot_be_placed(data, message):
     with pytest.raises(ValueError, match=message):
-        epoch_batches((data, None, None), unrepeatable=model_internals.unrepeatable)
+        epoch_batches((data, None, None), unrepeatable=unrepeatable)
 
 
 def test_a_fixed_shuffle_is_fine():
     data = tf.data.Dataset.range(30).shuffle(30, seed=1, reshuffle_each_iteration=False)
-    epochs = epoch_batches((data, None, None), unrepeatable=model_internals.unrepeatable)
+    epochs = epoch_batches((data, None, None), unrepeatable=unrepeatable)
     assert list(epochs.at(1, 4).as_numpy_iterator()) == list(data.as_numpy_iterator())[4:]
 
 

@@ -1,0 +1,110 @@
+"""What `fit`, `evaluate` and `predict` make of data: Keras's adapters, with batches that no strategy splits."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
+
+import tensorflow as tf
+from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from mtl.training.resume.epoch_batches import EpochBatches
+
+__all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batches"]
+
+
+class _WholeDataset(tf.distribute.DistributedDataset):
+    """A dataset that Keras does not distribute: each replica takes its rows of a batch in the step.
+
+    Autotuning is off unless the dataset's options ask for it: its thread can miss the end of an iterator, which then waits for
+    the thread's next round, as long as the epoch has taken, up to a minute. Without it, `AUTOTUNE` means one thread per core.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset):
+        options = tf.data.Options()
+        if dataset.options().autotune.enabled is None:
+            options.autotune.enabled = False
+        self._dataset = dataset.with_options(options)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._dataset)
+
+    @property
+    def element_spec(self) -> Any:
+        return self._dataset.element_spec
+
+    def reduce(self, initial_state: Any, reduce_func: Callable[[Any, Any], Any]) -> Any:
+        return self._dataset.reduce(initial_state, reduce_func)
+
+
+class ResumableAdapter(DataAdapter):
+    """Data that `fit` takes as `x`, whose first epoch begins at a step.
+
+    Args:
+        epochs: the batches of each epoch.
+        epoch, step: where to begin.
+    """
+
+    batch_size = has_partial_batch = partial_batch_size = None
+
+    num_batches = property(attrgetter("_epochs.steps"))
+
+    def __init__(self, epochs: EpochBatches, epoch: int, step: int):
+        self._epochs, self._epoch, self._step = epochs, epoch, step
+
+    def get_tf_dataset(self) -> Any:
+        return _WholeDataset(self._epochs.at(self._epoch, self._step))
+
+    def steps(self, together: int) -> Iterator[tuple[int, int, Any]]:
+        """Yield the next epoch's steps, `together` at a time: the first, the last, and the iterator over their batches."""
+        batches, step, count = iter(self.get_tf_dataset()), self._step, self._epochs.steps
+        self._epoch, self._step = self._epoch + 1, 0
+        for first in itertools.count(step, together) if count is None else range(step, count, together):
+            yield first, first + together - 1, batches
+
+
+class _WholeBatches(DataAdapter):
+    """Adapter of Keras's whose dataset no strategy splits."""
+
+    def __init__(self, adapter: DataAdapter):
+        self._adapter = adapter
+
+    def get_tf_dataset(self) -> Any:
+        dataset = self._adapter.get_tf_dataset()
+        return _WholeDataset(dataset) if isinstance(dataset, tf.data.Dataset) else dataset
+
+    num_batches = property(attrgetter("_adapter.num_batches"))
+    batch_size = property(attrgetter("_adapter.batch_size"))
+    has_partial_batch = property(attrgetter("_adapter.has_partial_batch"))
+    partial_batch_size = property(attrgetter("_adapter.partial_batch_size"))
+
+    def on_epoch_begin(self) -> None:
+        self._adapter.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._adapter.on_epoch_end()
+
+
+def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> DataAdapter:
+    """Return what `fit`, `evaluate` and `predict` take as `x` so that no strategy splits the batches.
+
+    Args:
+        x, y, sample_weight: arrays, or a dataset as `x`.
+        **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
+    """
+    return x if isinstance(x, ResumableAdapter) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+
+
+def unrepeatable(dataset: tf.data.Dataset) -> bool:
+    """Whether a dataset is shuffled in an order that another epoch, or another process, does not repeat."""
+    mixture = getattr(dataset, "mixture", None)  # A dataset derived from a mixture's begins with the mixture's next epoch.
+    reshuffled = getattr(dataset, "_reshuffle_each_iteration", False) is not False or getattr(mixture, "shuffle", False)
+    reshuffled |= getattr(dataset, "shuffled_anew", False)  # Set by `mtl.transfer.extract`.
+    seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
+    return reshuffled or (bool(seeds) and not any(seeds)) or any(map(unrepeatable, dataset._inputs()))
+
+
+def split_validation(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
+    """Arrays without their last rows, and those rows, as Keras's `validation_split` divides them."""
+    return array_slicing.train_validation_split(arrays, validation_split=share)
