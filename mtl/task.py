@@ -134,17 +134,19 @@ class Task:
                 f"{type(self.head).__name__}({self.head.learned}), or give the task a source."
             )
         seen, place = False, ""
+        weights: list[float] = []
 
         def values() -> Iterator[Any]:
             nonlocal seen, place
             for example, value in self.labelled("train"):
                 seen = True
+                weights.append(example.weight)
                 place = f"{example.place}: " if example.place else ""
                 yield value
             place = ""  # What is wrong now is wrong with all of them.
 
         try:
-            self.head.learn(values())
+            self.head.learn(values(), weights=weights)
         except (ValueError, TypeError) as error:
             if not seen:
                 raise

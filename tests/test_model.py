@@ -100,7 +100,7 @@ def test_predictions_on_texts(trained):
         assert each["place"][0]["tags"] == result["place"][i]["tags"]
     assert model.predict_text("I like Oslo")["mood"][0]["label"] == "up"
     assert model.predict_text([])["mood"] == []
-    with pytest.raises(TypeError, match="Expected a text, or a list of texts; got int"):
+    with pytest.raises(TypeError, match="predict_text expects a text, or a list of texts; got int"):
         model.predict_text(5)
 
 

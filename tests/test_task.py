@@ -1,3 +1,5 @@
+import math
+
 import keras
 import pytest
 
@@ -26,6 +28,19 @@ def test_the_label_is_the_one_named_or_the_one_like_the_task_or_the_only_one():
 
 def test_unlabelled_examples_are_left_out():
     assert [value for _, value in Task("mood", Classification(2), source()).labelled("train")] == ["up"]
+
+
+def test_what_a_head_learns_counts_examples_with_their_weights():
+    rows = [("a", "up", 1.0, 3), ("b", "up", 5.0, 1), ("c", "down", 9.0, 0), ("d", "down", 5.0, 1), ("e", "up", None, 7)]
+    data = [dict(zip(("text", "mood", "size", "w"), row, strict=True)) for row in rows]
+    source = records(data, label=["mood", "size"], weight="w", fractions=None)
+    mood = Task("mood", Classification(class_weights="balanced"), source)
+    size = Task("size", Regression(), source)
+    mood.prepare()
+    size.prepare()
+    weights = dict(zip(mood.head.labels, mood.head.class_weights, strict=True))
+    assert weights == pytest.approx({"down": 12 / (2 * 1), "up": 12 / (2 * 11)})
+    assert (size.head.mean, size.head.scale) == pytest.approx((13 / 5, math.sqrt((3 * 1.6**2 + 2 * 2.4**2) / 5)))
 
 
 def test_a_head_with_rows_of_its_own_needs_no_label():

@@ -1,6 +1,5 @@
 """One class out of several for each text."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,8 +37,9 @@ class Classification(Head):
         labels: the classes in the order of their ids; a number `n` for the classes `0 ... n - 1`; None to learn them from the
             training split, in sorted order (numbers by value).
         label_smoothing: the share of each target that is spread evenly over the classes.
-        class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)` of the
-            training split's `n` labels (a class that never occurs counts as one); None for ones.
+        class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)`, where
+            `n` is the weight of the training split's labelled examples, `n_c` of those of the class (1 for a class that never
+            occurs) and `C` the number of classes; None for ones.
         focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
@@ -113,12 +113,15 @@ class Classification(Head):
     def ready(self) -> bool:
         return self._labels is not None and self.class_weights != "balanced"
 
-    def learn(self, values: Iterable[Any]) -> None:
+    def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         values = list(values)
         labels = self._labels or Labels.learn(values)
         if self.class_weights == "balanced":
-            counts = Counter(labels.id(value) for value in values)
-            self.class_weights = [len(values) / (len(labels) * max(counts[i], 1)) for i in range(len(labels))]
+            totals = np.zeros(len(labels))
+            for value, weight in zip(values, [1.0] * len(values) if weights is None else weights, strict=True):
+                if self.unknown == "raise" or value in labels:
+                    totals[labels.id(value)] += weight
+            self.class_weights = [float(totals.sum() / (len(labels) * (total or 1.0))) for total in totals]
         self._take(labels)
 
     def _take(self, labels: Labels) -> None:

@@ -120,8 +120,14 @@ class Head(keras.layers.Layer):
         """Whether the head knows its labels (or needs none)."""
         return True
 
-    def learn(self, values: Iterable[Any]) -> None:
-        """Takes the label vocabulary from the values that the training split holds; called only where not `ready`."""
+    def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
+        """Takes what the head does not know of its labels from the training split; called only where not `ready`.
+
+        Args:
+            values: the labels that the split holds.
+            weights: their examples' weights, complete once `values` was read to its end; None where all weigh 1. What is counted
+                or averaged counts them, so that an example of weight 2 is two examples.
+        """
 
     @property
     def target(self) -> Target:

@@ -25,7 +25,9 @@ from mtl.utils.types import Between, Rate, Size, Weight
 __all__ = ["MultiLabel"]
 
 #: What a multi-hot list holds.
-_BITS = {"0": 0.0, "1": 1.0, "False": 0.0, "True": 1.0}
+_BITS = {"0": 0.0, "1": 1.0, "False": 0.0, "True": 1.0, "false": 0.0, "true": 1.0}
+
+_CHOICE = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names."
 
 
 @keras.saving.register_keras_serializable("mtl")
@@ -122,9 +124,18 @@ class MultiLabel(Head):
     def ready(self) -> bool:
         return self._labels is not None
 
-    def learn(self, values: Iterable[Any]) -> None:
+    def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         if not self.multi_hot:
-            self._take(Labels.learn(name for value in values for name in self._said(value)))
+            names: dict[Any, None] = {}
+            widths: set[int | None] = set()  # The lengths of what may be multi-hot; None for what cannot be.
+            example: Any = None
+            for example in values:
+                said = self._said(example)
+                names.update(dict.fromkeys(said))
+                widths.add(None if isinstance(example, Mapping) or not all(map(self._is_bit, said)) else len(said))
+            if self.multi_hot is None and len(widths) == 1 and not widths & {None, 0}:
+                raise self._ambiguous(example)
+            self._take(Labels.learn(names))
             return
         values = iter(values)
         first = next(values, ())
@@ -180,22 +191,27 @@ class MultiLabel(Head):
                     "Give None for what is not known."
                 )
             return dict(zip(names, truths, strict=True))  # type: ignore[arg-type]
-        choice = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names." if bits else ""
+        choice = _CHOICE if bits else ""
         if any(part is None or part != part for part in parts):
             raise ValueError(f"MultiLabel takes a list of names of labels; got {brief(value)}.{choice}")
+        if self.multi_hot is None and any(isinstance(part, float) and 0 < part < 1 for part in parts):
+            raise ValueError(
+                f"MultiLabel takes a list of names of labels; got {brief(value)}, which may be probabilities. "
+                "Give 0 and 1 and multi_hot=True if they are, multi_hot=False if these are names."
+            )
         texts = [label_text(part) for part in parts]
         if len(set(texts)) < len(texts):
             twice = next(text for i, text in enumerate(texts) if text in texts[:i])
             raise ValueError(f"MultiLabel takes a list of different labels; got {brief(value)} with '{twice}' repeated.{choice}")
-        if (
-            bits
-            and self.multi_hot is None
-            and self._labels is not None
-            and len(texts) == len(self._labels)
-            and set(truths) <= {0, 1}
-        ):
-            raise ValueError(f"MultiLabel takes a list of labels; got {brief(value)}, which may be multi-hot.{choice}")
+        if self.multi_hot is None and bits and self._labels is not None and len(texts) == len(self._labels):
+            raise self._ambiguous(value)
         return dict.fromkeys(parts, 1.0)
+
+    def _is_bit(self, part: Any) -> bool:
+        return self._truth(part) is not None
+
+    def _ambiguous(self, value: Any) -> ValueError:
+        return ValueError(f"MultiLabel takes a list of labels; got {brief(value)}, which may be multi-hot.{_CHOICE}")
 
     def _truth(self, entry: Any) -> float | None:
         """1 or 0; NaN for what is not known; None for anything else."""

@@ -37,9 +37,9 @@ class Regression(Head):
 
     Args:
         loss: `"mse"`, `"mae"` or `"huber"` (which bends at one `scale`).
-        mean: the labels' mean; None to learn it from the training split.
-        scale: the labels' standard deviation; None to learn it from the training split (1 where all labels are equal). For labels
-            that need no standardising, and for plain arrays, `mean=0.0, scale=1.0`.
+        mean: the labels' mean; None to learn it from the training split, where examples count with their weights.
+        scale: the labels' standard deviation; None to learn it likewise (1 where all labels are equal). For labels that need no
+            standardising, and for plain arrays, `mean=0.0, scale=1.0`.
         range: `(low, high)` to which predictions are clipped; a label outside is an error. None for no limits.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the number; 0 for none.
@@ -96,13 +96,14 @@ class Regression(Head):
     def ready(self) -> bool:
         return self.mean is not None and self.scale is not None
 
-    def learn(self, values: Iterable[Any]) -> None:
+    def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         numbers = np.array([self._number(value) for value in values], np.float64)
         if not numbers.size:
             raise ValueError("Regression needs labels to learn `mean` and `scale` from, got none; pass both.")
-        self.mean = float(numbers.mean()) if self.mean is None else self.mean
+        mean = float(np.average(numbers, weights=weights))
         # Asked of the numbers, for the deviation of equal numbers need not come out as 0.
-        spread = float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
+        spread = math.sqrt(np.average((numbers - mean) ** 2, weights=weights)) if np.ptp(numbers) > 0 else 1.0
+        self.mean = mean if self.mean is None else self.mean
         self.scale = spread if self.scale is None else self.scale
 
     def _known(self) -> tuple[float, float]:

@@ -158,7 +158,7 @@ class Tagging(Head):
         """Whether features need a `word_mask [B, S]`, 1 at each word's first token; without one all tokens form the sequence."""
         return self.structured and self.level == "word"
 
-    def learn(self, values: Iterable[Any]) -> None:
+    def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         types = set().union(*(annotated_types(value, self.scheme) for value in values))
         if types:
             self._take(Labels(scheme_labels(types, self.scheme)) if self.scheme else Labels.learn(types))

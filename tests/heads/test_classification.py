@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.metrics import matthews_corrcoef, precision_recall_fscore_support
+from sklearn.utils.class_weight import compute_class_weight
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
@@ -73,6 +74,20 @@ def test_balanced_weights_count_a_class_that_never_occurs_as_one():
     head = Classification(["a", "b"], class_weights="balanced")
     head.learn(["a", "a", "a", "a"])
     assert head.get_config()["class_weights"] == [0.5, 2.0]
+
+
+def test_balanced_weights_count_examples_with_their_weights():
+    values, weights = ["a", "b", "a", "c", "b"], [2.0, 0.5, 1.0, 0.25, 3.0]
+    head = Classification(class_weights="balanced")
+    head.learn(values, weights)
+    expected = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=np.array(values), sample_weight=weights)
+    assert head.get_config()["class_weights"] == pytest.approx(expected.tolist())
+
+
+def test_balanced_weights_leave_unknown_labels_out():
+    head = Classification(["a", "b"], class_weights="balanced", unknown="ignore")
+    head.learn(["a", "other", "b", "a", "a"])
+    assert head.get_config()["class_weights"] == pytest.approx([4 / 6, 4 / 2])
 
 
 def test_a_smoothed_target_weighs_what_its_classes_weigh():

@@ -329,3 +329,31 @@ def test_multi_hot_values_of_sources():
         task = mtl.Task("on", MultiLabel(multi_hot=True), source)
         task.prepare()
         assert [task.head.encode(value, *ABOUT)[0].tolist() for _, value in task.labelled("train")] == [[0, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[[0], [1], [0]], [[1, -1], [0, 1]], [[1, -1, 0], [0, 1, -1]], ["0", "1"], [["true", "false"], ["false", "true"]]],
+)
+def test_lists_that_all_may_be_multi_hot(values):
+    with pytest.raises(ValueError, match="got .*, which may be multi-hot. Give the head multi_hot=True if .*, False if"):
+        MultiLabel().learn(values)
+    names = MultiLabel(multi_hot=False)
+    names.learn(values)
+    assert names.labels and names.encode(values[0], *ABOUT)[0].sum() == len(values[0])
+    MultiLabel(multi_hot=True).learn(values)
+
+
+@pytest.mark.parametrize("values", [[[0], [1], []], [[0], [1, 2]], [["1"], ["on"]], [{"a": 1, "b": 0}], [{"0", "1"}, {"2"}]])
+def test_lists_of_which_some_cannot_be_multi_hot(values):
+    head = MultiLabel()
+    head.learn(values)
+    assert head.ready
+
+
+def test_probabilities_are_no_names():
+    with pytest.raises(ValueError, match=r"got .0.2, 0.8., which may be probabilities. Give 0 and 1 and multi_hot=True if they"):
+        MultiLabel().learn([[0.2, 0.8]])
+    head = MultiLabel(multi_hot=False)
+    head.learn([[0.2, 0.8], [0.5]])
+    assert head.labels == (0.2, 0.5, 0.8)

@@ -21,6 +21,16 @@ def test_learns_mean_and_scale():
     assert (head.mean, head.scale) == pytest.approx((5.0, math.sqrt((9 + 1 + 16) / 3)))
 
 
+def test_examples_count_with_their_weights():
+    """An example of weight 2 is two examples."""
+    heads = Regression(), Regression()
+    heads[0].learn([1.0, 4.0, 7.0], [2.0, 1.0, 3.0])
+    heads[1].learn([1.0, 1.0, 4.0, 7.0, 7.0, 7.0])
+    assert (
+        (heads[0].mean, heads[0].scale) == pytest.approx((heads[1].mean, heads[1].scale)) == pytest.approx((4.5, math.sqrt(7.25)))
+    )
+
+
 def test_keeps_what_was_given():
     head = Regression(mean=0.0)
     assert not head.ready

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from mtl.data.example import Example
@@ -42,8 +43,8 @@ def conll(
         weight: a column with the sentence's importance, the same on each of its lines; see `Example.weight`. None: all count 1.
         separator: what stands between two columns. None: runs of spaces and tabs.
         comments: lines that begin so are left out, such as "#". None: no line is, since "#" is a word in many corpora; what
-            looks like a comment is then an error (it begins a sentence with "#", and its tags stand on no other line).
-            "": no line is, whatever it looks like.
+            looks like a comment is then an error: its tags stand on no other line of the file, and it begins a sentence with
+            "#", "%", ";" or "//", or its word is "#". "": no line is, whatever it looks like.
         encoding: of files without a byte order mark.
         fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
         seed: another seed is another split.
@@ -81,14 +82,16 @@ def conll(
     layout = _Layout(dict(columns), word, weight, separator, width)
     left_out = ("-DOCSTART-", comments) if comments else ("-DOCSTART-",)
 
+    def read(file: Path) -> Iterator[Lines]:
+        return filter(None, ([line for line in block if not line[1].startswith(left_out)] for block in blocks(file, encoding)))
+
     def parse(file: Path) -> Iterator[Row]:
-        found = ([line for line in block if not line[1].startswith(left_out)] for block in blocks(file, encoding))
-        head, sentences = peek(filter(None, found))
+        head, sentences = peek(read(file))
         columns = layout.width_of(head)
         layout.check(file, columns)
-        tags = layout.tags_of(head) if comments is None else None
+        known = cache(lambda: layout.tags_of(read(file)))  # Read where a line looks like a comment.
         for lines in sentences:
-            yield layout.example(file, lines, columns, tags, encoding)
+            yield layout.example(file, lines, columns, known if comments is None else None, encoding)
 
     arguments = ("conll", list(columns.items()), width, word, weight, separator, comments)
     return FileSource(
@@ -98,6 +101,8 @@ def conll(
 
 
 Lines = Sequence[tuple[int, str]]
+#: What comments begin with.
+_SIGNS = ("#", "%", ";", "//")
 
 
 class _Layout:
@@ -144,23 +149,23 @@ class _Layout:
                         "give columns=, label name -> column."
                     )
 
-    def tags_of(self, sentences: Sequence[Lines]) -> set[str]:
+    def tags_of(self, sentences: Iterable[Lines]) -> set[str]:
         """The tags of all lines that cannot be comments."""
         tags = {"O", "_"}
         for sentence in sentences:
-            for _, line in _without_comments(sentence):
-                cells = self.cells(line)
-                tags.update(cells[column] for column in self.labels.values() if -len(cells) <= column < len(cells))
+            for cells in (self.cells(line) for _, line in _without_comments(sentence)):
+                if cells[0] != "#":
+                    tags.update(cells[column] for column in self.labels.values() if -len(cells) <= column < len(cells))
         return tags
 
-    def example(self, file: Path, lines: Lines, width: int, known: set[str] | None, encoding: str) -> Row:
+    def example(self, file: Path, lines: Lines, width: int, known: Callable[[], set[str]] | None, encoding: str) -> Row:
         """A sentence's example, or what is wrong with it.
 
         Args:
             file: the file, for messages.
             lines: the sentence's lines with their numbers.
             width: how many columns each has.
-            known: the tags by which a word "#" is told from a comment; None where every line holds a word.
+            known: gives the tags by which a word "#" is told from a comment; None where every line holds a word.
             encoding: the encoding of the file, for messages.
         """
         rows: list[list[str]] = []
@@ -169,7 +174,8 @@ class _Layout:
             cells = self.cells(line)
             if problem := undecodable(file, number, line, encoding):
                 return problem
-            comment = f"give comments='#' if {shown(line, 40)} is a comment" if line.startswith("#") else ""
+            sign = next((sign for sign in _SIGNS if line.startswith(sign)), "")
+            comment = f"give comments={sign!r} if {shown(line, 40)} is a comment" if sign else ""
             if len(cells) < self.needed:
                 wanted = f"words {self.word}, labels {dict(self.labels)}"
                 return _malformed(f"{place}: expected {self.needed} columns or more ({wanted}), got {len(cells)}", comment)
@@ -178,20 +184,21 @@ class _Layout:
                 return _malformed(f"{place}: expected {width} columns {source}, got {len(cells)}", comment)
             if not cells[self.word]:
                 return Malformed(f"{place}: expected a word in column {self.word}, got nothing")
-            if comment and not rows and known is not None and self.labels and self._strange(cells, known):
+            doubtful = sign and not rows or cells[0] == "#"
+            if doubtful and known is not None and self.labels and self._strange(cells, known()):
                 got = f"{shown(line, 40)}, whose tags stand on no other line"
                 return Malformed(f"{place}: expected a word and its tags, got {got}", f"{comment}, comments='' if it is a word")
             rows.append(cells)
         place = f"{file}, line {lines[0][0]}"
         weight = 1.0
         if self.weight is not None:
-            given = {cells[self.weight] for cells in rows}
-            if len(given) > 1:
-                return Malformed(f"{place}: expected one weight for the sentence, got {shown(sorted(given))}")
             try:
-                weight = weight_of(given.pop())
+                given = {weight_of(cells[self.weight]) for cells in rows}
             except Malformed as error:
                 return error.at(place)
+            if len(given) > 1:
+                return Malformed(f"{place}: expected one weight for the sentence, got {shown(sorted(given))}")
+            weight = given.pop()
         tags = {name: [cells[column] for cells in rows] for name, column in self.labels.items()}
         labelled = {name: values for name, values in tags.items() if any(values)}
         return Example.from_words([cells[self.word] for cells in rows], None, labelled, place, weight)
@@ -204,7 +211,7 @@ class _Layout:
 
 def _without_comments(sentence: Lines) -> Lines:
     """The lines from the first one on that cannot be a comment."""
-    start = next((i for i, (_, line) in enumerate(sentence) if not line.startswith("#")), len(sentence))
+    start = next((i for i, (_, line) in enumerate(sentence) if not line.startswith(_SIGNS)), len(sentence))
     return sentence[start:]
 
 

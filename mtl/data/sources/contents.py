@@ -1,5 +1,6 @@
 """What a file holds, where it is not the text that was expected."""
 
+import codecs
 import re
 import zipfile
 from pathlib import Path
@@ -48,6 +49,9 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 _CERTAIN = (b"%PDF-", b"{\\rtf", b"version https://git-lfs")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+#: Characters of texts that Python does not take for printable.
+_BLANKS = "\t\r\n\f\u2028\u2029\u3000\xa0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\xad"
 
 
 def check_text(path: Path, head: bytes, encoding: str) -> None:
@@ -72,21 +76,26 @@ def check_text(path: Path, head: bytes, encoding: str) -> None:
 
 def _found(path: Path, head: bytes, encoding: str) -> tuple[str, str] | None:
     """What the file is, and what to do with it; None where it may be text."""
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip(path)
-    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "u16", "u32"))
-    odd = not wide and (_CONTROL.search(head) is not None or not _decodes(head, encoding))
+    encoding = codecs.lookup(encoding).name
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    odd = not wide and (_CONTROL.search(head) is not None or _text(head, encoding) is None)
     for start, kind, remedy in _KINDS:
         if head.startswith(start) and (odd or start.startswith(_CERTAIN)):
             return kind, remedy
     if head[257:262] == b"ustar":
         return "a tar archive", _UNPACK
-    if wide or b"\x00" not in head:
-        return None
-    for name in _WIDE:
-        if _reads(head, name):
-            return f"{name[:6].upper()} text without a byte order mark", f"give encoding='{name}'"
-    if len(_CONTROL.findall(head)) > len(head) / 20 or not _decodes(head, encoding):
+    if wide:
+        marked = encoding in ("utf-16", "utf-32")  # These ask for a byte order mark.
+        if head.startswith(_MARKS) if marked else _readable(_text(head, encoding)):
+            return None
+    elif b"\x00" not in head or 4 * head.count(b"\x00") < len(head) and _readable(_text(head.replace(b"\x00", b""), encoding)):
+        return None  # Lines with a few NULs in them are told one by one.
+    if other := _encoding_of(head):
+        mark = " without a byte order mark" if other in _WIDE else ""
+        return f"{other.removesuffix('-le').removesuffix('-be').upper()} text{mark}", f"give encoding='{other}'"
+    if not wide and (len(_CONTROL.findall(head)) > len(head) / 20 or _text(head, encoding) is None):
         return "a binary file", "give a text file"
     return None
 
@@ -103,25 +112,28 @@ def _zip(path: Path) -> tuple[str, str]:
             return kind, "save it as CSV" if folder == "xl/" else "save it as plain text"
     if "content.xml" in names:
         return "an OpenDocument file", "save it as CSV"
+    if not names:
+        return "an empty zip archive", "give a text file"
     if any(name.endswith("data.pkl") for name in names) or all(name.endswith(".npy") for name in names):
         return "a file of arrays", "give its rows as mtl.data.records([...])"
     return f"a zip archive of {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}", _UNPACK
 
 
-def _decodes(head: bytes, encoding: str) -> bool:
-    """Whether the head decodes, but for a character that its end may cut."""
+def _encoding_of(head: bytes) -> str | None:
+    """The encoding in which the head is readable: of several the one that gives most ASCII characters."""
+    ascii_characters = {
+        name: sum(map(str.isascii, text)) for name in ("utf-8", *_WIDE) if (text := _text(head, name)) and _readable(text)
+    }
+    return max(ascii_characters, key=lambda name: ascii_characters[name], default=None)
+
+
+def _text(head: bytes, encoding: str) -> str | None:
+    """The head as text, but for a character that its end may cut; None where it does not decode."""
     try:
-        head.decode(encoding)
+        return head.decode(encoding)
     except UnicodeDecodeError as error:
-        return error.start >= len(head) - 4
-    return True
+        return head[: error.start].decode(encoding) if error.start >= len(head) - 4 else None
 
 
-def _reads(head: bytes, encoding: str) -> bool:
-    """Whether the head is readable text in an encoding of two or four bytes a unit."""
-    unit = int(encoding[4:6]) // 8
-    try:
-        text = head[: len(head) // unit * unit].decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return bool(text) and all(char.isprintable() or char in "\t\r\n\u3000\xa0\u200b\u200c\u200d\xad" for char in text)
+def _readable(text: str | None) -> bool:
+    return text is not None and all(char.isprintable() or char in _BLANKS for char in text)

@@ -108,7 +108,9 @@ def _damaged(path: PathLike, number: int, error: Exception) -> ValueError:
 
 
 def undecodable(path: PathLike, number: int, line: str, encoding: str) -> Malformed | None:
-    """What is wrong with a line whose bytes do not decode; None where they do."""
+    """What is wrong with a line whose bytes do not decode, or hold a NUL; None where nothing is."""
+    if "\0" in line:
+        return Malformed(f"{path}, line {number}: expected {encoding} text, got a NUL", "remove it (as `tr -d '\\0'` does)")
     if line.isascii() or not (found := _UNDECODED.search(line)):
         return None
     byte = ord(found[0]) - 0xDC00

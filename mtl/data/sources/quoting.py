@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 __all__ = ["writes_quotes"]
 
 #: Lines that one quoted value may run over.
-_MOST_LINES = 200
+_MOST_LINES = 5000
 
 
 def writes_quotes(lines: Iterable[str], delimiter: str = "\t") -> bool:

@@ -3,13 +3,17 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from mtl.data.sources.rows import Malformed, shown
 
 __all__ = ["weight_of"]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def weight_of(value: Any) -> float:
-    """A weight as a source gives it: a finite number from 0, or such a number as text.
+    """A weight as a source gives it: a finite number from 0 that float32 holds, or such a number as text.
 
     Raises:
         Malformed: anything else.
@@ -23,6 +27,7 @@ def weight_of(value: Any) -> float:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise Malformed(f"expected a weight, a finite number from 0, got {shown(value)}", "mend the weight")
+    if not 0 <= number <= _LARGEST:
+        bound = f" to {_LARGEST:.1e}" if _LARGEST < number < math.inf else ""
+        raise Malformed(f"expected a weight, a finite number from 0{bound}, got {shown(value)}", "mend the weight")
     return number

@@ -127,8 +127,9 @@ def test_weights(tmp_path):
         ("a b", 0.5, {"tags": ["X", "X"]}),
         ("c", 0.0, {"tags": ["X"]}),
     ]
+    assert read(tmp_path, "a 0.50 X\nb .5 X\n", weight=1)[0].weight == 0.5
     assert read(tmp_path, "a 0.5 X\n", ["word", "weight", "tags"], weight=1)[0].labels == {"tags": ["X"]}
-    with pytest.raises(ValueError, match=r"line 1: expected one weight for the sentence, got \['1', '2'\]"):
+    with pytest.raises(ValueError, match=r"line 1: expected one weight for the sentence, got \[1.0, 2.0\]"):
         read(tmp_path, "a 1 X\nb 2 X\n", weight=1)
     with pytest.raises(ValueError, match="apart from the columns of labels, got word=0"):
         read(tmp_path, "a 1 X\n", weight=0)
@@ -144,3 +145,26 @@ def test_what_may_be_a_comment_is_named(tmp_path, content):
 def test_places(tmp_path):
     examples = read(tmp_path, "-DOCSTART- O\n\n# it\na X\nb X\n\n\nc X\n", comments="#")
     assert [example.place for example in examples] == [f"{tmp_path / 'data.txt'}, line {number}" for number in (4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "sign"),
+    [
+        ("% 7\na X\n\n% 8\nb X\n", 1, "%"),
+        ("// seven\na X\n\nb X\n", 1, "//"),
+        ("; seven\na X\n\nb X\n", 1, ";"),
+        ("a X\n# seven\nb X\n", 2, "#"),
+        ("a X\nb X\n# seven\n\n# seven\nb X\n", 3, "#"),
+    ],
+)
+def test_other_comments_that_have_as_many_columns_as_words(tmp_path, content, line, sign):
+    with pytest.raises(ValueError, match=f"line {line}: expected a word and its tags.*give comments='{sign}' if"):
+        read(tmp_path, content)
+    assert all("seven" not in example.labels["tags"] for example in read(tmp_path, content, comments=sign))
+
+
+def test_words_that_comments_may_begin_with(tmp_path):
+    """The tags of a whole file say that such a line is no comment, those of a line that others begin with another sign too."""
+    late = "a X\n\n" * 1200
+    assert len(read(tmp_path, late + "#now Z\n\nb Z\n")) == 1202
+    assert len(read(tmp_path, "# X\nb X\n\na X\n% Y\n; Y\n// W\n#Rome V\n\n% Y\n")) == 3

@@ -63,6 +63,10 @@ FILES = {
     "UTF-16 text without a byte order mark; give encoding='utf-16-le'": lambda: TEXT.encode("utf-16-le"),
     "UTF-16 text without a byte order mark; give encoding='utf-16-be'": lambda: "text,mood\n旅行很好,好\n".encode("utf-16-be"),
     "UTF-32 text without a byte order mark; give encoding='utf-32-le'": lambda: TEXT.encode("utf-32-le"),
+    "UTF-32 text without a byte order mark; give encoding='utf-32-be'": lambda: "a".encode("utf-32-be"),
+    "UTF-16 text without a byte order mark; give encoding='utf-16-be'.*": lambda: "a".encode("utf-16-be"),
+    "UTF-16 text without a byte order mark; give encoding='utf-16-le'.*": lambda: ("в Киеве,да\n" * 999).encode("utf-16-le"),
+    "an empty zip archive": lambda: zipped(),
 }
 
 
@@ -71,7 +75,7 @@ FILES = {
 def test_files_that_are_no_text(tmp_path, kind, pack):
     path = tmp_path / "data.csv"
     path.write_bytes(pack(FILES[kind]()))
-    kind = "a zip archive|a file of arrays" if pack is gzip.compress and b"PK\x03\x04" in FILES[kind]()[:4] else kind
+    kind = "a zip archive|a file of arrays" if pack is gzip.compress and FILES[kind]()[:2] == b"PK" else kind
     with pytest.raises(ValueError, match=f"data.csv: expected utf-8 text, got ({kind}).*[.]"):
         open_text(path)
 
@@ -94,6 +98,9 @@ def test_every_source_says_so(tmp_path, source, on_error):
         ("我爱北京\n" * 400, "utf-8"),
         ("我爱北京\n", "gb18030"),
         ("a\x00b, a stray NUL in a long line of text\n", "utf-8"),
+        ("a\x00 O\nb O\n", "utf-8"),
+        ("x\x00,好\n", "utf-8"),
+        ("x\x00,好\n", "gb18030"),
         (TEXT, "utf-16-le"),
         (TEXT, "utf_16"),
         (TEXT, "utf-32-be"),
@@ -110,3 +117,30 @@ def test_texts(tmp_path, text, encoding):
 
 def test_text_in_another_encoding_is_left_to_its_lines(tmp_path):
     check_text(tmp_path, "naïve\n".encode("cp1252"), "utf-8")
+
+
+@pytest.mark.parametrize("place", [1, 3000])
+@pytest.mark.parametrize(
+    ("source", "line"), [(conll, "a O\n\n"), (csv, "a,b\n"), (jsonl, '{"text": "a"}\n'), (lines, "a\n"), (tsv, "a\tb\n")]
+)
+def test_a_line_with_a_nul_is_named(tmp_path, source, line, place):
+    path = tmp_path / "data"
+    path.write_text("text,mood\n" * (source is csv) + "text\tmood\n" * (source is tsv) + line * place + "\0" + line)
+    with pytest.raises(ValueError, match="line [0-9]+: expected utf-8 text, got a NUL; remove it .*, or leave such records out"):
+        list(source(path, fractions=None).examples())
+    assert len(list(source(path, fractions=None, on_error="skip").examples())) == place
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "found"),
+    [
+        (TEXT.encode(), "utf-16", "UTF-8 text; give encoding='utf-8'"),
+        (TEXT.encode("utf-16-be"), "UTF16", "UTF-16 text without a byte order mark; give encoding='utf-16-be'"),
+        (TEXT.encode("utf-16-be"), "utf-16-le", "UTF-16 text without a byte order mark; give encoding='utf-16-be'"),
+        (TEXT.encode("utf-16-le"), "latin-1", "UTF-16 text without a byte order mark; give encoding='utf-16-le'"),
+        (TEXT.encode("utf-16-le"), "utf_32", "UTF-16 text without a byte order mark; give encoding='utf-16-le'"),
+    ],
+)
+def test_another_encoding_than_the_one_given(tmp_path, content, encoding, found):
+    with pytest.raises(ValueError, match=f"got {found}"):
+        check_text(tmp_path, content, encoding)

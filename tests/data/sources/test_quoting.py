@@ -33,7 +33,7 @@ def test_what_writers_write(quoting, delimiter):
         '"Great, movie"\tup\nbad\tdown\n',
         '"so ""so"" la"\tup\n"5" nails\tdown\n',
         '"open\tx\nc\td\n',
-        '"so ""so""\n' + "a line\n" * 1000 + '"\n',
+        '"so ""so""\n' + "a line\n" * 6000 + '"\n',
         '"only one"\tx\n',
     ],
 )
