@@ -1,12 +1,15 @@
 """Files that are named on the command line, read as a recipe reads its own."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl.utils import find_name, unknown_name
+from mtl.utils import UnknownName, find_name, unknown_name
 
 __all__ = ["tasks_of_files"]
+
+logger = logging.getLogger(__name__)
 
 #: What reads a file of each ending, where no recipe says how.
 KINDS = ("csv", "tsv", "jsonl", "conll", "conllu")
@@ -56,10 +59,23 @@ def tasks_of_files(model: Any, files: Sequence[str], text: str | None, recipe: A
             if text:
                 fields = text.split(",")
                 settings["text"] = fields if len(fields) > 1 else text
-            sources.append(getattr(mtl.data, kind)({"test": path}, **settings))
+            sources.append(_source(getattr(mtl.data, kind), path, settings))
         labelled = all(label in source.labels for source in sources)
         tasks.append(mtl.Task(name, task.head, sources, label if labelled else None))
     return tasks
+
+
+def _source(read: Any, path: str, settings: Mapping[str, Any]) -> Any:
+    """A file's source; where the file has no column for the recipe's weights, its examples count 1."""
+    try:
+        source = read({"test": path}, **settings)
+        next(source.examples("test"), None)  # Tables are asked for their columns when they are read.
+        return source
+    except UnknownName as error:
+        if settings.get("weight") is None or error.name != settings["weight"]:
+            raise
+    logger.warning("%s has no column '%s' for weights: its examples all count 1.", path, settings["weight"])
+    return read({"test": path}, **{**settings, "weight": None})
 
 
 def _readings(recipe: Any, described: Mapping[str, Any] | None) -> Iterator[Reading]:

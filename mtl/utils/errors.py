@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl.utils.brief import printable
 
-__all__ = ["find_name", "nearest", "unknown_name"]
+__all__ = ["UnknownName", "find_name", "nearest", "unknown_name"]
 
 #: Options that an error lists at most.
 _SHOWN = 40
@@ -23,8 +23,21 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     return by_start[matches[0]] if matches else None
 
 
-def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
-    """A `ValueError` for a name that is not among `options`, with the nearest match.
+class UnknownName(ValueError):
+    """A name that is not among the options.
+
+    Args:
+        message: the sentence.
+        name: the name.
+    """
+
+    def __init__(self, message: str, name: str = ""):
+        super().__init__(message)
+        self.name = name
+
+
+def unknown_name(what: str, name: str, options: Iterable[str]) -> UnknownName:
+    """The error for a name that is not among `options`, with the nearest match.
 
     Example:
 
@@ -36,7 +49,8 @@ def unknown_name(what: str, name: str, options: Iterable[str]) -> ValueError:
     hint = f"; did you mean '{_cut(guess)}'?" if guess else "."
     known = ", ".join(map(_cut, options[:_SHOWN])) or "none"
     more = f" and {len(options) - _SHOWN:,} more" if len(options) > _SHOWN else ""
-    return ValueError(f"Unknown {what} '{_cut(name)}'{hint} Known: {known}{more}.")
+    message = f"Unknown {what} '{_cut(name)}'{hint} Known: {known}{more}."
+    return UnknownName(message, name)
 
 
 def _cut(name: Any) -> str:

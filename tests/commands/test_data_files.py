@@ -67,6 +67,35 @@ def test_only_a_tasks_own_columns_are_needed(recipe, tmp_path):
     assert read(recipe, f"feeling={tmp_path}/body.csv", text="line") == {"feeling": [("not bad", "up")]}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", "mood;body\ndown;so bad\n"),
+        ("m.tsv", "mood\tbody\ndown\tso bad\n"),
+        ("m.jsonl", '{"mood": "down", "body": "so bad"}'),
+    ],
+)
+def test_a_file_without_the_recipes_weights(recipe, tmp_path, caplog, name, content):
+    """Said in one sentence; a weight that is there counts, and any other missing column is an error."""
+    settings = recipe.data["sources"]["news"]["unique"]["source"]["csv"]
+    settings |= {"weight": "w"}
+    if not name.endswith(".csv"):
+        del settings["delimiter"], settings["convert"]
+        recipe.data["sources"]["news"] = {name.partition(".")[2]: settings}
+    (tmp_path / name).write_text(content)
+    file = f"feeling={tmp_path / name}"
+    (task,) = tasks_of_files(MODEL, [file], None, recipe)
+    assert [(example.weight, value) for example, value in task.labelled("test")] == [(1.0, "down")]
+    assert f"{name} has no column 'w' for weights: its examples all count 1." in caplog.text
+    (tmp_path / name).write_text(content.replace("mood", "w").replace("down", "0.5"))
+    with pytest.raises(ValueError, match="Unknown .* 'mood'"):
+        read(recipe, file)
+    if name == "m.csv":
+        (tmp_path / name).write_text("mood;body;w\ndown;so bad;0.5\n")
+        (task,) = tasks_of_files(MODEL, [file], None, recipe)
+        assert [example.weight for example, _ in task.labelled("test")] == [0.5]
+
+
 def test_a_file_is_read_as_its_folder(recipe, tmp_path):
     assert read(recipe, f"ner={tmp_path}/ner/test.txt") == {"ner": [("to Oslo", ["O", "LOC"])]}
     assert read(recipe, f"ner={tmp_path}/other/test.txt") == {"ner": [("by Paris", ["O", "LOC"])]}

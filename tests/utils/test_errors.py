@@ -1,6 +1,6 @@
 import pytest
 
-from mtl.utils import find_name, nearest, unknown_name
+from mtl.utils import UnknownName, find_name, nearest, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_the_nearest_name(name, options, expected):
 )
 def test_unknown_names(name, options, message):
     error = unknown_name("task", name, options)
-    assert type(error) is ValueError and str(error) == message
+    assert isinstance(error, ValueError) and str(error) == message
 
 
 def test_of_many_options_some_are_listed() -> None:
@@ -39,3 +39,8 @@ def test_names_are_found_whatever_their_capitals_unless_two_are_alike():
         "CosineDecay",
     ]
     assert find_name("ADAMW", options) is None and find_name("sgdx", options) is None
+
+
+def test_an_unknown_name_can_be_asked_for():
+    error = unknown_name("column", "w", ["text"])
+    assert isinstance(error, UnknownName) and error.name == "w"
