@@ -16,7 +16,7 @@ from mtl.training.forking import check_process
 from mtl.training.gradients.conflicts import Conflicts
 from mtl.training.gradients.task_gradients import TaskGradients
 from mtl.training.keras_internals import optimizer_internals
-from mtl.training.keras_internals.adam import adam_in_one_pass
+from mtl.training.keras_internals.adam import adam_in_one_pass, named_optimizer
 from mtl.training.keras_internals.layers import draw_per_replica
 from mtl.training.keras_internals.steps import AfterStep, make_function, named_arguments
 from mtl.training.keras_internals.strategies import check_scope, prepare_saving, several_processes, strategy_of
@@ -92,7 +92,7 @@ class Engine(Loop):
         """Sets the optimizer. Losses and metrics come from the heads.
 
         Args:
-            optimizer: a Keras optimizer, or its name.
+            optimizer: a Keras optimizer, or its name. Adam and AdamW take Keras's step in one operation per variable.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
                 unless `jit_compile=True`: batches come in several lengths, and each would be compiled. A step whose losses or
                 gradients are not finite ends the training before it has moved a weight, and one whose update makes weights that
@@ -120,7 +120,7 @@ class Engine(Loop):
             )
         self._gradients, self._window = None, None
         with strategy.scope():
-            super().compile(optimizer=optimizer, **kwargs)
+            super().compile(optimizer=named_optimizer(optimizer), **kwargs)
             if several_processes(strategy_of(self)):
                 prepare_saving()
         check_scope(self)

@@ -9,6 +9,7 @@ from keras import ops
 
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
+from mtl.training.keras_internals.adam import AdamW
 from mtl.transfer.freezing import stacks_of
 from mtl.transfer.schedules import warmup_schedule
 from mtl.utils import unknown_name
@@ -19,7 +20,7 @@ __all__ = ["ScaledAdamW", "adamw"]
 
 
 @keras.saving.register_keras_serializable("mtl")
-class ScaledAdamW(keras.optimizers.AdamW):
+class ScaledAdamW(AdamW):
     """AdamW whose learning rate is scaled by variable, and whose weight decay leaves biases and norms out.
 
     A variable moves by `scale * lr * (Adam's step + weight_decay * variable)`. Vectors and scalars (a norm's gamma and beta) do

@@ -16,11 +16,10 @@ __all__ = [
     "build",
     "built_optimizers_in",
     "iterations_of",
-    "moments_of",
     "optimizers_in",
+    "slots_of_adam",
     "spare_from_decay",
     "state_of",
-    "step_by",
     "trained_by",
     "unscaled",
     "update_each_replica",
@@ -118,34 +117,10 @@ def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> Non
         each._exclude_from_weight_decay_cache = {}
 
 
-def moments_of(optimizer: Any, variable: Any) -> tuple[tf.Variable, ...]:
-    """A variable that Adam trains, and the averages that it keeps of the gradients and of their squares."""
-    place = optimizer._get_variable_index(variable)
-    held = (optimizer._trainable_variables, optimizer._momentums, optimizer._velocities)
-    return tuple(each[place].value for each in held)
-
-
-def step_by(optimizer: Any, owner: Any, step: Callable[[Any, Any, Any, Any], None]) -> None:
-    """Has an optimizer take a step of ours where it comes to the `update_step` of one of Keras's classes, and decay in one pass.
-
-    Args:
-        optimizer: of the class, or derived from it: what its own `update_step` does before stays.
-        owner: the class, for all of whose other optimizers nothing changes.
-        step: takes the optimizer, a gradient, a variable and the learning rate.
-    """
-    if owner.update_step.__module__ != __name__:
-        owner.update_step = _unless_marked(owner.update_step, step, "_steps_otherwise")
-    optimizer._steps_otherwise = True
-    optimizer._backend_update_step = functools.partial(_update_here, optimizer)
-    optimizer._apply_weight_decay = functools.partial(_decay_here, optimizer)
-
-
-def _decay_here(optimizer: Any, variables: Any) -> None:
-    if optimizer.weight_decay is not None:
-        share = tf.cast(optimizer.learning_rate, tf.float32) * optimizer.weight_decay
-        for variable in variables:
-            if optimizer._use_weight_decay(variable):
-                variable.assign_sub(variable * tf.cast(share, variable.dtype))
+def slots_of_adam(optimizer: Any, variable: Any) -> tuple[keras.Variable, keras.Variable, keras.Variable]:
+    """A variable that Adam trains, and the running means of its gradients and of their squares."""
+    index = optimizer._get_variable_index(variable)
+    return optimizer._trainable_variables[index], optimizer._momentums[index], optimizer._velocities[index]
 
 
 def update_each_replica(optimizer: Any) -> None:
