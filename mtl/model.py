@@ -10,6 +10,7 @@ from mtl.balancing import Balancer
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
+from mtl.heads.head import Head
 from mtl.layers.mixed_features import MixedFeatures
 from mtl.penalties import Penalty
 from mtl.predicting import Prediction, PredictionFunctions, predict_examples, to_examples
@@ -167,7 +168,7 @@ class MultiTaskModel(Engine):
     def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         return _branch(self.sharing, self.readouts, task, shared, training)
 
-    def head_of(self, task: str) -> Any:
+    def head_of(self, task: str) -> Head:
         return self.heads[task]
 
     def parts(self) -> dict[str, Part]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -11,11 +11,41 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.mixture.store import word_mask
+from mtl.encoders.encoder import Encoder
+from mtl.heads.head import Head, Target
 from mtl.utils.one_line import one_line
 
-__all__ = ["Prediction", "PredictionFunctions", "Text", "pad", "predict_examples", "to_example", "to_examples"]
+__all__ = [
+    "Decoder",
+    "PredictingModel",
+    "Prediction",
+    "PredictionFunctions",
+    "Text",
+    "pad",
+    "predict_examples",
+    "to_example",
+    "to_examples",
+]
 
 Text = str | tuple[str, str] | list[str]
+
+
+class Decoder(Protocol):
+    """What makes a prediction readable; every `mtl.heads.Head` is one."""
+
+    @property
+    def target(self) -> Target: ...
+    def decode(self, prediction: Any, example: Example, encoding: Encoding) -> Any: ...
+
+
+class PredictingModel(Protocol):
+    """What predictions ask of a model; a `mtl.MultiTaskModel` is one."""
+
+    @property
+    def inputs(self) -> Sequence[Any]: ...
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+    def head_of(self, task: str) -> Head: ...
 
 
 def to_example(text: Any, position: int = 0) -> Example:
@@ -77,7 +107,7 @@ def pad(encodings: Sequence[Encoding], examples: Sequence[Example], names: Seque
 
 
 def predict_examples(
-    examples: Sequence[Example], encoder: Any, heads: Mapping[str, Any], function: Callable[..., Any], batch_size: int
+    examples: Sequence[Example], encoder: Encoder, heads: Mapping[str, Decoder], function: Callable[..., Any], batch_size: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Runs a compiled prediction function over examples, those of like length together, and decodes its results.
 
@@ -121,7 +151,7 @@ def predict_examples(
 class Prediction(keras.layers.Layer):
     """A head's outputs -> what `predict` gives."""
 
-    def __init__(self, head: Any, **kwargs: Any):
+    def __init__(self, head: Head, **kwargs: Any):
         super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
         self._activate = head.activate
         self.built = True
@@ -143,7 +173,7 @@ class PredictionFunctions:
         self._lock = threading.Lock()
         self._made: dict[tuple[str, ...], Callable[..., Any]] = {}
 
-    def get(self, model: Any, tasks: Sequence[str]) -> Callable[..., Any]:
+    def get(self, model: PredictingModel, tasks: Sequence[str]) -> Callable[..., Any]:
         key = tuple(tasks)
         with self._lock:
             if key not in self._made:

@@ -4,19 +4,42 @@ import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from mtl.balancing.balancer import Balancer
 from mtl.balancing.grouping import group_tasks
 from mtl.utils.arguments import checked
 from mtl.utils.atomic_write import atomic_write
 from mtl.utils.matrix_image import matrix_image
 from mtl.utils.types import Count, Positive
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["DiagnosableModel", "Diagnosis", "diagnose"]
+
+
+class SharedGradients(Protocol):
+    """What a model tells of its tasks' gradients; `mtl.training.gradients.task_gradients.TaskGradients` does.
+
+    Attributes:
+        shared: the trained variables that two or more tasks share.
+    """
+
+    shared: list[keras.Variable]
+
+    def jacobian(self, data: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]: ...
+    def losses(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]: ...
+
+
+class DiagnosableModel(Protocol):
+    """What `diagnose` asks of a model; a `mtl.MultiTaskModel` is one."""
+
+    task_names: tuple[str, ...]
+    balancer: Balancer
+
+    def task_gradients(self) -> SharedGradients: ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +125,12 @@ class Diagnosis:
 
 @checked
 def diagnose(
-    model: Any, dataset: Iterable[Any], *, batches: Count = 8, learning_rate: Positive = 0.1, groups: Count | None = None
+    model: DiagnosableModel,
+    dataset: Iterable[Any],
+    *,
+    batches: Count = 8,
+    learning_rate: Positive = 0.1,
+    groups: Count | None = None,
 ) -> Diagnosis:
     """Compares the gradients of a model's tasks, and tries what a step of each does to all; the model stays as it is.
 
@@ -192,7 +220,7 @@ def diagnose(
 _RANKS = {"losses": 1, "norms": 1, "update": 1, "cosines": 2, "conflicting": 2, "affinities": 2}
 
 
-def _update(balancer: Any, rows: Sequence[Any], gramian: Any, losses: Any, active: Any) -> tuple[np.ndarray, float]:
+def _update(balancer: Balancer, rows: Sequence[Any], gramian: Any, losses: Any, active: Any) -> tuple[np.ndarray, float]:
     """The products of the gradients with what a balancer makes of them, `[K]`; and that one's norm."""
     if balancer.needs == "jacobian":
         flat = tf.concat(rows, axis=1)

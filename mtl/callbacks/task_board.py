@@ -80,6 +80,8 @@ class TaskBoard(keras.callbacks.Callback):
     ['train', 'validation']
     """
 
+    model: MultiTaskModel
+
     @checked
     def __init__(
         self,
@@ -282,7 +284,7 @@ class TaskBoard(keras.callbacks.Callback):
             for metric in metrics.values():
                 if isinstance(metric, ConfusionMatrix):
                     matrix, labels = keras.ops.convert_to_numpy(metric.total), self.model.heads[task].labels
-                    self._picture(task, matrix, [str(label) for label in labels])
+                    self._picture(task, matrix, [str(label) for label in labels or ()])
 
     def _tag_confusions(self) -> None:
         """Of types of tags, from predictions of a sample."""

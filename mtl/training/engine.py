@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtl.balancing.balancer import Balancer
 from mtl.training.accumulation import AccumulationWindow, batches_to_an_update
 from mtl.training.epochs import Epochs
 from mtl.training.forking import check_process
@@ -23,6 +24,7 @@ from mtl.training.keras_internals.strategies import check_scope, prepare_saving,
 from mtl.training.loop import Loop
 from mtl.training.losses import TaskLosses
 from mtl.training.non_finite_guard import NonFiniteGuard
+from mtl.training.protocols import Part, TrainableHead
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
 from mtl.training.task_variables import TaskVariables
@@ -42,7 +44,7 @@ class Engine(Loop):
     """
 
     task_names: tuple[str, ...]
-    balancer: Any
+    balancer: Balancer
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
     _own: dict[tuple[str, ...], TaskVariables]
@@ -62,11 +64,11 @@ class Engine(Loop):
         """One task's features, from what `trunk` gave."""
         raise NotImplementedError
 
-    def head_of(self, task: str) -> Any:
+    def head_of(self, task: str) -> TrainableHead:
         """A task's head."""
         raise NotImplementedError
 
-    def parts(self) -> Mapping[str, Any]:
+    def parts(self) -> Mapping[str, Part]:
         """The layers that have weights by name, each with `layer` and `tasks`, the names of the tasks that depend on it."""
         raise NotImplementedError
 

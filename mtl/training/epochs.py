@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from mtl.training.protocols import TrainableModel
+
 __all__ = ["Epochs"]
 
 
@@ -14,6 +16,7 @@ class Epochs(keras.callbacks.Callback):
     A task's metric is the one that its head names as `progress`, of the training rows; a task without rows has none.
     """
 
+    model: TrainableModel
     _rows: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -32,7 +35,7 @@ class Epochs(keras.callbacks.Callback):
             model.balancer.observe(metrics, rows > 0)
 
     @classmethod
-    def before(cls, callbacks: Any, model: keras.Model) -> Any:
+    def before(cls, callbacks: Any, model: TrainableModel) -> Any:
         """Callbacks of `fit`, with this one first: what others save or show at an epoch's end is what it left."""
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             return [cls(), *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else [])]

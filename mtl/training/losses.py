@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mtl.balancing.balancer import Balancer
+
 __all__ = ["TaskLosses"]
 
 
@@ -52,7 +54,7 @@ class TaskLosses(keras.metrics.Metric):
         self.steps.assign_add(ops.cast(counts[len(self.tasks)] > 0, "float64"))  # A step that is left out counts no rows.
         self.counts.assign_add(counts)
 
-    def combine_by(self, balancer: Any) -> None:
+    def combine_by(self, balancer: Balancer) -> None:
         """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
         losses = ops.cast(ops.divide_no_nan(self.sums, self.weights), "float32")
         self.combined.assign(ops.cast(balancer.combine(losses, self.weights > 0, training=False), "float64"))

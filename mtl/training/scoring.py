@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mtl.training.protocols import TrainableHead, TrainableModel
 from mtl.training.replicas import by_replica, replicas, sum_over_replicas
 from mtl.utils.texts import refuse_texts
 
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
     weights: dict[str, tf.Tensor]
 
     @classmethod
-    def of(cls, model: Any, data: Any) -> "Batch":
+    def of(cls, model: TrainableModel, data: Any) -> "Batch":
         """What a step was given, with what may be left out filled in."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         refuse_texts(x, y)
@@ -96,7 +97,7 @@ class Totals(NamedTuple):
         return keras.tree.map_structure(lambda each: tf.where(counted, each, tf.zeros_like(each)), self)
 
 
-def score(model: Any, batch: Batch, training: bool, shared: Mapping[str, Any] | None = None) -> Scores:
+def score(model: TrainableModel, batch: Batch, training: bool, shared: Mapping[str, Any] | None = None) -> Scores:
     """Runs the branches and heads on a batch, and the trunk too where what it gives is not given."""
     shared = model.trunk(batch.x, training) if shared is None else shared
     scores = Scores({}, {}, {})
@@ -111,7 +112,7 @@ def score(model: Any, batch: Batch, training: bool, shared: Mapping[str, Any] | 
     return scores
 
 
-def joined(model: Any, parts: Sequence[Scores]) -> Scores:
+def joined(model: TrainableModel, parts: Sequence[Scores]) -> Scores:
     """What several parts of a batch's rows give together."""
     losses, weights = ({task: tf.add_n([each[i][task] for each in parts]) for task in parts[0][i]} for i in (0, 1))
     statistics: dict[str, list[tf.Tensor]] = {}
@@ -124,13 +125,13 @@ def joined(model: Any, parts: Sequence[Scores]) -> Scores:
     return Scores(losses, weights, statistics)
 
 
-def penalty(model: Any) -> tf.Tensor:
+def penalty(model: TrainableModel) -> tf.Tensor:
     """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
     terms = [tf.cast(term, tf.float32) for term in (model.penalty(), *model.losses) if term is not None]
     return tf.add_n(terms) / replicas() if terms else tf.constant(0.0)
 
 
-def total(model: Any, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
+def total(model: TrainableModel, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
     """The sums over the replicas' scores and penalties."""
     labelled, mask = batch.labelled(), batch.x["padding_mask"]
     zero = tf.constant(0.0)
@@ -152,7 +153,7 @@ def total(model: Any, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
     return keras.tree.pack_sequence_as(parts, sum_over_replicas(flat))
 
 
-def _by_task(model: Any, value: Any, what: str) -> dict[str, Any]:
+def _by_task(model: TrainableModel, value: Any, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -165,7 +166,7 @@ def _by_task(model: Any, value: Any, what: str) -> dict[str, Any]:
     return {name: each for name, each in value.items() if each is not None}
 
 
-def _weight(head: Any, weight: Any, mask: tf.Tensor) -> tf.Tensor:
+def _weight(head: TrainableHead, weight: Any, mask: tf.Tensor) -> tf.Tensor:
     """The rows' weights, or their tokens' where the head's targets are per token: 0 for padding. `mask` is float32 `[B, S]`."""
     if weight is None:
         return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.data.mixture.batch_sampler import BatchSampler, Group
+from mtl.data.mixture.protocols import LabelledTask, TextEncoder
 from mtl.data.mixture.store import Store, prepare
-from mtl.data.source import fingerprint_of
+from mtl.data.source import Source, fingerprint_of
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
 from mtl.utils.types import Count, Positive, Size, Weight
@@ -54,8 +55,8 @@ class Mixture:
 
     def __init__(
         self,
-        tasks: Sequence[Any],
-        encoder: Any,
+        tasks: Sequence[LabelledTask],
+        encoder: TextEncoder,
         split: str,
         *,
         max_length: int | None,
@@ -72,7 +73,7 @@ class Mixture:
 
     def _read(self, max_length: int | None, cache_dir: str | os.PathLike | None) -> list[Group]:
         """Prepares the sources that have the split; returns their rows by the tasks that label them."""
-        fed: dict[int, tuple[Any, list[Any]]] = {}
+        fed: dict[int, tuple[Source, list[LabelledTask]]] = {}
         for task in self.tasks:
             for source in task.sources:
                 if self.split in source.splits:
@@ -93,12 +94,12 @@ class Mixture:
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
             for name, count in store.lost.items():
                 self.lost[name] += count
-            for task, count in store.unknown.items():
-                self.unknown[task] = self.unknown.get(task, 0) + count
+            for name, count in store.unknown.items():
+                self.unknown[name] = self.unknown.get(name, 0) + count
                 if count:
                     logger.warning(
                         "%s, split '%s': left out %d labels of task '%s' that its head does not know; give it labels=[...] that "
-                        "hold them to count them.", source.name, self.split, count, task,
+                        "hold them to count them.", source.name, self.split, count, name,
                     )  # fmt: skip
             together = tuple(task.name for task in feeds if not task.head.corrupts_inputs)
             for names in [together] * bool(together) + [(task.name,) for task in feeds if task.head.corrupts_inputs]:
@@ -231,7 +232,9 @@ class Mixture:
         return dataset.with_options(options)
 
 
-def _labels(task: Any, store: Store, rows: np.ndarray, at: np.ndarray, length: int, y: np.ndarray, w: np.ndarray) -> None:
+def _labels(
+    task: LabelledTask, store: Store, rows: np.ndarray, at: np.ndarray, length: int, y: np.ndarray, w: np.ndarray
+) -> None:
     """Writes a task's targets and weights of some rows of a store into a batch."""
     if task.head.target.per_token:
         y[at] = store.tokens(f"y.{task.name}", rows, length)
@@ -244,7 +247,7 @@ def _labels(task: Any, store: Store, rows: np.ndarray, at: np.ndarray, length: i
 @checked
 def mix(
     tasks: Any,
-    encoder: Any,
+    encoder: TextEncoder,
     split: str = "train",
     *,
     batch_size: Count = 32,
@@ -307,7 +310,7 @@ def mix(
     ...     x["token_ids"].shape[0], sorted(y), sample_weight["mood"].numpy().tolist()
     (4, ['mood'], [1.0, 1.0, 1.0, 1.0])
     """
-    tasks = [tasks] if hasattr(tasks, "head") else list(tasks)
+    listed: list[LabelledTask] = [tasks] if hasattr(tasks, "head") else list(tasks)
     if getattr(encoder, "tokenizer", None) is None:
         raise ValueError(
             "mix expects an encoder that has a tokenizer; this one has none. "
@@ -318,12 +321,12 @@ def mix(
         sampling = "weights" if weights is not None else "temperature" if tempered else "proportional"
     _check_sampling(sampling, {"weights": weights, "temperature": temperature, "cap": cap, "epochs": epochs})
     shuffle = split == "train" if shuffle is None else shuffle
-    for task in tasks:
+    for task in listed:
         task.prepare()
         if task.head.corrupts_inputs and not task.head.built:
             task.head.attach(encoder)  # It changes its rows, for which it needs the tokenizer.
     return Mixture(
-        tasks,
+        listed,
         encoder,
         split,
         batch_size=batch_size,

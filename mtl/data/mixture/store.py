@@ -21,6 +21,7 @@ import numpy as np
 
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
+from mtl.data.mixture.protocols import LabelEncoder, LabelledTask, TextEncoder
 from mtl.data.source import Source
 from mtl.utils import brief, read_json, regular_file
 from mtl.utils.atomic_write import remove_rests, working_folder
@@ -158,8 +159,8 @@ def _within(values: np.ndarray, low: float, high: float) -> bool:
 def prepare(
     source: Source,
     split: str,
-    tasks: Sequence[Any],
-    encoder: Any,
+    tasks: Sequence[LabelledTask],
+    encoder: TextEncoder,
     max_length: int | None,
     cache_dir: str | os.PathLike | None,
     words: bool = False,
@@ -232,7 +233,7 @@ def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
         return None
 
 
-def _kinds(tasks: Sequence[Any], words: bool) -> Kinds:
+def _kinds(tasks: Sequence[LabelledTask], words: bool) -> Kinds:
     """Name of each column -> its type, its width, and whether it has one value per token."""
     kinds: Kinds = {
         "starts": ("int64", 1, False),
@@ -251,7 +252,7 @@ def _kinds(tasks: Sequence[Any], words: bool) -> Kinds:
     return kinds
 
 
-def _settings(head: Any) -> dict[str, Any]:
+def _settings(head: LabelEncoder) -> dict[str, Any]:
     """What a head's targets depend on. A label's number is its place, so that the order of labels counts."""
     config = head.get_config()
     names = head.cache_key if head.cache_key is not None else config.keys() - {"name", "dtype", "trainable"}
@@ -264,7 +265,13 @@ def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
 
 
 def _write(
-    folder: Path, source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None, kinds: Kinds
+    folder: Path,
+    source: Source,
+    split: str,
+    tasks: Sequence[LabelledTask],
+    encoder: TextEncoder,
+    max_length: int | None,
+    kinds: Kinds,
 ) -> None:
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
@@ -278,7 +285,12 @@ def _write(
 
 
 def _fill(
-    columns: dict[str, _Column], source: Source, split: str, tasks: Sequence[Any], encoder: Any, max_length: int | None
+    columns: dict[str, _Column],
+    source: Source,
+    split: str,
+    tasks: Sequence[LabelledTask],
+    encoder: TextEncoder,
+    max_length: int | None,
 ) -> tuple[int, dict[str, int], dict[str, int]]:
     """Write the examples.
 
@@ -313,7 +325,7 @@ def _fill(
 
 
 def _targets(
-    task: Any, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
+    task: LabelledTask, source: Source, examples: list[Example], encodings: list[Encoding], place: str, before: int
 ) -> tuple[list[Any], list[Any], int]:
     """A task's targets of some examples, their weights, times the examples' own (0 where an example is not labelled), and how
     many labels are lost.

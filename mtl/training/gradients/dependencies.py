@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mtl.training.protocols import TrainableModel
+
 __all__ = ["Dependencies", "common_to_tasks", "dependencies_of", "shared_size"]
 
 #: Operations that no gradient passes.
@@ -29,7 +31,7 @@ class Dependencies(NamedTuple):
     looked_up: list[keras.Variable]
 
 
-def dependencies_of(model: Any) -> Dependencies:
+def dependencies_of(model: TrainableModel) -> Dependencies:
     """What the tasks of a model depend on.
 
     Found in the graph of the model, which is traced for this alone and never run.
@@ -92,7 +94,7 @@ def _only_rows(resource: tf.Tensor) -> bool:
     )
 
 
-def shared_size(model: Any) -> int:
+def shared_size(model: TrainableModel) -> int:
     """How many weights two or more tasks reach, those that are frozen included: the length of the gradients to be tracked."""
     return sum(math.prod(v.shape) for v in common_to_tasks(dependencies_of(model).variables))
 

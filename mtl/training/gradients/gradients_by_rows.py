@@ -11,6 +11,7 @@ import tensorflow as tf
 from mtl.training.gradients.dependencies import Dependencies
 from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.keras_internals.layers import advance_generators
+from mtl.training.protocols import TrainableModel
 from mtl.training.scoring import Batch, Scores, joined, score
 
 __all__ = ["GradientsByRows", "Rows", "dense_gradients"]
@@ -75,7 +76,7 @@ class GradientsByRows:
 
     def __init__(
         self,
-        model: Any,
+        model: TrainableModel,
         dependencies: Dependencies,
         shared: Sequence[keras.Variable],
         own: Mapping[str, Sequence[keras.Variable]],

@@ -12,6 +12,7 @@ from mtl.training.gradients.gradients_by_rows import GradientsByRows, dense_grad
 from mtl.training.gradients.row_gradients import RowGradients
 from mtl.training.keras_internals.layers import layers_in, layers_with_losses
 from mtl.training.measured import ByTask, Measured, SharedRows, Step, update_of
+from mtl.training.protocols import TrainableModel
 from mtl.training.replicas import replicas, sum_before, sum_gradients, sum_over_replicas
 from mtl.training.scoring import Batch, Scores, joined, penalty, score, total
 from mtl.utils import unknown_name
@@ -55,7 +56,7 @@ class TaskGradients:
         ValueError: the tasks share nothing there, or the balancer needs the gradients of all parameters.
     """
 
-    def __init__(self, model: Any, at: str | Sequence[str] = "parameters", window: bool = False):
+    def __init__(self, model: TrainableModel, at: str | Sequence[str] = "parameters", window: bool = False):
         self.model, self.at, self.window = model, at, window
         balancer = model.balancer
         #: Whether the update is made of gradients; else of losses.
@@ -299,7 +300,7 @@ class TaskGradients:
         return rows
 
 
-def _divided(model: Any, scale: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
+def _divided(model: TrainableModel, scale: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
     """Task -> what its summed losses count, so that gradients are of the size of a mean's."""
     return dict(zip(model.task_names, tf.unstack(tf.math.divide_no_nan(scale, size)), strict=True))
 

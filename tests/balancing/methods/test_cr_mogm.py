@@ -22,8 +22,9 @@ def test_a_task_that_misses_a_step_keeps_its_average():
 
 def test_models_do_not_share_what_it_wraps():
     inner = DWA()
-    first, second = (make_model("sgd", CRMOGM(inner)) for _ in range(2))
-    assert first.balancer.balancer is inner and second.balancer.balancer is not inner
+    first, second = (make_model("sgd", CRMOGM(inner)).balancer for _ in range(2))
+    assert isinstance(first, CRMOGM) and isinstance(second, CRMOGM)
+    assert first.balancer is inner and second.balancer is not inner
 
 
 def test_of_a_method_for_losses():

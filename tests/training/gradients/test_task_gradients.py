@@ -245,6 +245,7 @@ def test_frozen_variables_have_room_in_what_is_tracked():
     tasks = [Task("mood", Classification(3)), Task("score", Regression(mean=0.0, scale=1.0))]
     model = MultiTaskModel(encoder, tasks, balancer=mtl.balancing.MoCo())
     size = model.balancer.size
+    assert size is not None
     assert size == encoder.count_params()
     encoder.token_embedding.trainable = False
     model.compile("sgd")

@@ -1,0 +1,91 @@
+"""What the engine asks of a model and of its heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import keras
+
+from mtl.balancing.balancer import Balancer
+from mtl.metrics.task_metric import TaskMetric
+from mtl.training.losses import TaskLosses
+
+__all__ = ["Part", "Target", "TrainableHead", "TrainableModel"]
+
+
+class Target(Protocol):
+    """The form of one row's target; `mtl.heads.head.Target` is one.
+
+    Attributes:
+        shape: its shape, without the axis of tokens.
+        per_token: whether there is one value per token.
+    """
+
+    @property
+    def shape(self) -> tuple: ...
+    @property
+    def per_token(self) -> bool: ...
+
+
+class TrainableHead(Protocol):
+    """A head as the engine sees it; every `mtl.heads.Head` is one.
+
+    Attributes:
+        progress: the metric in logs that says how far the task has come, between 0 and 1.
+        target: the form of one row's target.
+    """
+
+    progress: str
+
+    @property
+    def target(self) -> Target: ...
+    def __call__(self, features: Mapping[str, Any], training: bool | None = None) -> Any: ...
+    def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]: ...
+    def given(self, target: Any, weight: Any) -> Any: ...
+    def all_metrics(self) -> dict[str, TaskMetric]: ...
+
+
+class Part(Protocol):
+    """A layer of a model, and the names of the tasks whose losses depend on it; `mtl.sharing.Part` is one."""
+
+    @property
+    def layer(self) -> keras.layers.Layer: ...
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
+
+
+class TrainableModel(Protocol):
+    """A model as the engine's parts see it; every `mtl.training.Engine` is one.
+
+    Attributes:
+        task_names: the names of the K tasks, in the order of losses and gradients.
+        balancer: what makes one update of the tasks' losses or gradients.
+        task_metrics: task -> its metrics by name.
+        task_losses: the running losses.
+        static_shapes: whether the step's shapes may not depend on the data, as for XLA.
+        inputs, weights, trainable_variables, losses, optimizer, distribute_strategy: as in a `keras.Model`.
+    """
+
+    task_names: tuple[str, ...]
+    balancer: Balancer
+    task_metrics: dict[str, dict[str, TaskMetric]]
+    task_losses: TaskLosses
+    optimizer: Any
+
+    @property
+    def static_shapes(self) -> bool: ...
+    @property
+    def inputs(self) -> Sequence[Any]: ...
+    @property
+    def weights(self) -> list[keras.Variable]: ...
+    @property
+    def trainable_variables(self) -> list[keras.Variable]: ...
+    @property
+    def losses(self) -> list[Any]: ...
+    @property
+    def distribute_strategy(self) -> Any: ...
+    def complete(self, x: Any) -> dict[str, Any]: ...
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+    def head_of(self, task: str) -> TrainableHead: ...
+    def parts(self) -> Mapping[str, Part]: ...
+    def penalty(self) -> Any: ...
