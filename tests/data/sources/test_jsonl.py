@@ -41,3 +41,12 @@ def test_words_and_pairs(tmp_path):
 def test_malformed_lines(tmp_path, line, problem):
     with pytest.raises(ValueError, match=f"data.jsonl, line 3: {problem}"):
         read(tmp_path, f'{{"text": "fine"}}\n\n{line}\n')
+
+
+@pytest.mark.parametrize(("given", "name"), [({"label": "mod"}, "mod"), ({"label": {"x": "mood"}, "weight": "ww"}, "ww")])
+def test_a_field_that_no_object_has(tmp_path, given, name):
+    """A misspelt name is no label that is missing everywhere; one object that has it suffices, and the others are not labelled."""
+    content = '{"text": "a", "mood": "up", "w": 1}\n{"text": "b", "w": 2}\n'
+    with pytest.raises(ValueError, match=f"Unknown field of 'data.jsonl' '{name}'; did you mean '"):
+        read(tmp_path, content, **given)
+    assert [example.labels for example in read(tmp_path, content, label="mood", weight="w")] == [{"mood": "up"}, {}]

@@ -99,3 +99,13 @@ def test_words_with_tags_are_not_taken_for_a_batch():
     words = tf.data.Dataset.from_tensors({"words": ["in", "Rome"], "tags": ["O", "B"], "hot": [0, 1, 1]})
     (example,) = from_dataset(words, "words", ["tags", "hot"], fractions=None).examples()
     assert example == Example("in Rome", None, ((0, 2), (3, 7)), {"tags": ["O", "B"], "hot": [0, 1, 1]})
+
+
+@pytest.mark.parametrize(("given", "name"), [({"label": ["mood", "size"]}, "size"), ({"weight": "mod"}, "mod")])
+def test_a_field_that_no_record_has(given, name):
+    data = [{"text": "a", "mood": None}, {"text": "b"}]
+    for split in (data, {"train": data, "test": data[:1]}):
+        with pytest.raises(ValueError, match=f"Unknown field of 'records' '{name}'"):
+            records(split, **given)
+    assert [example.labels for example in records(data, label="mood", fractions=None).examples()] == [{}, {}]
+    assert records([], label="mood").labels == ("mood",)
