@@ -298,7 +298,10 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
         (["evaluate", "{work}/out", "--split", "tset"], "Unknown split 'tset'; did you mean 'test'?"),
         (["evaluate", "{work}/out", "--data", "x.csv"], "Say which with --data TASK=x.csv"),
         (["evaluate", "{work}/out", "--data", "mod=x.csv"], "Unknown task 'mod'; did you mean 'mood'?"),
-        (["evaluate", "{work}/out", "--data", "mood={work}/mood.xls"], "Unknown kind of file '.xls'"),
+        (
+            ["evaluate", "{work}/out", "--data", "mood={work}/mood.xls"],
+            "xls: expected utf-8 text, got an old Excel or Word file; save",
+        ),
         (["export", "{work}/out", "{work}/out"], "Expected a new folder"),
         (["predict", "{work}/out", "--tasks", "moood"], "Unknown task 'moood'; did you mean 'mood'?"),
         (["predict", "{work}/out", "{work}/moood.csv"], "moood.csv' does not exist; did you mean '{work}/mood.csv'?"),
@@ -309,7 +312,7 @@ def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, mon
 )
 def test_errors_are_one_line(trained: tuple[Path, str], work: Path, arguments: list[str], message: str) -> None:
     (work / "other.yaml").write_text(RECIPE.replace("places: {source", "plaaces: {source").replace(", places: majority", ""))
-    (work / "mood.xls").write_text(MOODS)
+    (work / "mood.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
     (work / "broken.txt").write_bytes(b"fine\nbr\xe9ken\n")
     result = mtl(*(argument.format(work=work) for argument in arguments))
     assert result.exit_code == 2

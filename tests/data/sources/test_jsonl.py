@@ -45,7 +45,7 @@ def test_malformed_lines(tmp_path, line, problem):
 
 @pytest.mark.parametrize(("given", "name"), [({"label": "mod"}, "mod"), ({"label": {"x": "mood"}, "weight": "ww"}, "ww")])
 def test_a_field_that_no_object_has(tmp_path, given, name):
-    """A misspelt name is no label that is missing everywhere; one object that has it suffices, and the others are not labelled."""
+    """A misspelt name is an error; where one object has the field, the others are not labelled."""
     content = '{"text": "a", "mood": "up", "w": 1}\n{"text": "b", "w": 2}\n'
     with pytest.raises(ValueError, match=f"Unknown field of 'data.jsonl' '{name}'; did you mean '"):
         read(tmp_path, content, **given)
