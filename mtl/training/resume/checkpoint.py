@@ -43,8 +43,8 @@ class Checkpoint(keras.callbacks.Callback):
     order; of the last, what lies before the place is read again.
 
     Saved is at the beginning, at the end, and in between as asked; by default after each epoch. SIGTERM and Ctrl-C save after the
-    step that is under way, or after the validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`. A
-    second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it used. Under `tf.distribute` the
+    step that is under way, of training or validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`;
+    a validation is then done anew. A second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it used. Under `tf.distribute` the
     chief writes, and all processes read: the folder is one that all of them see. Nothing else there is touched.
 
     A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
@@ -110,7 +110,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The processes found different checkpoints in '{self.folder}'; this one: epoch {place[0]}, step {place[1]}. "
                 "Give all of them a folder that they share."
             )
-        self._first = place[0]
+        self._first, self._writes = place[0], bool(model.distribute_strategy.extended.should_checkpoint)
         given = self._placed(dict(given), *place)
         given["initial_epoch"] = given.get("epochs", 1) if state["stopped"] else place[0]
         others = [each for each in callbacks if each is not self]
@@ -186,7 +186,6 @@ class Checkpoint(keras.callbacks.Callback):
     # When ---------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._writes = bool(self.model.distribute_strategy.extended.should_checkpoint)
         if self._writes:
             for name in self._torn:
                 snapshots.remove(self.folder / name)
@@ -216,6 +215,16 @@ class Checkpoint(keras.callbacks.Callback):
         if self._told is not None or self._due():
             self._save(self._epoch, batch + 1)
         self._end_if_told()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        # Of the training: evaluation starts counting anew after this.
+        self._counted = read_variables(self.model.metrics_variables)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._told is not None and not self.model.stop_training:
+            write_variables(self.model.metrics_variables, self._counted)
+            self._save(self._epoch, self._done)
+            self._end_if_told()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         last = epoch + 1 == self.params["epochs"] or self.model.stop_training

@@ -134,8 +134,9 @@ def remove_all(folder: Path, keep: int = 0) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    """Names of the snapshots in a folder, the oldest first."""
-    return sorted(path.name for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir())
+    """Names of the snapshots in a folder, whole or not, the oldest first; a folder without a snapshot's files is none."""
+    named = [path for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(path.name for path in named if any((path / file).exists() for file in (ARRAYS, STATE, SUM)))
 
 
 def _marked(path: Path) -> bool:

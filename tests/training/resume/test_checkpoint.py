@@ -111,12 +111,12 @@ class End(keras.callbacks.Callback):
         raise Ended
 
 
-def fit(folder, *callbacks, model=None, epochs=3, rows=20, data=None, **options):
+def fit(folder, *callbacks, model=None, epochs=3, rows=20, data=None, fitted=None, **options):
     model = model or make_model(keras.optimizers.Adam(1e-2))
     x, y, weight = batch(rows)
     checkpoint = Checkpoint(folder, **options)
     arguments = {"x": x, "y": y, "sample_weight": weight, "batch_size": 4} if data is None else {"x": data}
-    history = model.fit(**arguments, epochs=epochs, callbacks=[checkpoint, *callbacks], verbose=0)
+    history = model.fit(**arguments, epochs=epochs, callbacks=[checkpoint, *callbacks], verbose=0, **(fitted or {}))
     return [each.tobytes() for each in model.get_weights()], history.history, history.epoch
 
 
@@ -238,11 +238,8 @@ def test_nothing_but_checkpoints_is_removed(tmp_path, whole):
         (path / "notes.txt").write_text("mine")
     (tmp_path / name_of(99, 0)).mkdir()
     (tmp_path / name_of(99, 0) / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="No checkpoint in '.*' is whole"):
-        fit(tmp_path)
-    (tmp_path / name_of(99, 0)).rename(tmp_path / "epoch-mine")
     assert fit(tmp_path, keep=1) == whole and fit(tmp_path, keep=1) == whole
-    assert all((path / "notes.txt").read_text() == "mine" for path in (*mine, tmp_path / "epoch-mine"))
+    assert all((path / "notes.txt").read_text() == "mine" for path in (*mine, tmp_path / name_of(99, 0)))
 
 
 def test_a_folder_that_is_a_file(tmp_path):
@@ -308,6 +305,45 @@ def test_ctrl_c_that_is_ignored_stays_so(tmp_path, whole):
         assert fit(tmp_path, End(1, 1, lambda: os.kill(os.getpid(), signal.SIGINT))) == whole
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class InValidation(keras.callbacks.Callback):
+    """Sends a signal after a step of the second epoch's validation, and counts what comes after it."""
+
+    def __init__(self, step=None, number=signal.SIGINT):
+        super().__init__()
+        self.step, self.number, self.steps = step, number, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_test_batch_end(self, step, logs=None):
+        self.steps += 1
+        if (self.epoch, step) == (1, self.step):
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_validation_ends_there_and_the_validation_is_done_anew(tmp_path, number):
+    x, y, weight = batch(8)
+    fitted = {"validation_data": (x, y, weight), "validation_batch_size": 1}
+    expected = fit(tmp_path / "whole", InValidation(), fitted=fitted)
+    ending = InValidation(1, number)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path / "ended", ending, fitted=fitted)
+    assert ending.steps == 8 + 2 and last(tmp_path / "ended").name == name_of(1, 5)
+    again = InValidation()
+    assert fit(tmp_path / "ended", again, fitted=fitted) == expected and again.steps == 16
+
+
+def test_a_signal_before_the_first_step(tmp_path, whole):
+    class AtOnce(keras.callbacks.Callback):
+        def set_model(self, model):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="Saved in '.*epoch-000000-step-00000001'"):
+        fit(tmp_path, AtOnce())
+    assert fit(tmp_path) == whole
 
 
 class EndOfTraining(keras.callbacks.Callback):
