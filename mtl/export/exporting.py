@@ -316,7 +316,8 @@ def _settle(path: Path) -> None:
     old = _replaced(path)
     if old.is_dir() and not set(_files(old)) - _exported(old):
         if path.exists():
-            shutil.rmtree(old)
+            with working_folder(path.parent) as rest:  # Known as a rest even where its removal is killed.
+                os.replace(old, rest / path.name)
         else:
             os.replace(old, path)
 

@@ -251,6 +251,26 @@ def test_a_replacement_that_was_killed_is_ended(tmp_path, monkeypatch):
     assert (tmp_path / "x" / "signature.json").exists() and (tmp_path / ".x.replaced" / "notes.txt").read_text() == "mine"
 
 
+def test_an_earlier_export_whose_removal_is_killed_is_not_in_the_way(tmp_path, monkeypatch):
+    export(small(), tmp_path / "x")
+
+    def killed(path, **_):
+        Path(path, "x", "signature.json").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(small(), tmp_path / "x")
+    monkeypatch.undo()
+    export(small(), tmp_path / "x")
+    rests = [path for path in tmp_path.iterdir() if path.name != "x"]
+    assert rests and all(path.name.startswith(".writing-") for path in rests)
+    for path in rests:
+        os.utime(path, (0, 0))
+    export(small(), tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="this system does not lock folders")
 def test_what_a_killed_export_left_is_removed(tmp_path):
     rest = tmp_path / f".writing-{'0a' * 16}"
