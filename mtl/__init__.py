@@ -5,6 +5,7 @@ from mtl.backend import bfloat16_products, require_tensorflow
 require_tensorflow()
 
 from mtl import balancing, callbacks, data, encoders, heads, layers, losses, metrics, sharing, transfer
+from mtl.loading import load_model
 from mtl.model import MultiTaskModel
 from mtl.task import Task
 from mtl.version import __version__
@@ -20,6 +21,7 @@ __all__ = [
     "encoders",
     "heads",
     "layers",
+    "load_model",
     "losses",
     "metrics",
     "sharing",

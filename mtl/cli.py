@@ -1,6 +1,6 @@
 """The command `mtl`: train, evaluate, predict, export and inspect."""
 
-import json
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -66,9 +66,19 @@ JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="W
 
 
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module, such as one that defines a model's head; repeatable."),
+    ] = None,
+) -> None:
     """Multi-task learning on text."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if modules:
+        sys.path.insert(0, os.getcwd())
+    for module in modules or ():
+        importlib.import_module(module)
 
 
 @app.command()
@@ -200,9 +210,9 @@ def _load(path: Path) -> tuple[Any, Path]:
         raise FileNotFoundError(f"No model '{file}'. Give a .keras file, or a folder that holds model.keras.")
     if file.suffix != ".keras":
         raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
-    from mtl.commands.saved_model import load_saved_model
+    from mtl.loading import load_model
 
-    return load_saved_model(file), file.parent
+    return load_model(file), file.parent
 
 
 def _names(given: list[str] | None, known: list[str]) -> list[str]:
@@ -247,6 +257,8 @@ def _recipe_of_files(given: Path | None, folder: Path, settings: Any) -> Any:
 
 
 def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bool, batch_size: int, chunk_size: int) -> None:
+    from mtl.utils.brief import json_line
+
     numbered = enumerate(lines, 1)
     malformed: ValueError | None = None  # Raised once the lines before it are answered.
     while malformed is None and (chunk := list(islice(numbered, chunk_size))):
@@ -265,7 +277,7 @@ def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bo
             if isinstance(text, tuple):
                 row = {"text": text[0], "pair": text[1]}
             row["predictions"] = None if text is None else next(rows)
-            sys.stdout.buffer.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            sys.stdout.buffer.write(f"{json_line(row)}\n".encode())
         sys.stdout.buffer.flush()
     if malformed is not None:
         raise malformed

@@ -13,11 +13,11 @@ import pytest
 
 import mtl
 from mtl import Task
-from mtl.commands.saved_model import load_saved_model
 from mtl.data import Tokenizer, records
 from mtl.data.mixture.store import prepare
 from mtl.encoders import Pretrained, Recurrent
 from mtl.heads import Classification, Tagging
+from mtl.loading import load_model
 from mtl.recipe import Recipe
 from tests.encoders.arithmetic import write_bert
 
@@ -167,7 +167,7 @@ def test_saved_models(tmp_path):
             with zipfile.ZipFile(path, "w") as archive:
                 for name, part in parts.items():
                     archive.writestr(name, json.dumps(damaged_value(config, rng)) if name == "config.json" else part)
-        read_or_refused(lambda: load_saved_model(path), seed)
+        read_or_refused(lambda: load_model(path), seed)
 
 
 def test_folders_of_pretrained_networks(tmp_path):

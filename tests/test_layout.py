@@ -22,6 +22,7 @@ FLOORS = (
     {"task"},
     {"predicting", "training"},
     {"model"},
+    {"loading"},
     {"baselines", "callbacks", "export", "reports", "transfer"},
     {"mtl"},
     {"commands"},

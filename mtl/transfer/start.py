@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import keras
-
 from mtl.encoders.encoder import Encoder
+from mtl.loading import load_saved
 from mtl.model import MultiTaskModel
 from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
@@ -39,10 +38,7 @@ def load_encoder(path: str | Path, task: str | None = None) -> Encoder:
     >>> again = load_encoder(file)
     >>> model = mtl.MultiTaskModel(again, mtl.Task("topic", mtl.heads.Classification(5)))
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a .keras file at '{path}'; there is no such file.")
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model = load_saved(path, compile=False)
     if not isinstance(model, MultiTaskModel | Encoder):
         raise ValueError(f"Expected a MultiTaskModel or an encoder in '{path}'; it holds a {type(model).__name__}.")
     if isinstance(model, MultiTaskModel):

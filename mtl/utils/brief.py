@@ -1,11 +1,12 @@
 """Values and texts in messages and tables: short, and without what steers a terminal."""
 
+import json
 import re
 import reprlib
 from itertools import islice
 from typing import Any
 
-__all__ = ["brief", "one_sentence", "printable"]
+__all__ = ["brief", "json_line", "one_sentence", "printable"]
 
 #: Control characters but for line breaks and tabs, the marks that turn the direction of a line round, and lone surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -64,6 +65,17 @@ def one_sentence(text: Any, most: int = 1000) -> str:
     """
     line = printable(" ".join(str(text).split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def json_line(value: Any) -> str:
+    r"""A value as JSON on one line, in which what steers a terminal is written as JSON's escapes.
+
+    Example:
+
+    >>> print(json_line({"\x9b1m": "é"}))
+    {"\u009b1m": "é"}
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _escape(code: int) -> str:

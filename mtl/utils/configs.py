@@ -1,13 +1,14 @@
 """Configurations of saved objects: what they may name."""
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from mtl.utils.brief import brief, printable
 
-__all__ = ["check_config"]
+__all__ = ["check_config", "objects_in"]
 
 DEPTH = 200
 #: Arguments of Keras's and KerasHub's objects that may be the path of a file, or the name of something to fetch.
@@ -36,13 +37,27 @@ def check_config(config: Any, what: str) -> None:
     ...
     ValueError: Expected a configuration of plain objects for the encoder; got a 'Lambda', which runs code. Load no such file.
     """
+    for part in objects_in(config, what):
+        _check_object(part, what)
+
+
+def objects_in(config: Any, what: str) -> Iterator[dict[str, Any]]:
+    """The objects that a configuration describes, at every level.
+
+    Args:
+        config: the configuration.
+        what: what errors call it.
+
+    Raises:
+        ValueError: no mapping, or too deep.
+    """
     if not isinstance(config, dict):
         raise ValueError(f"Expected a configuration by name for {what}; got {brief(config)}.")
     level: list[Any] = [config]
     for _ in range(DEPTH):
         for part in level:
             if isinstance(part, dict) and isinstance(part.get("class_name"), str):
-                _check_object(part, what)
+                yield part
         level = [
             part
             for whole in level

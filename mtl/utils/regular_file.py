@@ -47,7 +47,10 @@ def regular_file(path: str | os.PathLike) -> Path:
     ValueError: Expected a file; got '/dev/null', which is a device. Copy what is to be read into a file.
     """
     path = expanded(path)
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"Expected a file at '{path}'; there is none.") from None
     if stat.S_ISREG(mode):
         return path
     kind = next((kind for test, kind in _KINDS if test(mode)), "no file")

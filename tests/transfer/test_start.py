@@ -60,7 +60,7 @@ def test_an_encoder_saved_alone(tmp_path):
 
 
 def test_what_is_not_there_or_something_else(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Expected a .keras file at '.*none.keras'"):
+    with pytest.raises(FileNotFoundError, match="none.keras"):
         load_encoder(tmp_path / "none.keras")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="Expected a MultiTaskModel or an encoder in '.*'; it holds a Sequential"):

@@ -1,7 +1,9 @@
+import json
 import time
 from typing import Any
 
 from mtl.utils import brief, printable
+from mtl.utils.brief import json_line
 
 
 def test_large_deep_and_cyclic_values_are_short_at_once():
@@ -32,3 +34,10 @@ def test_nothing_steers_a_terminal():
     assert printable("\x1b]0;t\x07 \x9b31m \x7f\r a\n\tb 北京 é") == "\\x1b]0;t\\x07 \\x9b31m \\x7f\\x0d a\n\tb 北京 é"
     assert printable("a\u202eb\u2066c\ud800") == "a\\u202eb\\u2066c\\ud800"
     assert "\x1b" not in brief({"\x1b": "\x1b"}) and "\x9b" not in brief(["\x9b"])
+
+
+def test_json_with_what_steers_a_terminal_written_as_escapes():
+    value = {"up\x1b[31m\x9b": ["\u202e", "\ud800", "\U0001f642 \xe9\n"]}
+    line = json_line(value)
+    assert line == '{"up\\u001b[31m\\u009b": ["\\u202e", "\\ud800", "\U0001f642 \xe9\\n"]}'
+    assert json.loads(line) == value

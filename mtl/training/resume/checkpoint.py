@@ -44,8 +44,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     Saved is at the beginning, at the end, and in between as asked; by default after each epoch. SIGTERM and Ctrl-C save after the
     step that is under way, of training or validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`;
-    a validation is then done anew. A second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it used. Under `tf.distribute` the
-    chief writes, and all processes read: the folder is one that all of them see. Nothing else there is touched.
+    a validation is then done anew. A second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it
+    used. Under `tf.distribute` the chief writes, and all processes read: the folder is one that all of them see. Nothing else
+    there is touched.
 
     A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
     `restore(state)`; any other begins anew.

@@ -9,8 +9,8 @@ import zipfile
 import pytest
 
 import mtl
-from mtl.commands.saved_model import load_saved_model
 from mtl.data import Tokenizer
+from mtl.loading import load_model
 from tests.encoders.arithmetic import write_bert
 
 # Keras reads variables as NumPy arrays in a way that NumPy 2 deprecates.
@@ -89,7 +89,7 @@ HOSTILE = {
     "a function": (("sharing",), object_of("function", "keras.utils", "get_file"), "."),
     "a module": (("sharing",), object_of("system", "os", "os>system"), "."),
     "no tasks": (("tasks",), [], "expects at least one task; got none"),
-    "no task": (("tasks",), ["mood"], "holds its tasks; got 'mood' among them"),
+    "no task": (("tasks",), ["mood"], "holds its tasks; got 'mood'"),
     "no encoder": (("encoder",), None, "holds its encoder; got None"),
     "a billion layers": (("encoder", "config", "layers"), 10**9, "Recurrent expects .*layer"),
 }
@@ -110,7 +110,7 @@ def test_loading_opens_no_other_file_and_runs_nothing(saved, tmp_path, kind, mon
     sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and live else None)
     live = True
     with pytest.raises(ValueError, match=message) as caught:
-        load_saved_model(path)
+        load_model(path)
     live = False
     said = str(caught.value)
     assert "hunter2" not in said and "\n" not in said and len(said) < 600
@@ -135,7 +135,7 @@ def test_loading_opens_no_other_file_and_runs_nothing(saved, tmp_path, kind, mon
 )
 def test_a_configuration_that_is_none(saved, tmp_path, config, message):
     with pytest.raises(ValueError, match=message) as caught:
-        load_saved_model(changed(saved, tmp_path / "m.keras", config))
+        load_model(changed(saved, tmp_path / "m.keras", config))
     assert len(str(caught.value)) < 600
 
 
@@ -149,14 +149,14 @@ def test_flipped_and_missing_bytes(saved, tmp_path):
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged[: rng.choice([len(whole), rng.randrange(len(whole))])])
         try:
-            load_saved_model(path)
+            load_model(path)
         except ValueError as error:
             assert "\n" not in str(error)
     with zipfile.ZipFile(saved) as archive:
         weights = archive.read("model.weights.h5")
     for part in (b"", weights[:5000], b"x" * 5000):
         with pytest.raises(ValueError, match="cannot be read as a model"):
-            load_saved_model(changed(saved, path, model=part))
+            load_model(changed(saved, path, model=part))
 
 
 def test_a_saved_encoder_alone_is_checked_too(tmp_path):
@@ -188,8 +188,8 @@ def test_what_was_made_from_files_loads_without_them(tmp_path):
     code = textwrap.dedent(f"""
         import json
         from pathlib import Path
-        from mtl.commands.saved_model import load_saved_model
-        models = {{name: load_saved_model(Path({str(tmp_path)!r}, f"{{name}}.keras")) for name in ("bert", "words")}}
+        from mtl.loading import load_model
+        models = {{name: load_model(Path({str(tmp_path)!r}, f"{{name}}.keras")) for name in ("bert", "words")}}
         print("RESULT", json.dumps({{name: model.predict_text(["cat dog", "dog"])["mood"] for name, model in models.items()}}))
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
@@ -206,4 +206,29 @@ def test_another_model_is_none_of_ours(tmp_path):
 
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="Expected a saved MultiTaskModel; .* holds a Sequential"):
-        load_saved_model(tmp_path / "m.keras")
+        load_model(tmp_path / "m.keras")
+
+
+def test_a_class_that_is_not_imported_is_named_and_how_to_import_it(tmp_path):
+    (tmp_path / "odd_heads.py").write_text(
+        "import keras, mtl\n"
+        "@keras.saving.register_keras_serializable('mine')\n"
+        "class Odd(mtl.heads.Classification):\n    pass\n"
+        "class Plain(mtl.heads.Classification):\n    pass\n"
+        "if __name__ == '__main__':\n"
+        "    import odd_heads\n"
+        "    for name in ('Odd', 'Plain'):\n"
+        "        words = mtl.data.Tokenizer.learn('word', ['so good'])\n"
+        "        encoder = mtl.encoders.Recurrent(words, embedding=4, units=4)\n"
+        "        head = getattr(odd_heads, name)(['up', 'down'])\n"
+        "        mtl.MultiTaskModel(encoder, mtl.Task('mood', head)).save(f'{name}.keras')\n"
+    )
+    run = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300}
+    subprocess.run([sys.executable, "odd_heads.py"], check=True, **run)
+    for name in ("mine>Odd", "Plain"):
+        with pytest.raises(ValueError, match=f"needs the class '{name}', which no imported module registers. Import the module"):
+            load_model(tmp_path / f"{name.removeprefix('mine>')}.keras")
+    command = "from mtl.cli import main; main()"
+    options = ["--import", "odd_heads", "predict", "Odd.keras"]
+    done = subprocess.run([sys.executable, "-P", "-c", command, *options], input="so good\n", **run)
+    assert '"mood": {"label":' in done.stdout, done.stderr
