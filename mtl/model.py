@@ -193,6 +193,7 @@ class MultiTaskModel(Engine):
         return super().predict(x, *args, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        check_process()
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:

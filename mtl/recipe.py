@@ -34,7 +34,10 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
         "monitor",
         "mode",
         "baseline",
+        "combine",
+        "weights",
         "patience",
+        "stop",
         "callbacks",
         "precision",
         "steps_per_execution",
@@ -54,6 +57,8 @@ PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16", "mixed_float16")
 #: Arguments of `compile`, and of `Checkpoint`.
 COMPILE = ("steps_per_execution", "jit_compile", "skip_nonfinite")
 CHECKPOINT = ("every_steps", "every_minutes", "keep")
+#: Arguments of `BestModel` beside `monitor`.
+MONITORING = ("mode", "baseline", "combine", "weights", "patience", "stop")
 #: Arguments of `mtl.data.mix` that the recipe gives itself, and those that validation data takes too.
 MIX_GIVEN = ("tasks", "encoder", "split", "seed", "shuffle")
 MIX_VALIDATION = ("batch_size", "buckets", "max_length", "cache_dir")
@@ -185,7 +190,8 @@ class Recipe:
             catalogue.check(self._document, ("train", "callbacks", str(i)), "callback")
         for whole in (("train", "epochs"), ("train", "patience"), ("report", "limit")):
             self._whole_number(whole, 1)
-        for key, known in (("mode", ("min", "max")), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
+        choices = (("mode", ("min", "max")), ("combine", ("mean", "worst")), ("stop", ("best", "any")))
+        for key, known in (*choices, ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             if train.get(key) not in (None, *known):
                 raise self._document.error(("train", key), unknown_name(key, train[key], known))
         route = ("train", "checkpoint")
@@ -193,7 +199,7 @@ class Recipe:
             raise self._document.error(route, f"expected 'checkpoint' as settings or false; got {brief(saving)}.")
         for key in [key for key in saving if key not in CHECKPOINT]:
             raise self._document.error((*route, str(key)), unknown_name("key of 'checkpoint'", key, CHECKPOINT))
-        for key in ("mode", "baseline", "patience") if not train.get("monitor") else ():
+        for key in MONITORING if not train.get("monitor") else ():
             if train.get(key) is not None:
                 raise self._document.error(("train", key), f"'{key}' goes with 'monitor'. Add 'monitor: val_loss'.")
 
@@ -363,7 +369,7 @@ class Recipe:
             for name in monitored:
                 if name not in known:
                     raise document.error(("train", "monitor"), unknown_name("figure to monitor", name, known))
-            settings = {key: train[key] for key in ("mode", "baseline", "patience") if train.get(key) is not None}
+            settings = {key: train[key] for key in MONITORING if train.get(key) is not None}
             with document.located(("train", "monitor")):
                 made.append(BestModel(monitor=monitored, **settings))
         return made

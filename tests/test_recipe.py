@@ -72,6 +72,14 @@ def test_builds_what_it_says(folder: Path, monkeypatch) -> None:
     assert (stop.monitor, stop.mode, stop.patience) == (("val_mood_accuracy",), "max", None)
 
 
+def test_what_is_best_is_said_by_the_arguments_of_best_model(folder: Path) -> None:
+    figures = "train.monitor=[val_mood_accuracy, val_places_span_f1]"
+    chosen = ["train.weights={val_mood_accuracy: 3}", "train.stop=any", "train.patience=2", "train.combine=mean"]
+    recipe = Recipe.load(folder / "r.yaml", [figures, *chosen])
+    best = recipe.build_callbacks(recipe.build().model, True)[0]
+    assert (best.combine, best.weights, best.stop, best.patience) == ("mean", {"val_mood_accuracy": 3}, "any", 2)
+
+
 def test_fine_tuning_optimizer_knows_the_model_and_the_steps(folder: Path) -> None:
     settings = "{learning_rate: 3e-5, schedule: linear, warmup: 0.1, layer_decay: 0.5, head_learning_rate: 3e-4}"
     run = Recipe.load(folder / "r.yaml", ["train.epochs=10", f"train.optimizer={{adamw: {settings}}}"]).build()
@@ -150,6 +158,9 @@ def test_as_used_is_a_recipe_that_can_lie_elsewhere(folder: Path, tmp_path_facto
         ("{SGD:", "{SDG:", r"line 21: Unknown optimizer 'SDG'; did you mean 'SGD'"),
         ("{CosineDecay:", "{CosinDecay:", r"line 21: Unknown schedule 'CosinDecay'; did you mean 'CosineDecay'"),
         ("monitor: val", "mode: most\n  monitor: val", r"line 22: Unknown mode 'most'"),
+        ("monitor: val", "combine: median\n  monitor: val", r"line 22: Unknown combine 'median'"),
+        ("monitor: val", "stop: never\n  monitor: val", r"line 22: Unknown stop 'never'"),
+        ("monitor: val_mood_accuracy", "stop: any", r"line 22: 'stop' goes with 'monitor'"),
         ("monitor: val", "precision: float8\n  monitor: val", r"line 22: Unknown precision 'float8'; .* 'float32'"),
         ("monitor: val_mood_accuracy", "patience: 3", r"line 22: 'patience' goes with 'monitor'"),
         ("monitor: val_mood_accuracy", "baseline: {val_loss: 1.0}", r"line 22: 'baseline' goes with 'monitor'"),

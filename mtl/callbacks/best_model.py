@@ -163,8 +163,8 @@ class BestModel(keras.callbacks.Callback):
         if absent:
             names = ", ".join(f"'{name}'" for name in sorted(absent))
             warnings.warn(
-                f"BestModel expects a number for {names}; got NaN: no row of the epoch was labelled for it. Epochs without it "
-                "are passed over: give fit data that are labelled for it, or monitor another figure.",
+                f"BestModel expects a number for {names}; got NaN: no row of the epoch was labelled for it, or no step "
+                "counted. Epochs without it are passed over: give fit data that are labelled for it, or monitor another figure.",
                 stacklevel=2,
             )
 

@@ -49,15 +49,15 @@ class TokenDropout(keras.layers.Layer):
         self.unknown_id = unknown_id
         self.pad_id = pad_id
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.drop = keras.layers.Dropout(rate, seed=seed, name="dropout")
         self.built = True
 
     def call(self, token_ids: Any, training: bool | None = None) -> Any:
         token_ids = ops.cast(token_ids, "int32")
         if not training or not self.rate:
             return token_ids
-        drawn = keras.random.uniform(ops.shape(token_ids), seed=self.seed_generator) < self.rate
-        return ops.where(ops.logical_and(drawn, token_ids != self.pad_id), self.unknown_id, token_ids)
+        dropped = self.drop(ops.ones(ops.shape(token_ids)), training=True) == 0
+        return ops.where(ops.logical_and(dropped, token_ids != self.pad_id), self.unknown_id, token_ids)
 
     def compute_output_spec(self, token_ids: Any, training: bool | None = None) -> keras.KerasTensor:
         return keras.KerasTensor(token_ids.shape, "int32")

@@ -18,7 +18,7 @@ from mtl.training.gradients.conflicts import Conflicts
 from mtl.training.gradients.task_gradients import TaskGradients
 from mtl.training.keras_internals import optimizer_internals
 from mtl.training.keras_internals.adam import adam_in_one_pass, named_optimizer
-from mtl.training.keras_internals.layers import draw_per_replica
+from mtl.training.keras_internals.dropout import draw_by_place
 from mtl.training.keras_internals.steps import AfterStep, make_function, named_arguments
 from mtl.training.keras_internals.strategies import check_scope, prepare_saving, several_processes, strategy_of
 from mtl.training.loop import Loop
@@ -28,9 +28,13 @@ from mtl.training.protocols import Part, TrainableHead
 from mtl.training.replicas import check_strategy, replicas, sum_gradients
 from mtl.training.scoring import Batch, Totals, penalty, score, total
 from mtl.training.task_variables import TaskVariables
+from mtl.utils import brief, unknown_name
 from mtl.utils.configs import check_config
 
 __all__ = ["Engine"]
+
+#: Arguments of `compile` beside the optimizer.
+COMPILED = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss", "skip_nonfinite")
 
 
 class Engine(Loop):
@@ -107,11 +111,11 @@ class Engine(Loop):
                 asked for on several replicas.
         """
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            if kwargs.pop(name, None) is not None:
-                raise ValueError(
-                    f"compile takes no '{name}': heads own their losses and metrics, and the balancer their weights. "
-                    "Set them there: Classification(label_smoothing=0.1), Classification(metrics=[...]), Static({'task': 2.0})."
-                )
+            if (given := kwargs.pop(name, None)) is not None:
+                raise ValueError(f"compile takes no '{name}': {self._instead_of(name, given)}")
+        for name in kwargs:
+            if name not in COMPILED:
+                raise unknown_name("argument of compile", name, COMPILED)
         strategy = self.distribute_strategy
         self.skip_nonfinite = bool(kwargs.pop("skip_nonfinite", False))
         kwargs.setdefault("jit_compile", False)
@@ -127,6 +131,18 @@ class Engine(Loop):
                 prepare_saving()
         check_scope(self)
         optimizer_internals.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
+
+    def _instead_of(self, name: str, given: Any) -> str:
+        """What takes an argument's place that `compile` of other models has."""
+        if name == "loss_weights":
+            weights = brief(dict(given)) if isinstance(given, Mapping) else "{'task': 2.0}"
+            return f"the balancer weighs losses. Give MultiTaskModel balancer=mtl.balancing.Static({weights})."
+        named = [task for task in self.task_names if isinstance(given, Mapping) and task in given]
+        task = (named or self.task_names)[0]
+        head = type(self.head_of(task)).__name__
+        if name == "loss":
+            return f"heads own their losses. Set that of '{task}' by the arguments of its head, {head}(...)."
+        return f"heads own their metrics. Give them to the head of '{task}': {head}(metrics=[...])."
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
@@ -161,6 +177,7 @@ class Engine(Loop):
 
     def task_gradients(self) -> TaskGradients:
         """The gradients of what the tasks share, whatever the balancer: of a batch `(x, y, sample_weight)` by its `jacobian`."""
+        check_process()
         return TaskGradients(self)
 
     @property
@@ -194,7 +211,7 @@ class Engine(Loop):
             return
         if strategy.num_replicas_in_sync > 1:
             optimizer_internals.update_each_replica(self.optimizer)
-            draw_per_replica(self)
+            draw_by_place(self)
         adam_in_one_pass(self.optimizer)
         if self._window is None and self.balancer.needs != "losses" and len(self.task_names) > 1:
             self._gradients = TaskGradients(self, self.gradients_at)

@@ -98,10 +98,12 @@ class Loop(BuiltModel):
         return given
 
     def make_test_function(self, force: bool = False) -> None:
+        check_process()
         if self.test_function is None or force:
             self.test_function = make_function(self, self.test_step)
 
     def make_predict_function(self, force: bool = False) -> None:
+        check_process()
         if strategy_of(self) is None:
             super().make_predict_function(force)
         elif self.predict_function is None or force:

@@ -4,7 +4,8 @@ A replica is a copy of the model on a device of its own, under a strategy of `tf
 are called by each replica, inside `strategy.run`; outside of any strategy there is one replica, and they give back what they got.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ __all__ = [
     "agreed",
     "by_replica",
     "check_strategy",
+    "on_rows_of_replica",
+    "place_of_rows",
     "replicas",
     "rows_of_replica",
     "sum_before",
@@ -28,6 +31,8 @@ _SUPPORTED = (
     tf.distribute.OneDeviceStrategy,
     tf.distribute.TPUStrategy,
 )
+
+_place: ContextVar[tuple[tf.Tensor, tf.Tensor] | None] = ContextVar("place", default=None)
 
 
 def check_strategy(strategy: Any) -> None:
@@ -111,6 +116,30 @@ def rows_of_replica(batch: Any) -> Any:
         return value[replica * size // count : (replica + 1) * size // count]
 
     return keras.tree.map_structure(rows, batch)
+
+
+def on_rows_of_replica(step: Callable[[Any], Any], batch: Any) -> Any:
+    """What a step makes of this replica's rows of a batch; `place_of_rows` holds within.
+
+    Args:
+        step: rows -> anything.
+        batch: as for `rows_of_replica`.
+    """
+    rows = rows_of_replica(batch)
+    sizes = [tf.shape(whole)[0] for whole in keras.tree.flatten(batch) if whole is not None and len(whole.shape)]
+    context = tf.distribute.get_replica_context()
+    count, replica, size = context.num_replicas_in_sync, context.replica_id_in_sync_group, sizes[0]
+    first = replica * size // count
+    token = _place.set(None if count == 1 else (first, (replica + 1) * size // count - first))
+    try:
+        return step(rows)
+    finally:
+        _place.reset(token)
+
+
+def place_of_rows() -> tuple[tf.Tensor, tf.Tensor] | None:
+    """The first of this replica's rows in the batch, and how many they are; None where a step has not several replicas."""
+    return _place.get()
 
 
 def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:

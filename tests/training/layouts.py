@@ -72,6 +72,23 @@ def trained(
 
 
 @case
+def dropout() -> dict[str, Any]:
+    """Of tokens, embeddings, states and features, for rows that are labelled for one task, both or none."""
+    encoder = Recurrent(vocabulary_size=20, embedding=4, units=4, dropout=0.4, token_dropout=0.3)
+    tasks = [Task("mood", Classification(3, dropout=0.5)), Task("score", Regression(mean=0.0, scale=1.0, dropout=0.5))]
+    return trained(keras.optimizers.SGD(0.1), model=MultiTaskModel(encoder, tasks))
+
+
+@case
+def dropout_of_attention() -> dict[str, Any]:
+    """Each task's gradients, of rows that are all labelled for both."""
+    encoder = Transformer(vocabulary_size=20, layers=1, width=6, heads=2, dropout=0.4)
+    tasks = [Task("mood", Classification(3, dropout=0.5)), Task("score", Regression(mean=0.0, scale=1.0, dropout=0.5))]
+    arrays = data(mood=np.ones(61), score=np.ones(61))
+    return trained(keras.optimizers.SGD(0.1), arrays, MultiTaskModel(encoder, tasks, balancer="cagrad"))
+
+
+@case
 def random_masks() -> dict[str, Any]:
     """With validation, whose last batch is uneven too."""
     x, y, w = data(23, seed=7)

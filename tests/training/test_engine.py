@@ -118,6 +118,12 @@ def test_errors_name_what_is_wrong():
         model.predict([x["token_ids"]], verbose=0)
     with pytest.raises(ValueError, match="compile takes no 'loss'"):
         model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"takes no 'loss_weights': .* balancer=mtl.balancing.Static\({'mood': 2.0}\)"):
+        model.compile("sgd", loss_weights={"mood": 2.0})
+    with pytest.raises(ValueError, match=r"takes no 'metrics': .* the head of 'score': Regression\(metrics=\[...\]\)"):
+        model.compile("sgd", metrics={"score": ["mae"]})
+    with pytest.raises(ValueError, match="Unknown argument of compile 'jit'; did you mean 'jit_compile'"):
+        model.compile("sgd", jit=True)
 
 
 def test_the_soft_penalty_is_in_the_loss():

@@ -16,9 +16,12 @@ def work(used):
     encoder = mtl.encoders.Recurrent(tokenizer, embedding=2, units=2)
     return mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(["a", "b"])))
 
+def given(call):
+    return () if call == "task_gradients" else (np.ones((1, 2), "int32"), *([np.zeros(1)] if call == "test_on_batch" else []))
+
 def child(model, call):
     try:
-        (model or work(0)).predict_text("ab") if call == "predict_text" else getattr(model, call)(np.ones((1, 2), "int32"))
+        (model or work(0)).predict_text("ab") if call == "predict_text" else getattr(model, call)(*given(call))
     except RuntimeError as error:
         print(call, str(error)[:50], flush=True)
         sys.exit(3)
@@ -36,7 +39,9 @@ model = work(0)
 model.compile("sgd")
 assert ended(model, "predict_text") == 3  # Its function is made in the child.
 model.predict_text("ab")
-for call in ("predict_text", "predict", "fit", "evaluate", "train_on_batch"):
+for call in ("predict_text", "predict", "fit", "evaluate", "train_on_batch", "test_on_batch"):
+    assert ended(model, call) == 3, call
+for call in ("predict_on_batch", "__call__", "task_gradients"):
     assert ended(model, call) == 3, call
 print("done")
 """

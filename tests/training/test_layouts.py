@@ -24,6 +24,8 @@ SEVERAL = [f"{layout}_{i}" for layout, processes in LAYOUTS.items() for i in ran
 
 #: What is tried first; the long test has all others.
 QUICK = (
+    "dropout",
+    "dropout_of_attention",
     "random_masks",
     "batches_smaller_than_replicas",
     "accumulation",

@@ -4,10 +4,11 @@ from typing import Any
 
 import keras
 
-from mtl.balancing.balancer import Balancer
+from mtl.balancing.balancer import Balancer, check_range
 from mtl.balancing.methods.imtl_g import impartial
 from mtl.balancing.methods.imtl_l import IMTLL
 from mtl.balancing.solvers.gramian import Gramian
+from mtl.utils.arguments import checked
 
 __all__ = ["IMTL"]
 
@@ -18,6 +19,12 @@ class IMTL(Balancer):
 
     `combine` gives `sum_t e^{s_t} L_t - s_t`, which trains the heads and the scales; `weights` counts for gradients of the losses
     as they are, so it is `e^{s_t}` times the weight of the scaled one. At a stationary point the direction is 0.
+
+    Args:
+        floor: as of `IMTLL`: the loss below which a task's scale grows no more, 0 for none.
+
+    Raises:
+        ValueError: a floor below 0.
 
     Example:
 
@@ -34,8 +41,12 @@ class IMTL(Balancer):
 
     needs = "gramian"
 
+    @checked
+    def __init__(self, floor: float = 1e-3):
+        self.floor = check_range(self, "floor", floor, 0.0)
+
     def _make_state(self, count: int) -> None:
-        self._scaling = IMTLL()
+        self._scaling = IMTLL(self.floor)
         self._scaling.bind(self.tasks)
         self.state.scaling = self._scaling.state
 

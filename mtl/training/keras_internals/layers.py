@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["advance_generators", "draw_per_replica", "layers_in", "layers_with_losses"]
+__all__ = ["advance_generators", "draw_per_replica", "layers_in", "layers_with_losses", "seed_offset"]
 
 #: Far between the replicas' seeds, so that no two generators of a model draw alike.
 _SEED_STEP = 1_000_003
@@ -32,10 +32,15 @@ def draw_per_replica(model: keras.Model) -> None:
 
 def _next_of_replica(generator: Any, ordered: bool = True) -> Any:
     seed = type(generator).next(generator, ordered)
+    return seed + seed_offset(seed.dtype)
+
+
+def seed_offset(dtype: Any) -> tf.Tensor:
+    """The distance from the seed of replica 0 to that of this one, `[2]`."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return seed
-    return seed + tf.cast(context.replica_id_in_sync_group, seed.dtype) * tf.constant([_SEED_STEP, 0], seed.dtype)
+        return tf.zeros([2], dtype)
+    return tf.cast(context.replica_id_in_sync_group, dtype) * tf.constant([_SEED_STEP, 0], dtype)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mtl.training.keras_internals.data_adapters import ResumableAdapter
 from mtl.training.keras_internals.strategies import check_scope, several_processes
-from mtl.training.replicas import rows_of_replica
+from mtl.training.replicas import on_rows_of_replica
 
 __all__ = ["AfterStep", "BuiltModel", "make_function", "make_predict_function", "named_arguments"]
 
@@ -140,7 +140,7 @@ def make_predict_function(model: keras.Model) -> Callable[[Any], Any]:
 def _on_rows(step: Callable[[Any], Any], data: Any) -> Callable[[Any], Any]:
     """A step that takes the replica's rows of a batch, unless the batch is distributed already, by the user."""
     distributed = any(isinstance(leaf, tf.distribute.DistributedValues) for leaf in keras.tree.flatten(data))
-    return step if distributed else lambda batch: step(rows_of_replica(batch))
+    return step if distributed else partial(on_rows_of_replica, step)
 
 
 def _without_optionals(data: Any) -> Any:

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from mtl.balancing import IMTL
+from mtl.balancing import IMTL, IMTLL
 
 J = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 
@@ -16,3 +17,13 @@ def test_both_halves():
     v = np.linalg.inv(scaled @ scaled.T) @ np.linalg.norm(scaled, axis=1)
     np.testing.assert_allclose(balancer.aggregate(J), scaled.T @ v / v.sum(), rtol=1e-6)
     assert len(balancer.state.trainable_variables) == 2
+
+
+def test_the_floor_is_that_of_its_scales():
+    balancer = IMTL.from_config(IMTL(floor=0.25).get_config())
+    balancer.bind(["a", "b"])
+    balancer.task_variables("a")[0].assign(9.0)
+    np.testing.assert_allclose(balancer._scaling.factors("float32"), [4.0, 1.0], rtol=1e-6)
+    assert IMTL().floor == IMTLL().floor
+    with pytest.raises(ValueError, match="IMTL expects `floor` in"):
+        IMTL(floor=-1.0)
