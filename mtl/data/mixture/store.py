@@ -29,11 +29,11 @@ from mtl.utils.atomic_write import remove_rests, working_folder
 __all__ = ["Store", "prepare"]
 
 CHUNK = 1000
-FORMAT = 5
+FORMAT = 6
 
 logger = logging.getLogger(__name__)
 
-#: Bytes that `store.json` may have: three values for each column.
+#: Bytes that `store.json` may have: four values for each column.
 LARGEST_META = 2**20
 
 #: Name of each column -> its type, its width, and whether it has one value per token.
@@ -45,13 +45,15 @@ class _Column:
     """Values of one kind, appended to a file, many at a time."""
 
     def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str):
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.sum = np.dtype(dtype), 0
         self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
 
     def write(self, values: Sequence[Any] | np.ndarray) -> None:
         """Appends numbers, or arrays one after the other."""
         joined = np.array(values) if np.isscalar(values[0]) else np.concatenate(values, axis=None)
-        self.file.write(joined.astype(self.dtype, copy=False).tobytes())
+        content = joined.astype(self.dtype, copy=False).tobytes()
+        self.sum = zlib.crc32(content, self.sum)
+        self.file.write(content)
 
 
 class Store:
@@ -85,6 +87,7 @@ class Store:
                     f"{folder}: expected a number of {what} labels for each of {sorted(tasks)}; got {brief(counts)}."
                 )
         self._columns = {name: _column(folder, name, columns[name], *kind[:2]) for name, kind in kinds.items()}
+        self._sums = [columns[name]["crc32"] for name in sorted(kinds)]
         self.truncated: int = truncated
         self.lost: dict[str, int] = meta["lost"]
         self.unknown: dict[str, int] = meta["unknown"]
@@ -110,12 +113,8 @@ class Store:
 
     @cached_property
     def digest(self) -> int:
-        """A number that other rows do not have, but by chance: of the lengths, and of a megabyte of each column."""
-        total = zlib.crc32(self.lengths.tobytes())
-        for name, column in sorted(self._columns.items()):
-            some = column[: 2**20 // max(1, column[:1].nbytes)]
-            total = zlib.crc32(some.tobytes(), zlib.crc32(name.encode(), total))
-        return total
+        """A number that other rows do not have, but by chance."""
+        return zlib.crc32(repr((sorted(self._columns), self._sums)).encode())
 
     def labelled(self, task: str) -> np.ndarray:
         """Rows that carry a label for a task: bool `[N]`."""
@@ -134,26 +133,35 @@ class Store:
         return np.where(inside, flat[index] if len(flat) else 0, filler).astype(flat.dtype)
 
 
-def _described(dtype: str, width: int, size: int) -> dict[str, Any]:
-    """What `store.json` says of a column."""
-    return {"dtype": np.dtype(dtype).str, "width": width, "bytes": size}
+def _described(dtype: str, width: int, size: int, total: int) -> dict[str, Any]:
+    """What `store.json` says of a column, `total` being the checksum of its file."""
+    return {"dtype": np.dtype(dtype).str, "width": width, "bytes": size, "crc32": total}
 
 
 def _column(folder: Path, name: str, described: Any, dtype: str, width: int) -> np.ndarray:
     """A column's values, `[N]` or `[N, width]`, from its file."""
     path = regular_file(folder / f"{name}.bin")
     size = path.stat().st_size
-    if described != _described(dtype, width, size) or size % (np.dtype(dtype).itemsize * width):
-        raise ValueError(f"{path}: expected {_described(dtype, width, size)}; got {brief(described)}.")
+    total = described.get("crc32") if isinstance(described, dict) else None
+    if described != (expected := _described(dtype, width, size, total)) or size % (np.dtype(dtype).itemsize * width):
+        raise ValueError(f"{path}: expected {expected}; got {brief(described)}.")
     flat = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
+    found = 0
+    for part in _parts(flat):
+        found = zlib.crc32(part, found)
+    if found != total:
+        raise ValueError(f"{path}: expected the checksum {brief(total)}; got {found}.")
     return flat if width == 1 else flat.reshape(-1, width)
 
 
 def _within(values: np.ndarray, low: float, high: float) -> bool:
-    """Whether all values, none of them NaN, lie in a range; a part at a time, for a column may be larger than memory."""
-    flat = values.reshape(-1)
-    parts = (flat[start : start + 2**22] for start in range(0, len(flat), 2**22))
-    return all(bool(part.min() >= low and part.max() <= high) for part in parts)
+    """Whether all values, none of them NaN, lie in a range."""
+    return all(bool(part.min() >= low and part.max() <= high) for part in _parts(values.reshape(-1)))
+
+
+def _parts(flat: np.ndarray) -> Iterator[np.ndarray]:
+    """Values, some at a time, for a column may be larger than memory."""
+    return (flat[start : start + 2**22] for start in range(0, len(flat), 2**22))
 
 
 def prepare(
@@ -276,7 +284,7 @@ def _write(
     with ExitStack() as files:
         columns = {name: _Column(files, folder, name, dtype) for name, (dtype, _, _) in kinds.items()}
         truncated, lost, unknown = _fill(columns, source, split, tasks, encoder, max_length)
-        described = {name: _described(*kinds[name][:2], column.file.tell()) for name, column in columns.items()}
+        described = {name: _described(*kinds[name][:2], column.file.tell(), column.sum) for name, column in columns.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
         meta.write(json.dumps({"columns": described, "truncated": truncated, "lost": lost, "unknown": unknown}).encode())
         for file in (*(column.file for column in columns.values()), meta):  # On the disk before the folder gets its name.

@@ -2,6 +2,7 @@ import inspect
 import json
 import os
 import shutil
+import zlib
 from typing import Any
 
 import numpy as np
@@ -183,12 +184,24 @@ def meta(text):
 
 
 def values(name, dtype, place, value):
-    """Writes one value of a column."""
+    """Writes one value of a column, and the checksum that the column then has."""
 
     def change(folder):
         column = np.memmap(folder / f"{name}.bin", dtype, "r+")
         column[place] = value
         column.flush()
+        altered(lambda meta: meta["columns"][name].update(crc32=zlib.crc32(column.tobytes())))(folder)
+
+    return change
+
+
+def flipped(name, place=0):
+    """Changes one byte of a column to what may stand there as well."""
+
+    def change(folder):
+        content = bytearray((folder / f"{name}.bin").read_bytes())
+        content[place] ^= 1
+        (folder / f"{name}.bin").write_bytes(content)
 
     return change
 
@@ -245,6 +258,11 @@ POISONS = {
     "a weight that is NaN": values("w.mood", "float32", 0, np.nan),
     "an infinite weight": values("w.mood", "float32", 0, np.inf),
     "a weight below 0": values("w.mood", "float32", 0, -1),
+    "another label": flipped("y.mood"),
+    "another token": flipped("token_ids"),
+    "a label for none": flipped("has.mood"),
+    "no checksum": poison(crc32=None),
+    "a text as checksum": poison(crc32="1"),
     "a pipe": pipe,
     "a file as folder": instead(lambda folder: folder.write_text("x")),
     "a link to nowhere": instead(lambda folder: folder.symlink_to("nowhere")),
@@ -261,7 +279,7 @@ def test_what_was_poisoned_is_made_anew(encoder, tmp_path, caplog, kind):
     def stored():
         store = prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, cache)
         rows = np.arange(2)
-        return store.tokens("token_ids", rows, 2).tolist(), store.fixed("w.mood", rows).tolist(), store.truncated
+        return store.tokens("token_ids", rows, 2).tolist(), [store.fixed(f"{kind}.mood", rows).tolist() for kind in "yw"]
 
     whole = stored()
     (folder,) = cache.iterdir()
