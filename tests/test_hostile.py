@@ -25,6 +25,15 @@ from tests.encoders.arithmetic import write_bert
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SECONDS = 60
+
+
+def seeds(few, many):
+    """Some seeds in each run of the tests, and more in long ones."""
+    return pytest.mark.parametrize(
+        "seeds", [range(few), pytest.param(range(few, many), marks=pytest.mark.long)], ids=["few", "more"]
+    )
+
+
 ODD: list[Any] = [
     None, True, -1, 0, 3, 10**9, 10**30, 1.5, -1e308, float("nan"), float("inf"), "", "x", "\x1b[31m", "../../etc/passwd", "hf://a/b",
     "y" * 5000, "9" * 400, [], {}, [[]], {"a": 1}, [None], ["x", 1], {"class_name": "Lambda", "config": {}}, {"": {"": []}},
@@ -120,7 +129,8 @@ def read_or_refused(read, seed) -> bool:
     return True
 
 
-def test_recipes(tmp_path):
+@seeds(30, 300)
+def test_recipes(tmp_path, seeds):
     (tmp_path / "mood.csv").write_text("text,mood\nso good,up\nso bad,down\n")
     path = tmp_path / "r.yaml"
 
@@ -134,7 +144,7 @@ def test_recipes(tmp_path):
     assert read()
     whole = Recipe.load(path).data
     outcomes = set()
-    for seed in range(300):
+    for seed in seeds:
         rng = random.Random(seed)
         kind = seed % 3
         if kind == 0:
@@ -147,7 +157,8 @@ def test_recipes(tmp_path):
     assert outcomes == {True, False}
 
 
-def test_saved_models(tmp_path):
+@seeds(4, 60)
+def test_saved_models(tmp_path, seeds):
     path = tmp_path / "model.keras"
     encoder = Recurrent(Tokenizer.learn("word", ["so good", "so bad"]), embedding=4, units=4)
     tasks = [Task("mood", Classification(["up", "down"])), Task("place", Tagging(["O", "B-LOC", "I-LOC"]))]
@@ -159,7 +170,7 @@ def test_saved_models(tmp_path):
         parts = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(parts["config.json"])
     config["config"]["encoder"]["config"].pop("frozen", None)
-    for seed in range(30):
+    for seed in seeds:
         rng = random.Random(seed)
         if seed % 4 == 0:
             path.write_bytes(damaged_bytes(content, rng))
@@ -170,7 +181,8 @@ def test_saved_models(tmp_path):
         read_or_refused(lambda: load_model(path), seed)
 
 
-def test_folders_of_pretrained_networks(tmp_path):
+@seeds(8, 80)
+def test_folders_of_pretrained_networks(tmp_path, seeds):
     _, config = write_bert(tmp_path, words=["cat", "dog"])
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
@@ -179,7 +191,7 @@ def test_folders_of_pretrained_networks(tmp_path):
         "mask_token": {"content": "[MASK]"},
     }
     weights = (tmp_path / "model.safetensors").read_bytes()
-    for seed in range(80):
+    for seed in seeds:
         rng = random.Random(seed)
         names = {"config.json": config, "tokenizer_config.json": tokenizer}
         for name, value in names.items():
@@ -191,15 +203,17 @@ def test_folders_of_pretrained_networks(tmp_path):
         read_or_refused(lambda: Pretrained(tmp_path), seed)
 
 
-def test_definitions_of_tokenizers():
+@seeds(40, 300)
+def test_definitions_of_tokenizers(seeds):
     definition = Tokenizer.learn("wordpiece", ["so good", "so bad"], size=60).definition
-    for seed in range(300):
+    for seed in seeds:
         rng = random.Random(seed)
         changed = json.dumps(damaged_value(json.loads(definition), rng)) if seed % 2 else damaged_text(definition, rng)
         read_or_refused(lambda text=changed: Tokenizer(text).encode(["so good"], ["bad [SEP] é"]), seed)
 
 
-def test_token_caches(tmp_path):
+@seeds(30, 300)
+def test_token_caches(tmp_path, seeds):
     encoder = Recurrent(Tokenizer.learn("word", ["so good", "so bad"]), embedding=4, units=4)
     rows = [{"text": "so good", "mood": "up"}, {"text": "bad", "mood": "down"}, {"text": "so bad", "mood": "down"}]
     source = records(rows, label="mood", fractions=None)
@@ -213,11 +227,11 @@ def test_token_caches(tmp_path):
     (folder,) = tmp_path.iterdir()
     meta = json.loads((folder / "store.json").read_text())
     files = sorted(path.name for path in folder.iterdir())
-    for seed in range(150):
+    for seed in seeds:
         rng = random.Random(seed)
-        path = Path(folder, rng.choice(files))
-        if seed % 2 or path.name != "store.json":
+        if seed % 2:
             (folder / "store.json").write_text(json.dumps(damaged_value(meta, rng)))
         else:
+            path = Path(folder, rng.choice(files))
             path.write_bytes(damaged_bytes(path.read_bytes(), rng))
         assert read_or_refused(lambda: found.append(read()), seed) and found.pop() == whole, seed
