@@ -1,13 +1,13 @@
 """The command `mtl`: train, evaluate, predict, export and inspect."""
 
-import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
+import click
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
@@ -20,12 +20,10 @@ USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, FloatingPointError,
 
 
 class _Group(TyperGroup):
-    """Shows errors as one line; `--debug`, anywhere on the command line, shows the traceback."""
+    """Shows errors as one line; takes `--debug`, which shows the traceback, and `--import` anywhere on the command line."""
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
-        if "--debug" in args:
-            args = ["--debug", *(each for each in args if each != "--debug")]
-        return super().parse_args(context, args)
+        return super().parse_args(context, _common_first(args))
 
     def invoke(self, context: Any) -> Any:
         try:
@@ -49,6 +47,21 @@ class _Group(TyperGroup):
             raise typer.Exit(2) from None
 
 
+def _common_first(arguments: list[str]) -> list[str]:
+    """Arguments with the options of all commands before the command's name, where they are read."""
+    common, others, remaining = [], [], iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            others += [argument, *remaining]
+        elif argument == "--import":
+            common.append(f"--import={next(remaining, '')}")
+        elif argument == "--debug" or argument.startswith("--import="):
+            common.append(argument)
+        else:
+            others.append(argument)
+    return [*common, *others]
+
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -68,17 +81,13 @@ JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="W
 @app.callback()
 def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    modules: Annotated[
+    imports: Annotated[
         list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module, such as one that defines a model's head; repeatable."),
+        typer.Option("--import", metavar="MODULE", help="Import a module whose classes recipes and models name; repeatable."),
     ] = None,
 ) -> None:
-    """Multi-task learning on text."""
+    """Multi-task learning on text. --debug and --import may stand anywhere on the line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if modules:
-        sys.path.insert(0, os.getcwd())
-    for module in modules or ():
-        importlib.import_module(module)
 
 
 @app.command()
@@ -95,12 +104,10 @@ def train(
 ) -> None:
     """Train a recipe, and compare the result with its baselines. A training that was ended goes on where it was."""
     from mtl.commands.training_run import check_json, write_json
-    from mtl.recipe import Recipe
 
     check_json(json_file)
-
     settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
-    results = Recipe.load(recipe, settings).train(output, console=Console(quiet=quiet), fresh=fresh)
+    results = _recipe(recipe, settings).train(output, console=Console(quiet=quiet), fresh=fresh)
     if json_file and results:
         write_json(json_file, results)
 
@@ -178,10 +185,8 @@ def export(
     tasks: TaskNames = None,
 ) -> None:
     """Write a SavedModel that takes texts."""
-    from mtl.export.exporting import export as export_model
-
     loaded, _ = _load(model)
-    export_model(loaded, out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))
+    loaded.export_text(out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))
     Console().print(f"Written: {out_dir}", highlight=False)
 
 
@@ -196,11 +201,20 @@ def inspect(
     from mtl.commands.inspection_tables import inspect_model, inspect_recipe
 
     if what.suffix in (".yaml", ".yml"):
-        from mtl.recipe import Recipe
-
-        inspect_recipe(Recipe.load(what, settings or ()), Console(), labels, rows)
+        inspect_recipe(_recipe(what, settings), Console(), labels, rows)
     else:
         inspect_model(_load(what)[0], Console())
+
+
+def _recipe(path: Path, settings: Iterable[str] | None) -> Any:
+    """A recipe that may name the classes of the modules of `--import`."""
+    from mtl.recipe import Recipe
+
+    return Recipe.load(path, settings or (), _imports())
+
+
+def _imports() -> list[str]:
+    return click.get_current_context().find_root().params.get("imports") or []
 
 
 def _load(path: Path) -> tuple[Any, Path]:
@@ -210,9 +224,13 @@ def _load(path: Path) -> tuple[Any, Path]:
         raise FileNotFoundError(f"No model '{file}'. Give a .keras file, or a folder that holds model.keras.")
     if file.suffix != ".keras":
         raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
+    import keras
+
+    from mtl.commands.imported_modules import classes_of, import_modules
     from mtl.loading import load_model
 
-    return load_model(file), file.parent
+    with keras.saving.custom_object_scope(classes_of(import_modules(_imports()))):
+        return load_model(file), file.parent
 
 
 def _names(given: list[str] | None, known: list[str]) -> list[str]:
@@ -231,12 +249,11 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
     Raises:
         ValueError: the model has no such task.
     """
-    from mtl.recipe import Recipe
     from mtl.utils import unknown_name
 
     if not path.exists():
         raise FileNotFoundError(f"No recipe '{path}', which would say where the data is. Give --recipe RECIPE or --data FILE.")
-    recipe = Recipe.load(path, settings)
+    recipe = _recipe(path, settings)
     tasks = recipe.build_tasks(recipe.build_sources()).values()
     for task in tasks:
         if task.name not in model.task_names:
@@ -246,11 +263,9 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
 
 def _recipe_of_files(given: Path | None, folder: Path, settings: Any) -> Any:
     """The recipe that says how files are read: the one given, or the one beside the model where there is one."""
-    from mtl.recipe import Recipe
-
     beside = folder / "recipe.yaml"
     if given or beside.exists():
-        return Recipe.load(given or beside, settings)
+        return _recipe(given or beside, settings)
     if settings:
         raise ValueError(f"--set changes a recipe, and there is none beside the model, '{beside}'. Give --recipe RECIPE.")
     return None

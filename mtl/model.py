@@ -1,6 +1,8 @@
 """One model for many tasks."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ from mtl.balancing import Balancer
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
+from mtl.export import export
 from mtl.heads.head import Head
 from mtl.layers.mixed_features import MixedFeatures
 from mtl.penalties import Penalty
@@ -326,6 +329,16 @@ class MultiTaskModel(Engine):
             if (layer := model.parts()[name].layer) is not part.layer:
                 layer.set_weights(part.layer.get_weights())
         return model
+
+    @checked
+    def export_text(self, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
+        """Writes a SavedModel that takes texts and gives labels and scores; see `mtl.export.export`.
+
+        Args:
+            path: the folder to write. An earlier export is replaced once the new one is complete.
+            tasks: names of the tasks to export; all that predict by default.
+        """
+        return export(self, path, tasks)
 
     def _chosen(self, tasks: Iterable[str] | None, predicting: bool = True) -> list[str]:
         if tasks is None:

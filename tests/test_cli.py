@@ -274,10 +274,8 @@ def test_inspect_model(trained: tuple[Path, str]) -> None:
 
 
 def test_export_calls_the_library(trained: tuple[Path, str], tmp_path: Path, monkeypatch) -> None:
-    import types
-
     calls = []
-    monkeypatch.setitem(sys.modules, "mtl.export", types.SimpleNamespace(export=lambda *given: calls.append(given)))
+    monkeypatch.setattr(MultiTaskModel, "export_text", lambda *given: calls.append(given))
     assert mtl("export", trained[0], tmp_path / "served").exit_code == 0
     assert calls[0][0].task_names == ("mood", "places") and calls[0][1:] == (tmp_path / "served", ["mood", "places"])
     assert mtl("export", trained[0], tmp_path / "served", "--tasks", "places").exit_code == 0

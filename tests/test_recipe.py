@@ -8,7 +8,8 @@ import yaml
 
 import mtl
 from mtl.commands.recipe_file import Document
-from mtl.recipe import CHECKPOINT, PRECISIONS, SECTIONS, Recipe
+from mtl.commands.sections import CHECKPOINT, PRECISIONS, SECTIONS
+from mtl.recipe import Recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 

@@ -1,13 +1,14 @@
-"""What a recipe may name: the public objects of a few packages, and nothing else."""
+"""What a recipe may name: the public objects of a few packages and of the modules imported for it, and nothing else."""
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
+from mtl.commands.imported_modules import public_names
 from mtl.commands.recipe_file import Document
 from mtl.utils import brief, expanded, find_name, nearest, printable, unknown_name
 from mtl.utils.types import described, fits
@@ -41,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "head": Kind(("mtl.heads",), "mtl.heads.head.Head"),
     "sharing": Kind(("mtl.sharing",), "mtl.sharing.sharing.Sharing"),
     "balancer": Kind(("mtl.balancing",), "mtl.balancing.balancer.Balancer"),
+    "penalty": Kind(("mtl.penalties",), "mtl.penalties.penalty.Penalty"),
     "optimizer": Kind(("keras.optimizers", "mtl.transfer"), "keras.optimizers.Optimizer", given=("model", "steps")),
     "schedule": Kind(("keras.optimizers.schedules",), "keras.optimizers.schedules.LearningRateSchedule"),
     "callback": Kind(("mtl.callbacks",), "keras.callbacks.Callback"),
@@ -56,19 +58,52 @@ MAYBE_PATHS = ("preset",)
 PLAIN = (int, float, bool, str, NoneType)
 
 
-def names_of(kind: str) -> dict[str, Callable[..., Any]]:
-    """The objects of a kind by name."""
+def names_of(kind: str, modules: Sequence[ModuleType] = ()) -> dict[str, Callable[..., Any]]:
+    """The objects of a kind by name.
+
+    Args:
+        kind: a key of `KINDS`.
+        modules: modules of one's own, besides the kind's packages.
+
+    Raises:
+        ValueError: a module gives a name of its own to a name that is taken.
+    """
     base = KINDS[kind].base_class
     found: dict[str, Callable[..., Any]] = {}
-    for package in map(importlib.import_module, KINDS[kind].packages):
-        for name in getattr(package, "__all__", None) or [name for name in dir(package) if not name.startswith("_")]:
-            each: Any = getattr(package, name)
-            if inspect.isclass(each):
-                if issubclass(each, base) and each is not base:
-                    found[name] = each
-            elif inspect.isfunction(each) and name != "get" and each.__annotations__.get("return") in (base, base.__name__):
-                found[name] = each
+    for module in (*map(importlib.import_module, KINDS[kind].packages), *modules):
+        for name in public_names(module):
+            value: Any = getattr(module, name)
+            if not _is_of_kind(value, name, base):
+                continue
+            if module in modules and (taken := find_name(name, found)) and found[taken] is not value:
+                place = f"{getattr(found[taken], '__module__', KINDS[kind].packages[0])}.{taken}"
+                raise ValueError(f"The {kind} '{name}' of the module '{module.__name__}' has the name of '{place}'. Rename it.")
+            found[name] = value
     return found
+
+
+def _is_of_kind(value: Any, name: str, base: type) -> bool:
+    """Whether a public object is a subclass of `base`, or a function that returns one."""
+    if inspect.isclass(value):
+        return issubclass(value, base) and value is not base
+    if not inspect.isfunction(value) or name == "get":
+        return False
+    returned = value.__annotations__.get("return")
+    return returned is base or (isinstance(returned, str) and returned.rpartition(".")[2] == base.__name__)
+
+
+def _found(document: Document, route: Route, kind: str, name: str) -> Callable[..., Any]:
+    """What a name in a recipe stands for.
+
+    Raises:
+        ValueError: nothing has that name.
+    """
+    options = names_of(kind, document.modules)
+    found = find_name(name, options)
+    if found is None:
+        others = "" if document.modules else " A class of your own: --import MODULE, or imports=[...] in Python."
+        raise document.error(route, f"{unknown_name(kind, name, options)}{others}")
+    return options[found]
 
 
 def check(document: Document, route: Route, kind: str) -> None:
@@ -84,11 +119,8 @@ def check(document: Document, route: Route, kind: str) -> None:
             not of the argument's plain type. Neither capitals nor `_` and `-` matter in names.
     """
     name, arguments = _split(document, route, kind)
-    options = names_of(kind)
-    found = find_name(name, options)
-    if found is None:
-        raise document.error((*route, name), unknown_name(kind, name, options))
-    check_arguments(document, (*route, name), options[found], arguments, KINDS[kind].given)
+    function = _found(document, (*route, name), kind, name)
+    check_arguments(document, (*route, name), function, arguments, KINDS[kind].given)
 
 
 def check_arguments(
@@ -123,7 +155,7 @@ def check_arguments(
             arguments[argument] = _absolute(value, folder)
         elif argument == "tokenizer" and value is not None:
             _check_tokenizer(document, here, value)
-        elif _is_part(argument, value):
+        elif _is_part(document, argument, value):
             check(document, here, PARTS[argument])
 
 
@@ -167,8 +199,7 @@ def construct(
         ValueError: the object does not take the values; with the place in the recipe.
     """
     name, arguments = _split(document, route, kind)
-    options = names_of(kind)
-    function = options[find_name(name, options) or name]
+    function = _found(document, (*route, name), kind, name)
     taken = inspect.signature(function).parameters
     made = {each: value for each, value in (given or {}).items() if each in KINDS[kind].given and each in taken}
     for argument, value in arguments.items():
@@ -176,7 +207,7 @@ def construct(
         if argument == "tokenizer" and isinstance(value, dict) and tokenizer is not None:
             with document.located(here):
                 value = tokenizer(value)
-        elif _is_part(argument, value):
+        elif _is_part(document, argument, value):
             value = construct(document, here, PARTS[argument], tokenizer, given)
         made[argument] = value
     with document.located((*route, name)):
@@ -193,7 +224,7 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
         return str(name), {} if arguments is None else arguments
     got = brief(value)
     if isinstance(value, dict) and len(value) > 1:
-        known = [str(key) for key in value if nearest(str(key), names_of(kind)) == str(key)]
+        known = [str(key) for key in value if nearest(str(key), names_of(kind, document.modules)) == str(key)]
         other = next((str(key) for key in value if str(key) not in known), "")
         got = f"the names {printable(', '.join(map(str, value)))[:200]}"
         if known and other:
@@ -209,10 +240,10 @@ def _misfit(annotation: Any, value: Any) -> str:
     return described(annotation).replace("True or False", "true or false").replace("None", "null")
 
 
-def _is_part(argument: str, value: Any) -> bool:
-    if argument not in PARTS:
+def _is_part(document: Document, argument: str, value: Any) -> bool:
+    if argument not in PARTS or not isinstance(value, str | dict):
         return False
-    return isinstance(value, dict) or (isinstance(value, str) and find_name(value, names_of(PARTS[argument])) is not None)
+    return isinstance(value, dict) or find_name(value, names_of(PARTS[argument], document.modules)) is not None
 
 
 def _absolute(value: Any, folder: Path) -> Any:

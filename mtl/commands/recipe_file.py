@@ -2,13 +2,14 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
-from mtl.utils import one_sentence, printable, regular_file, unknown_name
+from mtl.utils import brief, one_sentence, printable, regular_file, unknown_name
 from mtl.utils.foreign import reason_of
 
 __all__ = ["Document", "parse_yaml"]
@@ -140,17 +141,19 @@ class Document:
         data: the whole recipe.
         lines: the line of each key.
         name: what errors call it.
+        modules: modules of one's own, whose classes it may name.
     """
 
-    def __init__(self, data: Any, lines: Mapping[Route, int], name: str):
+    def __init__(self, data: Any, lines: Mapping[Route, int], name: str, modules: Sequence[ModuleType] = ()):
         if not isinstance(data, dict):
             raise ValueError(f"{name}: a recipe holds sections such as 'sources:' and 'tasks:'; got {_what(data)}.")
         self.data: dict[str, Any] = data
         self.name = name
+        self.modules = tuple(modules)
         self._places: dict[Route, str] = {route: f"{name}, line {line}" for route, line in lines.items()}
 
     @classmethod
-    def read(cls, path: Path) -> "Document":
+    def read(cls, path: Path, modules: Sequence[ModuleType] = ()) -> "Document":
         """The document in a file."""
         try:
             if (size := regular_file(path).stat().st_size) > 4 * BYTES:
@@ -160,7 +163,7 @@ class Document:
             raise ValueError(f"{path}: expected UTF-8 text; got the byte 0x{error.object[error.start]:02x}.") from error
         except FileNotFoundError as error:
             raise FileNotFoundError(f"No recipe '{path}'. Give the path of a YAML file.") from error
-        return cls(*parse_yaml(text, str(path)), str(path))
+        return cls(*parse_yaml(text, str(path)), str(path), modules)
 
     def place(self, route: Route) -> str:
         """Where a part stands: file and line, or the setting that gave it; else the place of the part around it."""
@@ -175,6 +178,24 @@ class Document:
         for key in route:
             value = value[int(key)] if isinstance(value, list) else value[key]
         return value
+
+    def find(self, route: Route) -> Any:
+        """The part at a route, None where there is none."""
+        value: Any = self.data
+        for key in route:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section that holds names and values; empty where there is none.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        value = self.data.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise self.error((name,), f"expected '{name}' to hold 'key: value' lines; got {brief(value)}.")
+        return value or {}
 
     def error(self, route: Route, message: Any) -> ValueError:
         """A `ValueError` that begins with the place."""

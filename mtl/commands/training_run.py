@@ -4,8 +4,9 @@ import contextlib
 import inspect
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -132,7 +133,7 @@ def _train(
         beside.write_text(as_json(results), "utf-8")
     folder.end()
     show_results(results, console)
-    show_next(folder.path, console)
+    show_next(folder.path, console, recipe.modules)
     return results
 
 
@@ -148,7 +149,7 @@ def checkpoints(recipe: Any, folder: Path) -> list[Any]:
 
 def spans_training(recipe: Any) -> str:
     """What of a recipe is spread over all its epochs, so that training in two parts is not training in one; or nothing."""
-    optimizer, options = recipe.training.get("optimizer"), names_of("optimizer")
+    optimizer, options = recipe.training.get("optimizer"), names_of("optimizer", recipe.modules)
     name = find_name(optimizer if isinstance(optimizer, str) else next(iter(optimizer or [""])), options)
     spread = ["learning rate"] if name and "steps" in inspect.signature(options[name]).parameters else []
     spread += ["sampling"] if (recipe.data.get("data") or {}).get("sampling") == "annealed" else []
@@ -274,14 +275,15 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
     return [f"{best} {shown(others[best])}", rest, verdict]
 
 
-def show_next(folder: Path, console: Console) -> None:
-    """Where the results lie, and what to do with them."""
+def show_next(folder: Path, console: Console, modules: Sequence[ModuleType] = ()) -> None:
+    """Where the results lie, and what to do with them; commands import the modules that the model needs."""
     model = folder / MODEL
+    imports = "".join(f" --import {module.__name__}" for module in modules)
     console.print(f"\nModel: {model}\nResults: {folder / RESULTS}\nLogs: {folder / LOGS}\n\nNext:", highlight=False)
     for command in (
         f"tensorboard --logdir {folder / LOGS}",
-        f"echo 'a text' | mtl predict {folder} -",
-        f"mtl evaluate {folder}",
-        f"mtl export {folder} {folder / 'export'}",
+        f"echo 'a text' | mtl predict {folder} -{imports}",
+        f"mtl evaluate {folder}{imports}",
+        f"mtl export {folder} {folder / 'export'}{imports}",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)

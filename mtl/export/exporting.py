@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,6 @@ from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
 from mtl.heads.head import Head
-from mtl.model import MultiTaskModel
 from mtl.predicting import pad
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
@@ -46,8 +45,24 @@ TEXTS = (
 )
 
 
+class TextModel(Protocol):
+    """What an export asks of a model."""
+
+    encoder: Any
+    inputs: Any
+    heads: Mapping[str, Head]
+
+    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+
+    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
+
+    def _chosen(self, tasks: Iterable[str] | None) -> list[str]: ...
+
+    def _flatten_layers(self) -> Iterable[Any]: ...
+
+
 @checked
-def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
+def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
     """Writes a SavedModel that takes texts and gives each task's labels and scores.
 
     Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
@@ -62,7 +77,7 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable
     The export is tried before it takes its place: what it makes of a list of difficult texts must equal what the model does.
 
     Args:
-        model: the model; its encoder has a tokenizer.
+        model: a `mtl.MultiTaskModel`, whose encoder has a tokenizer. `model.export_text(path)` is the same.
         path: the folder to write. An earlier export is replaced once the new one is complete.
         tasks: names of the tasks to export; all that predict by default.
 
@@ -77,12 +92,11 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable
     Example:
 
     >>> import mtl, tempfile
-    >>> from mtl.export.exporting import export
     >>> tokenizer = mtl.data.Tokenizer.learn("word", ["so good", "so bad"])
     >>> encoder = mtl.encoders.Recurrent(tokenizer, embedding=4, units=4)
     >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(["down", "up"])))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     served = tf.saved_model.load(export(model, f"{folder}/mood"))
+    ...     served = tf.saved_model.load(model.export_text(f"{folder}/mood"))
     >>> outputs = served.signatures["serving_default"](texts=tf.constant(["so good", "not bad"]))
     >>> {name: tuple(value.shape) for name, value in sorted(outputs.items())}
     {'mood/label': (2,), 'mood/score': (2,), 'mood/scores': (2, 2)}
@@ -118,7 +132,7 @@ def export(model: MultiTaskModel, path: str | os.PathLike, tasks: str | Iterable
 class _Server(tf.Module):
     """Texts -> tokens -> the outputs of the model's heads."""
 
-    def __init__(self, model: MultiTaskModel, tasks: Sequence[str]):
+    def __init__(self, model: TextModel, tasks: Sequence[str]):
         super().__init__()
         self.tokenizer = model.encoder.tokenizer.graph()
         max_length, pad_id = model.encoder.max_length, model.encoder.tokenizer.pad_id or 0
@@ -139,7 +153,7 @@ class _Server(tf.Module):
             shared = model.trunk({name: tokens[name] for name in inputs}, training=False)
             result = {}
             for task in tasks:
-                features, head = model.branch(task, shared, training=False), model.head_of(task)
+                features, head = model.branch(task, shared, training=False), model.heads[task]
                 prediction = head.activate(head(features, training=False), features)
                 result.update({f"{task}/{name}": value for name, value in head.serve(prediction, tokens).items()})
             return result
@@ -157,7 +171,7 @@ class _Server(tf.Module):
 
 
 @contextmanager
-def _without_cudnn(model: MultiTaskModel) -> Iterator[None]:
+def _without_cudnn(model: TextModel) -> Iterator[None]:
     """Within it, recurrent layers are traced as operations that run on every device."""
     before = {layer: layer.use_cudnn for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")}
     try:
@@ -181,7 +195,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _verify(model: MultiTaskModel, server: _Server, served: Mapping[str, Any]) -> None:
+def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> None:
     """Compares what the SavedModel makes of texts with what the tokenizer and the model make of them."""
     tokenizer, max_length = model.encoder.tokenizer, model.encoder.max_length
     vocabulary = [token for i, token in enumerate(tokenizer.vocabulary()) if token and i not in tokenizer.special_ids]
@@ -246,14 +260,14 @@ def _short(value: Any) -> str:
     return " ".join(str(value).split())[:80]
 
 
-def _describe(model: MultiTaskModel, tasks: Sequence[str], served: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(model: TextModel, tasks: Sequence[str], served: Mapping[str, Any]) -> dict[str, Any]:
     """What `signature.json` holds."""
     specs = served["serving_default"].structured_outputs
     texts = [TEXTS[0], TEXTS[3]]
     outputs = served["serving_default"](texts=tf.constant(texts))
     described = {}
     for task in tasks:
-        head = model.head_of(task)
+        head = model.heads[task]
         labels = head.labels
         described[task] = {
             "head": type(head).__name__,

@@ -1,4 +1,5 @@
 import re
+import types
 from pathlib import Path
 
 import keras
@@ -135,3 +136,42 @@ def test_errors_of_constructors_have_a_place() -> None:
     check(described, ("part",), "sharing")
     with pytest.raises(ValueError, match="r.yaml, line 1: Soft expects a strength of at least 0; got -1"):
         construct(described, ("part",), "sharing")
+
+
+def own_module(**values: object) -> types.ModuleType:
+    module = types.ModuleType("own")
+    vars(module).update(values)
+    return module
+
+
+class Doubled(mtl.balancing.Balancer):
+    def _combine(self, losses, active, training):
+        return 2.0 * losses[0]
+
+
+def forum(path: str, label: str = "topic") -> "mtl.data.Source":
+    return mtl.data.records([{"text": path, label: "a"}], label=label)
+
+
+def test_names_of_modules_of_ones_own() -> None:
+    own = own_module(Doubled=Doubled, forum=forum, Balancer=mtl.balancing.Balancer, csv=mtl.data.csv, other=print, Text=str)
+    assert names_of("balancer", [own]).keys() - names_of("balancer").keys() == {"Doubled"}
+    assert names_of("source", [own]).keys() - names_of("source").keys() == {"forum"}
+    made = document({"forum": {"path": "x"}})
+    made.modules = (own,)
+    check(made, ("part",), "source")
+    assert next(iter(construct(made, ("part",), "source").examples("train"))).text == "/recipes/x"
+    within = document({"CRMOGM": {"balancer": "doubled"}})
+    within.modules = (own,)
+    check(within, ("part",), "balancer")
+    assert isinstance(construct(within, ("part",), "balancer").balancer, Doubled)
+
+
+def test_a_name_that_is_taken() -> None:
+    with pytest.raises(ValueError, match="The balancer 'pcgrad' of the module 'own' has the name of '.*PCGrad'. Rename it."):
+        names_of("balancer", [own_module(pcgrad=Doubled)])
+
+
+def test_unknown_names_tell_of_imports() -> None:
+    with pytest.raises(ValueError, match=r"Unknown head 'Mine'.* A class of your own: --import MODULE, or imports=\[...\] in"):
+        check(document("Mine"), ("part",), "head")
