@@ -2,12 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
-import click
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
@@ -80,6 +79,7 @@ JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="W
 
 @app.callback()
 def common(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     imports: Annotated[
         list[str] | None,
@@ -88,10 +88,12 @@ def common(
 ) -> None:
     """Multi-task learning on text. --debug and --import may stand anywhere on the line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    context.obj = tuple(imports or ())  # What commands find there: the names of the modules.
 
 
 @app.command()
 def train(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")],
     settings: Settings = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder of the results.")] = None,
@@ -107,13 +109,14 @@ def train(
 
     check_json(json_file)
     settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
-    results = _recipe(recipe, settings).train(output, console=Console(quiet=quiet), fresh=fresh)
+    results = _recipe(recipe, settings, context.obj).train(output, console=Console(quiet=quiet), fresh=fresh)
     if json_file and results:
         write_json(json_file, results)
 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     model: ModelPath,
     recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="By default the one beside the model.")] = None,
     settings: Settings = None,
@@ -139,11 +142,11 @@ def evaluate(
         raise ValueError(f"--data names files, which have no splits; got --split {split} as well. Leave one of them out.")
     if text and not data:
         raise ValueError(f"--text names the text's field in the files of --data; got --text {text} alone. Add --data FILE.")
-    loaded, folder = _load(model)
+    loaded, folder = _load(model, context.obj)
     if data:
-        found = tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder, settings or ()))
+        found = tasks_of_files(loaded, data, text, _recipe_of_files(recipe, folder, settings or (), context.obj))
     else:
-        found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or ())
+        found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or (), context.obj)
     names = _names(tasks, [task.name for task in found])
     for task in found:  # A saved model does not know its sources.
         mine = next(each for each in loaded.tasks if each.name == task.name)
@@ -156,6 +159,7 @@ def evaluate(
 
 @app.command()
 def predict(
+    context: typer.Context,
     model: ModelPath,
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="A text a line, UTF-8; - is standard input.")] = "-",
     tasks: TaskNames = None,
@@ -169,7 +173,7 @@ def predict(
     path = Path("-") if file == "-" else existing(file)
     if file != "-":
         regular_file(path)
-    loaded, _ = _load(model)
+    loaded, _ = _load(model, context.obj)
     names = _names(tasks, [task.name for task in loaded.tasks if task.head.predicts])
     if file == "-":
         _predict(loaded, sys.stdin.buffer, "standard input", names, pairs, batch_size, batch_size)
@@ -180,18 +184,20 @@ def predict(
 
 @app.command()
 def export(
+    context: typer.Context,
     model: ModelPath,
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder to write.")],
     tasks: TaskNames = None,
 ) -> None:
     """Write a SavedModel that takes texts."""
-    loaded, _ = _load(model)
+    loaded, _ = _load(model, context.obj)
     loaded.export_text(out_dir, _names(tasks, [task.name for task in loaded.tasks if task.head.predicts]))
     Console().print(f"Written: {out_dir}", highlight=False)
 
 
 @app.command()
 def inspect(
+    context: typer.Context,
     what: Annotated[Path, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model.")],
     settings: Settings = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows shown of the first batch.")] = 3,
@@ -201,23 +207,19 @@ def inspect(
     from mtl.commands.inspection_tables import inspect_model, inspect_recipe
 
     if what.suffix in (".yaml", ".yml"):
-        inspect_recipe(_recipe(what, settings), Console(), labels, rows)
+        inspect_recipe(_recipe(what, settings, context.obj), Console(), labels, rows)
     else:
-        inspect_model(_load(what)[0], Console())
+        inspect_model(_load(what, context.obj)[0], Console())
 
 
-def _recipe(path: Path, settings: Iterable[str] | None) -> Any:
-    """A recipe that may name the classes of the modules of `--import`."""
+def _recipe(path: Path, settings: Iterable[str] | None, imports: Sequence[str]) -> Any:
+    """A recipe that may name the classes of the modules imported."""
     from mtl.recipe import Recipe
 
-    return Recipe.load(path, settings or (), _imports())
+    return Recipe.load(path, settings or (), imports)
 
 
-def _imports() -> list[str]:
-    return click.get_current_context().find_root().params.get("imports") or []
-
-
-def _load(path: Path) -> tuple[Any, Path]:
+def _load(path: Path, imports: Sequence[str]) -> tuple[Any, Path]:
     """A saved model, and its folder."""
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
@@ -226,11 +228,7 @@ def _load(path: Path) -> tuple[Any, Path]:
         raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
     import keras
 
-    from mtl.commands.imported_modules import classes_of, import_modules
-    from mtl.loading import load_model
-
-    with keras.saving.custom_object_scope(classes_of(import_modules(_imports()))):
-        return load_model(file), file.parent
+    return load_saved_model(file, import_modules(imports)), file.parent
 
 
 def _names(given: list[str] | None, known: list[str]) -> list[str]:
@@ -243,7 +241,7 @@ def _names(given: list[str] | None, known: list[str]) -> list[str]:
     return names or known
 
 
-def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
+def _tasks_of_recipe(model: Any, path: Path, settings: Any, imports: Sequence[str]) -> list[Any]:
     """A recipe's tasks, those left out that serve training only.
 
     Raises:
@@ -253,7 +251,7 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
 
     if not path.exists():
         raise FileNotFoundError(f"No recipe '{path}', which would say where the data is. Give --recipe RECIPE or --data FILE.")
-    recipe = _recipe(path, settings)
+    recipe = _recipe(path, settings, imports)
     tasks = recipe.build_tasks(recipe.build_sources()).values()
     for task in tasks:
         if task.name not in model.task_names:
@@ -261,11 +259,11 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any) -> list[Any]:
     return [task for task in tasks if task.head.predicts]
 
 
-def _recipe_of_files(given: Path | None, folder: Path, settings: Any) -> Any:
+def _recipe_of_files(given: Path | None, folder: Path, settings: Any, imports: Sequence[str]) -> Any:
     """The recipe that says how files are read: the one given, or the one beside the model where there is one."""
     beside = folder / "recipe.yaml"
     if given or beside.exists():
-        return _recipe(given or beside, settings)
+        return _recipe(given or beside, settings, imports)
     if settings:
         raise ValueError(f"--set changes a recipe, and there is none beside the model, '{beside}'. Give --recipe RECIPE.")
     return None

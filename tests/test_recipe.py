@@ -312,3 +312,53 @@ def test_every_recipe_loads_and_builds(path: Path) -> None:
 def test_values_of_another_kind(folder: Path, change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recipe.load(folder / "r.yaml", [change])
+
+
+def test_penalties_readouts_and_tops(folder: Path) -> None:
+    encoder = {"Transformer": {"tokenizer": {"learn": "word"}, "width": 8, "layers": 2, "heads": 2}}
+    changes = {
+        "encoder": encoder,
+        "penalties": [{"L2SP": {"alpha": 0.5}}, {"TowardsMean": {"strength": 0.1, "parts": "head/*"}}],
+        "tasks.mood.readout": "scalar_mix",
+    }
+    with pytest.raises(ValueError, match="TowardsMean expects parts with weights of the same shapes; 'head/mood'"):
+        Recipe.load(folder / "r.yaml", changes).build()
+    del changes["penalties"][1]
+    model = Recipe.load(folder / "r.yaml", changes).build().model
+    assert [type(penalty).__name__ for penalty in model.penalties] == ["L2SP"] and model.penalties[0].alpha == 0.5
+    assert [task.readout for task in model.tasks] == ["scalar_mix", "last"] and set(model.readouts) == {"mood"}
+    groups = {"Hard": {"top_layers": 1, "groups": {"both": ["mood", "places"]}}}
+    cut = Recipe.load(folder / "r.yaml", {"encoder": encoder, "sharing": groups}).build().model
+    assert cut.parts()["top/both"].tasks == ("mood", "places")
+
+
+def test_modules_of_ones_own(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "own_things.py").write_text("""\
+import keras, mtl
+
+class Sizes(mtl.penalties.Penalty):
+    def value(self):
+        return sum(keras.ops.sum(keras.ops.abs(weight)) for weight in self.trained)
+
+def moods(path: str) -> mtl.data.Source:
+    return mtl.data.csv({"train": path}, label="mood")
+
+class Stop(keras.callbacks.Callback):
+    pass
+""")
+    changes = {
+        "sources.moods": {"moods": {"path": "data/mood.csv"}},
+        "penalties": [{"Sizes": {"parts": "head/*"}}],
+        "train.callbacks": ["Stop"],
+        "train.monitor": None,
+        "baselines": None,
+        "report": None,
+    }
+    with pytest.raises(ValueError, match="Unknown source 'moods'.* A class of your own: --import MODULE"):
+        Recipe.load(folder / "r.yaml", changes)
+    recipe = Recipe.load(folder / "r.yaml", changes, imports="own_things")
+    run = recipe.build()
+    (sizes,) = run.model.penalties
+    assert set(sizes.chosen) == {"head/mood", "head/places"} and len(list(run.sources["moods"].examples("train"))) == 8
+    assert type(recipe.build_callbacks(run.model, False)[0]).__name__ == "Stop"

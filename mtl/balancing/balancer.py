@@ -1,6 +1,5 @@
 """What every balancer is."""
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from mtl.balancing.solvers.gramian import Gramian, gramian_of
 from mtl.utils import unknown_name
-from mtl.utils.arguments import checked
+from mtl.utils.arguments import checked, constructor_arguments
 
 __all__ = ["Balancer", "State"]
 
@@ -240,9 +239,7 @@ class Balancer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        if type(self).__init__ is object.__init__:
-            return {}
-        return {name: getattr(self, name) for name in list(inspect.signature(type(self).__init__).parameters)[1:]}
+        return constructor_arguments(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

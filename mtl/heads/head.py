@@ -13,7 +13,8 @@ from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.metrics.keras_metric import KerasMetric
 from mtl.metrics.task_metric import TaskMetric
-from mtl.utils.arguments import checked
+from mtl.utils.arguments import checked, constructor_arguments
+from mtl.utils.labels import label_text
 from mtl.utils.rows import given
 
 __all__ = ["Head", "Target"]
@@ -46,6 +47,9 @@ class Head(keras.layers.Layer):
     (prediction -> what a person reads), `report` (metrics of a whole corpus).
     In the graph, once a batch: `call` (features -> outputs), `loss`, `activate` (outputs -> prediction), `serve` (prediction ->
     strings and numbers, in exported models), and the metrics.
+
+    A head of one's own gives `encode`, `decode`, `call` and `loss`, with `target` where targets are no whole numbers and `labels`
+    where it has classes. Its constructor keeps each argument as an attribute of the same name. `serve` is for exports.
 
     `features` is a dict: `sequence [B, S, H]`, `pooled [B, H]`, `padding_mask [B, S]`, `token_ids [B, S]`.
 
@@ -131,8 +135,8 @@ class Head(keras.layers.Layer):
 
     @property
     def target(self) -> Target:
-        """What one row's target looks like."""
-        raise NotImplementedError
+        """What one row's target looks like; one whole number, where a head does not say."""
+        return Target()
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[Any, Any]:
         """One label as numbers.
@@ -181,12 +185,18 @@ class Head(keras.layers.Layer):
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics of a whole corpus, weighted by the examples; labels that training did not know count only as `unknown`.
 
+        By default the `accuracy`: the share of rows whose prediction's first entry equals the label, compared as text.
+
         Args:
             gold: labels, as the source gave them.
             predicted: what `decode` gave for the same examples.
             examples: the examples.
         """
-        raise NotImplementedError
+        rows, weights, unknown = self._judged(gold, predicted, examples)
+        if not rows:
+            return unknown
+        right = [_text(value) == _text(next(iter(found.values()))) for value, found in rows]
+        return {"accuracy": float(np.average(right, weights=weights)), **unknown}
 
     def _judged(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]
@@ -285,11 +295,17 @@ class Head(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
+        if type(self).get_config is Head.get_config and type(self).__init__ is not Head.__init__:
+            config.update(constructor_arguments(self))
         if self.missing != self.not_labelled:
             config["missing"] = self.missing
         if self._added():
             config["metrics"] = [keras.saving.serialize_keras_object(each) for each in self._added()]
         return config
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What Keras builds a loaded head from; None for one without `build`, whose layers the model builds as it calls them."""
+        return None if type(self).build is keras.layers.Layer.build else super().get_build_config()
 
     def prepare_batch(self, x: dict[str, np.ndarray], target: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> None:
         """Changes one batch's NumPy arrays in place before they go to the model; only for heads with `corrupts_inputs`.
@@ -321,6 +337,11 @@ def _copied(metric: Any, head: Head) -> TaskMetric:
         metric = KerasMetric(metric)
     metric.activate = head.activate
     return metric
+
+
+def _text(value: Any) -> str:
+    """A label as text; numbers as `label_text` compares them."""
+    return label_text(value) if isinstance(value, str | int | float | np.number) else str(value)
 
 
 def _figures(metric: Any) -> list[str]:

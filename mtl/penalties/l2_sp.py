@@ -45,9 +45,8 @@ class L2SP(Penalty):
 
     @checked
     def __init__(self, alpha: Weight = 0.01, beta: Weight = 0.0, parts: str | Sequence[str] | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(parts, **kwargs)
         self.alpha, self.beta = float(alpha), float(beta)
-        self.parts = parts if parts is None or isinstance(parts, str) else list(parts)
         #: Part -> copies of its weights at the start.
         self.starts: dict[str, list[Any]] = {}
         self._weights = SimpleNamespace(pulled=[], others=[])  # Keras tracks lists of weights as this layer's own.
@@ -80,9 +79,6 @@ class L2SP(Penalty):
         for name, starts in self.starts.items():
             for mine, theirs in zip(starts, other.starts[name], strict=True):
                 mine.assign(theirs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"alpha": self.alpha, "beta": self.beta, "parts": self.parts}
 
 
 def _value_of(weight: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl.penalties.penalty import Penalty, chosen_parts, squared_norm
+from mtl.penalties.penalty import Penalty, squared_norm
 from mtl.utils.arguments import checked
 from mtl.utils.types import Weight
 
@@ -44,15 +44,14 @@ class TowardsMean(Penalty):
 
     @checked
     def __init__(self, strength: Weight, parts: str | Sequence[str], **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(parts, **kwargs)
         self.strength = float(strength)
-        self.parts = parts if isinstance(parts, str) else list(parts)
         self._tied = SimpleNamespace(weights=[])  # Keras tracks lists of weights as this layer's own.
 
     def bind(self, parts: Mapping[str, Any]) -> "TowardsMean":
-        bound = TowardsMean(self.strength, self.parts)
-        chosen = chosen_parts(parts, self.parts, "TowardsMean")
-        shapes = {name: [tuple(weight.shape) for weight in part.layer.weights] for name, part in chosen.items()}
+        bound = super().bind(parts)
+        assert isinstance(bound, TowardsMean)
+        shapes = {name: [tuple(weight.shape) for weight in part.layer.weights] for name, part in bound.chosen.items()}
         first, *others = shapes
         for other in others:
             if shapes[other] != shapes[first]:
@@ -60,8 +59,7 @@ class TowardsMean(Penalty):
                     f"TowardsMean expects parts with weights of the same shapes; '{first}' and '{other}' differ. "
                     "Name parts of one kind."
                 )
-        bound._tied.weights = list(zip(*(part.layer.weights for part in chosen.values()), strict=True))
-        bound.built = True
+        bound._tied.weights = list(zip(*(part.layer.weights for part in bound.chosen.values()), strict=True))
         return bound
 
     def value(self) -> Any:
@@ -72,6 +70,3 @@ class TowardsMean(Penalty):
                 mean = sum(values) / len(values)
                 total += squared_norm(value - mean for value in values)
         return self.strength * total
-
-    def get_config(self) -> dict[str, Any]:
-        return {"strength": self.strength, "parts": self.parts}

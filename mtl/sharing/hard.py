@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from mtl.sharing.sharing import Part, Sharing, encode
+from mtl.sharing.sharing import Part, Sharing
 from mtl.utils.arguments import checked
 from mtl.utils.types import Size
 
@@ -59,11 +59,10 @@ class Hard(Sharing):
                 self._group_of[task] = name
         self.lower: Any = None
         self.tops: dict[str, Any] = {}
-        self.tasks: tuple[str, ...] = ()
 
     def bind(self, encoder: Any, tasks: Sequence[str], with_states: bool = False) -> "Hard":
-        bound = self._start(encoder, with_states)
-        bound.tasks = tuple(tasks)
+        bound = super().bind(encoder, tasks, with_states)
+        assert isinstance(bound, Hard)
         if not self.top_layers:
             return bound
         if with_states:
@@ -84,27 +83,24 @@ class Hard(Sharing):
 
     def trunk(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         if not self.top_layers:
-            return {**inputs, **encode(self.encoder, inputs, self.with_states, training)}
+            return super().trunk(inputs, training=training)
         own = {name: inputs[name] for name in self.encoder.input_names}
         return {**inputs, "state": self.lower(own, training=training)}
 
     def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         if not self.top_layers:
-            return dict(shared)
+            return super().branch(task, shared, training=training)
         inputs = {name: value for name, value in shared.items() if name != "state"}
         own = [inputs[name] for name in self.encoder.input_names]
         return {**inputs, **self.tops[self._group(task)]([shared["state"], *own], training=training)}
 
     def parts(self) -> dict[str, Part]:
         if not self.top_layers:
-            return {"trunk": Part(self.encoder, self.tasks)}
+            return super().parts()
         parts = {"trunk": Part(self.lower, self.tasks)}
         for group, top in self.tops.items():
             parts[f"top/{group}"] = Part(top, tuple(task for task in self.tasks if self._group(task) == group))
         return parts
-
-    def encoder_of(self, task: str) -> Any:
-        return self.encoder
 
     def stacks(self) -> list[Any]:
         if not self.top_layers:

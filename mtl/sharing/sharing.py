@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from mtl.utils.arguments import constructor_arguments
+
 __all__ = ["Part", "Sharing"]
 
 
@@ -26,12 +28,19 @@ class Sharing(keras.layers.Layer):
     `trunk` runs once for all tasks, and `branch` adds what belongs to one task. A way of sharing is described by its
     constructor; `bind` gives it an encoder and tasks, and from then on it owns all layers between inputs and features.
 
-    A way of one's own gives `bind`, `trunk`, `branch`, `parts` and `encoder_of`.
+    As it stands, all tasks share one encoder. A way of one's own changes that: its constructor keeps each argument as an
+    attribute of the same name, `bind` adds layers to what `super().bind` gives, `trunk` or `branch` runs them, and `parts` names
+    them. One that has several encoders gives `encoder_of` and `whole_encoder` too.
     """
 
-    encoder: Any
+    encoder: Any = None
+    #: Names of the tasks; none before `bind`.
+    tasks: tuple[str, ...] = ()
     #: Whether the features of the tasks hold the encoder's `states`.
     with_states = False
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
 
     def bind(self, encoder: Any, tasks: Sequence[str], with_states: bool = False) -> "Sharing":
         """Return a new object of the same kind that holds the layers of the tasks; `MultiTaskModel` calls it.
@@ -46,30 +55,32 @@ class Sharing(keras.layers.Layer):
         Raises:
             ValueError: the encoder cannot be shared this way.
         """
-        raise NotImplementedError
+        bound = type(self).from_config(self.get_config())
+        bound.encoder, bound.tasks, bound.with_states, bound.built = encoder, tuple(tasks), with_states, True
+        return bound
 
     def trunk(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """What is the same for all tasks, from symbolic or real inputs."""
-        raise NotImplementedError
+        """What is the same for all tasks, from symbolic or real inputs: the inputs, and the encoder's features."""
+        return {**inputs, **encode(self.encoder, inputs, self.with_states, training)}
 
     def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """One task's features, from what `trunk` gave."""
-        raise NotImplementedError
+        return dict(shared)
 
     def parts(self) -> dict[str, Part]:
         """All layers that have weights, under names that do not depend on which other tasks there are.
 
         The parts of a subset of the tasks bear the same names as those of all tasks, and have weights of the same shapes.
         """
-        raise NotImplementedError
+        return {"trunk": Part(self.encoder, self.tasks)}
 
     def encoder_of(self, task: str) -> Any:
         """The encoder whose tokenizer and embeddings serve a task."""
-        raise NotImplementedError
+        return self.encoder
 
     def stacks(self) -> list[Any]:
         """What freezing and learning rates by depth act on: each has `layers`, `blocks` from the lowest up, and `variables`."""
-        return list({id(part.layer): part.layer for part in self.parts().values()}.values())
+        return list({id(part.layer): part.layer for part in self.parts().values() if hasattr(part.layer, "blocks")}.values())
 
     def whole_encoder(self, task: str) -> Any:
         """One encoder that gives a task's features by itself."""
@@ -88,13 +99,7 @@ class Sharing(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {}
-
-    def _start(self, encoder: Any, with_states: bool) -> "Sharing":
-        """An object of the same description, for `bind` to fill."""
-        bound = type(self).from_config(self.get_config())
-        bound.encoder, bound.with_states, bound.built = encoder, with_states, True
-        return bound
+        return constructor_arguments(self)
 
 
 def encode(encoder: Any, inputs: Mapping[str, Any], with_states: bool, training: bool | None) -> dict[str, Any]:

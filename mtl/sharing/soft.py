@@ -45,7 +45,8 @@ class Soft(Sharing):
         self.encoders: dict[str, Any] = {}
 
     def bind(self, encoder: Any, tasks: Sequence[str], with_states: bool = False) -> "Soft":
-        bound = self._start(encoder, with_states)
+        bound = super().bind(encoder, tasks, with_states)
+        assert isinstance(bound, Soft)
         for task in tasks:
             if task in self.encoders:
                 bound.encoders[task] = self.encoders[task]
@@ -69,6 +70,3 @@ class Soft(Sharing):
 
     def penalties(self) -> list[Any]:
         return [TowardsMean(self.strength, "encoder/*")] if self.strength else []
-
-    def get_config(self) -> dict[str, Any]:
-        return {"strength": self.strength}

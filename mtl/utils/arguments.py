@@ -13,7 +13,7 @@ from mtl.utils.brief import brief
 from mtl.utils.errors import unknown_name
 from mtl.utils.types import described, fits
 
-__all__ = ["WrongType", "checked"]
+__all__ = ["WrongType", "checked", "constructor_arguments"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -86,6 +86,34 @@ def checked(function: F) -> F:
 
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     return typing.cast(F, wrapper)
+
+
+def constructor_arguments(owner: Any) -> dict[str, Any]:
+    """The arguments of an object's constructor, as its attributes of the same names hold them.
+
+    Raises:
+        AttributeError: an argument has no attribute.
+
+    Example:
+
+    >>> class Blur:
+    ...     def __init__(self, width, *, edges="zero", **kwargs):
+    ...         self.width, self.edges = width, edges
+    >>> constructor_arguments(Blur(3))
+    {'width': 3, 'edges': 'zero'}
+    """
+    if type(owner).__init__ is object.__init__:
+        return {}
+    parameters = list(inspect.signature(type(owner).__init__).parameters.values())[1:]
+    names = [parameter.name for parameter in parameters if parameter.kind in _NAMED]
+    for name in names:
+        if not hasattr(owner, name):
+            kind = type(owner).__name__
+            raise AttributeError(
+                f"{kind} expects its argument `{name}` as an attribute of that name, so that it can be saved; it has none. "
+                f"Write self.{name} = {name} in its constructor, or a get_config of its own."
+            )
+    return {name: getattr(owner, name) for name in names}
 
 
 def _names_of(kind: type) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from mtl.data.tokenizers.tokenizer import Tokenizer
-from mtl.encoders import Pretrained, Recurrent, Transformer
+from mtl.encoders import KerasModel, Pretrained, Recurrent, Transformer
 from tests.encoders.arithmetic import write_bert
 
 # Keras writes its files from TensorFlow's variables, whose NumPy conversion is older than NumPy 2.
@@ -34,6 +34,13 @@ def of_vocabulary(make, tokenizer, folder, **options):
     return make(Tokenizer.learn("word", [" ".join(WORDS)]) if tokenizer else None, **vocabulary, **options)
 
 
+def convolution(tokenizer, **options):
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    x = keras.layers.Embedding(tokenizer.vocabulary_size if tokenizer else options.pop("vocabulary_size"), 6)(ids)
+    model = keras.Model(ids, keras.layers.Conv1D(8, 1, activation="tanh")(x))
+    return KerasModel(model, tokenizer, **{"pooling": "mean", **{k: v for k, v in options.items() if k != "vocabulary_size"}})
+
+
 lstm = partial(of_vocabulary, partial(Recurrent, embedding=6, units=4))
 transformer = partial(of_vocabulary, partial(Transformer, width=8, layers=2, heads=2, max_length=20))
 TABLE: dict[str, Callable[..., Any]] = {
@@ -44,6 +51,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "transformer": transformer,
     "transformer, pre-norm": partial(transformer, norm="pre", segments=0, dropout=0.0, pooling="cls"),
     "transformer, packed": partial(transformer, packed=True),
+    "keras model": partial(of_vocabulary, convolution),
     "pretrained": pretrained,
     "pretrained, attention": partial(pretrained, pooling="attention"),
 }

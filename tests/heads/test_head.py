@@ -41,14 +41,43 @@ def test_what_a_head_need_not_say():
     assert x["token_ids"].tolist() == [[1, 1]]
 
 
+class Graded(Head):
+    def __init__(self, grades, step=1, **kwargs):
+        super().__init__(**kwargs)
+        self.grades, self.step = grades, step
+
+
+class Forgetful(Head):
+    def __init__(self, grades, **kwargs):
+        super().__init__(**kwargs)
+
+
+def test_arguments_are_saved():
+    config = Graded(5, step=2, missing=-1, name="g").get_config()
+    assert (config["grades"], config["step"], config["missing"], config["name"]) == (5, 2, -1, "g")
+    again = Graded.from_config(config)
+    assert (again.grades, again.step, again.missing) == (5, 2, -1)
+    with pytest.raises(
+        AttributeError, match="Forgetful expects its argument `grades` as an attribute.*Write self.grades = grades"
+    ):
+        Forgetful(5).get_config()
+
+
+def test_accuracy_is_the_report_of_a_head_that_has_none():
+    examples = [Example("a", weight=3.0), Example("b"), Example("c")]
+    predicted = [{"stars": 3, "p": 0.5}, {"stars": 4}, {"stars": 5}]
+    # Rows of weight 3, 1 and 1, of which the first and the last are right: 4 of 5.
+    assert Head().report(["3", 5, 5.0], predicted, examples) == {"accuracy": 0.8}
+    assert Head().report([["x"], ["y"]], [{"names": ["x"]}, {"names": []}], []) == {"accuracy": 0.5}
+    assert Head().report([], [], []) == {} and Head().target == Target()
+
+
 def test_what_a_head_must_say():
     example, encoding = Example("a"), Encoding(np.zeros(1, "int32"), np.zeros(1, "int32"), np.zeros((1, 2), "int32"), "a")
     head = Head()
     for call in (
-        lambda: head.target,
         lambda: head.encode("a", example, encoding),
         lambda: head.decode(np.zeros(1), example, encoding),
-        lambda: head.report([], [], []),
         lambda: head.call({}),
         lambda: head.loss(None, None, None, {}),
         lambda: head.serve(None, {}),

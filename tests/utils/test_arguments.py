@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mtl.heads import Classification
-from mtl.utils.arguments import WrongType, checked
+from mtl.utils.arguments import WrongType, checked, constructor_arguments
 from mtl.utils.types import Count
 
 
@@ -89,3 +89,15 @@ def test_a_long_value_is_cut() -> None:
 def test_the_signature_stays() -> None:
     assert list(inspect.signature(blur).parameters) == ["picture", "width", "mode", "options"]
     assert inspect.getfullargspec(Circle.__init__).args == ["self", "radius"]  # By which Keras finds arguments.
+
+
+def test_arguments_of_constructors():
+    class Blur:
+        def __init__(self, width, *rest, edges="zero", **kwargs):
+            self.width = width
+
+    with pytest.raises(AttributeError, match="Blur expects its argument `edges` as an attribute.*Write self.edges = edges"):
+        constructor_arguments(Blur(3))
+    made = Blur(3)
+    made.edges = "wrap"
+    assert constructor_arguments(made) == {"width": 3, "edges": "wrap"} and constructor_arguments(object()) == {}
