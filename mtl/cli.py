@@ -228,7 +228,11 @@ def _load(path: Path, imports: Sequence[str]) -> tuple[Any, Path]:
         raise ValueError(f"Expected a model as a .keras file; got '{file}'.")
     import keras
 
-    return load_saved_model(file, import_modules(imports)), file.parent
+    from mtl.commands.imported_modules import classes_of, import_modules
+    from mtl.loading import load_model
+
+    with keras.saving.custom_object_scope(classes_of(import_modules(imports))):
+        return load_model(file), file.parent
 
 
 def _names(given: list[str] | None, known: list[str]) -> list[str]:

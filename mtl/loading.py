@@ -78,5 +78,5 @@ def _check_classes(config: dict[str, Any], path: Path) -> None:
             continue
         raise ValueError(
             f"'{path}' needs the class {brief(name)}, which no imported module registers. Import the module that defines it "
-            "(with @keras.saving.register_keras_serializable) before loading; for a command: mtl --import MODULE COMMAND ..."
+            "(with @keras.saving.register_keras_serializable) before loading; for a command: --import MODULE"
         )

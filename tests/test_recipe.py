@@ -316,14 +316,11 @@ def test_values_of_another_kind(folder: Path, change: str, message: str) -> None
 
 def test_penalties_readouts_and_tops(folder: Path) -> None:
     encoder = {"Transformer": {"tokenizer": {"learn": "word"}, "width": 8, "layers": 2, "heads": 2}}
-    changes = {
-        "encoder": encoder,
-        "penalties": [{"L2SP": {"alpha": 0.5}}, {"TowardsMean": {"strength": 0.1, "parts": "head/*"}}],
-        "tasks.mood.readout": "scalar_mix",
-    }
+    penalties = [{"L2SP": {"alpha": 0.5}}, {"TowardsMean": {"strength": 0.1, "parts": "head/*"}}]
+    changes = {"encoder": encoder, "penalties": penalties, "tasks.mood.readout": "scalar_mix"}
     with pytest.raises(ValueError, match="TowardsMean expects parts with weights of the same shapes; 'head/mood'"):
         Recipe.load(folder / "r.yaml", changes).build()
-    del changes["penalties"][1]
+    del penalties[1]
     model = Recipe.load(folder / "r.yaml", changes).build().model
     assert [type(penalty).__name__ for penalty in model.penalties] == ["L2SP"] and model.penalties[0].alpha == 0.5
     assert [task.readout for task in model.tasks] == ["scalar_mix", "last"] and set(model.readouts) == {"mood"}

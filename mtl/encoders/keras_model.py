@@ -77,7 +77,7 @@ class KerasModel(Encoder):
         check_config(config, f"the encoder {cls.__name__}")
         described = copy.deepcopy(config.get("model"))  # Keras empties what it reads.
         model = keras.saving.deserialize_keras_object(described, custom_objects)
-        return super().from_config({**config, "model": model}, custom_objects)  # type: ignore[return-value]
+        return super().from_config({**config, "model": model}, custom_objects)
 
 
 def _is_sequence(layer: keras.layers.Layer) -> bool:

@@ -15,8 +15,9 @@ import tensorflow as tf
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
+from mtl.encoders.encoder import Encoder
 from mtl.heads.head import Head
-from mtl.predicting import pad
+from mtl.predicting import PredictingModel, pad
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
 from mtl.utils.atomic_write import working_folder
@@ -45,19 +46,12 @@ TEXTS = (
 )
 
 
-class TextModel(Protocol):
-    """What an export asks of a model."""
+class TextModel(PredictingModel, Protocol):
+    """What an export asks of a model; a `mtl.MultiTaskModel` is one."""
 
-    encoder: Any
-    inputs: Any
-    heads: Mapping[str, Head]
-
-    def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
-
-    def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]: ...
-
-    def _chosen(self, tasks: Iterable[str] | None) -> list[str]: ...
-
+    @property
+    def encoder(self) -> Encoder: ...
+    def _chosen(self, tasks: str | Iterable[str] | None) -> list[str]: ...
     def _flatten_layers(self) -> Iterable[Any]: ...
 
 
@@ -105,9 +99,10 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
         raise ValueError("An export takes texts and expects an encoder that has a tokenizer; this one has none.")
     names = model._chosen(tasks)
     for name in names:
-        if type(model.heads[name]).serve is Head.serve:
+        kind = type(model.head_of(name))
+        if kind.serve is Head.serve:
             raise ValueError(
-                f"export expects heads with `serve`; got task '{name}' with {type(model.heads[name]).__name__}, which has none. "
+                f"export expects heads with `serve`; got task '{name}' with {kind.__name__}, which has none. "
                 "Write its `serve`, or name the other tasks with tasks=[...]."
             )
     path = expanded(path).resolve()
@@ -153,7 +148,7 @@ class _Server(tf.Module):
             shared = model.trunk({name: tokens[name] for name in inputs}, training=False)
             result = {}
             for task in tasks:
-                features, head = model.branch(task, shared, training=False), model.heads[task]
+                features, head = model.branch(task, shared, training=False), model.head_of(task)
                 prediction = head.activate(head(features, training=False), features)
                 result.update({f"{task}/{name}": value for name, value in head.serve(prediction, tokens).items()})
             return result
@@ -267,7 +262,7 @@ def _describe(model: TextModel, tasks: Sequence[str], served: Mapping[str, Any])
     outputs = served["serving_default"](texts=tf.constant(texts))
     described = {}
     for task in tasks:
-        head = model.heads[task]
+        head = model.head_of(task)
         labels = head.labels
         described[task] = {
             "head": type(head).__name__,

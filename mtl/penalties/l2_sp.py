@@ -35,7 +35,7 @@ class L2SP(Penalty):
     >>> encoder = mtl.encoders.Recurrent(vocabulary_size=9, embedding=4, units=4)
     >>> model = mtl.MultiTaskModel(encoder, mtl.Task("mood", mtl.heads.Classification(2)), penalties=[L2SP(0.2)])
     >>> before = float(model.penalty())
-    >>> encoder.token_embedding.embeddings.assign_add(keras.ops.ones([9, 4]))
+    >>> _ = encoder.token_embedding.embeddings.assign_add(keras.ops.ones([9, 4]))
     >>> before, round(float(model.penalty()), 3)  # 36 weights moved by 1: 0.2 / 2 * 36
     (0.0, 3.6)
 

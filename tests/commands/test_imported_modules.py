@@ -1,5 +1,7 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +9,7 @@ from mtl.commands.imported_modules import classes_of, import_modules, public_nam
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     before = set(sys.modules)
@@ -21,7 +23,7 @@ def test_from_the_current_folder(folder: Path) -> None:
     (folder / "own_b.py").write_text("B = 1\n")
     (folder / "own_c.py").write_text("C = 3\n")
     (module,) = import_modules("own_a")
-    assert Path(module.__file__) == folder / "own_a.py" and module.own_b.B == 1 and module.later() == 3
+    assert module.__file__ and Path(module.__file__) == folder / "own_a.py" and module.own_b.B == 1 and module.later() == 3
     assert import_modules(["own_a", "own_a"]) == (module,)
     assert sys.path[-1] == str(folder) and sys.path.count(str(folder)) == 1
 
@@ -69,7 +71,7 @@ def test_no_such_module(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["own.py", "a/b", "", ".a", "--debug", "a b", 3])
-def test_what_is_no_name(name: object) -> None:
+def test_what_is_no_name(name: Any) -> None:
     with pytest.raises(ValueError, match="--import expects the name of a module, such as my_heads for my_heads.py; got"):
         import_modules([name])
 

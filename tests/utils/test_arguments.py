@@ -93,6 +93,8 @@ def test_the_signature_stays() -> None:
 
 def test_arguments_of_constructors():
     class Blur:
+        edges: str
+
         def __init__(self, width, *rest, edges="zero", **kwargs):
             self.width = width
 
