@@ -302,7 +302,7 @@ def toy(
     learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 0.01,
     methods: Annotated[str, typer.Option(help="Names with commas between them; by default all.")] = ",".join(METHODS),
 ) -> None:
-    """Rng how each balancer walks from five starts towards the Pareto set of two losses."""
+    """Draws how each balancer walks from five starts towards the Pareto set of two losses."""
     from mtl.utils import unknown_name
 
     names = methods.split(",")

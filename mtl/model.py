@@ -9,6 +9,7 @@ import keras
 
 from mtl import balancing
 from mtl.balancing import Balancer
+from mtl.data.columns import STANDARD, TOKEN_IDS, Column, columns_of
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
@@ -29,8 +30,6 @@ from mtl.utils.types import Count, Size
 
 __all__ = ["MultiTaskModel"]
 
-#: What a batch may hold; a model takes what it needs.
-INPUTS = ("token_ids", "padding_mask", "segment_ids", "word_mask")
 GRADIENTS_AT = ("parameters", "representation")
 
 
@@ -106,9 +105,8 @@ class MultiTaskModel(Engine):
         readouts = {name: MixedFeatures(encoder.pooling, dtype=encoder.dtype_policy, name=f"{name}_readout") for name in mixed}
 
         # Functional model
-        inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
-        if any(task.head.needs_word_mask for task in tasks):
-            inputs["word_mask"] = keras.Input((None,), dtype="int32", name="word_mask")
+        columns = columns_of(encoder, [task.head for task in tasks])
+        inputs = {name: keras.Input(_dimensions(column), dtype=column.dtype, name=name) for name, column in columns.items()}
         shared = sharing.trunk(inputs)
         outputs = {}
         for task in tasks:
@@ -122,6 +120,7 @@ class MultiTaskModel(Engine):
 
         # Config
         self.encoder = encoder
+        self.columns = columns
         self.tasks = tuple(tasks)
         self.task_names = tuple(names)
         self.sharing = sharing
@@ -139,31 +138,31 @@ class MultiTaskModel(Engine):
     # What the engine asks -----------------------------------------------------------------------------------------
 
     def complete(self, x: Any) -> dict[str, Any]:
-        """Inputs with those filled in that may be left out: all but `token_ids`.
+        """The model's columns, with those filled in that may be left out: all but `token_ids`, where encoders and heads say so.
 
         `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` is the padding mask.
         """
-        x = dict(x) if isinstance(x, Mapping) else {"token_ids": x}
-        names = [tensor.name for tensor in self.inputs]
-        if "token_ids" not in x:
-            raise ValueError(f"The model expects token ids as x['token_ids']; got {sorted(x)}.")
+        x = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS.name: x}
         for name in x:
-            if name not in (*names, *INPUTS):
-                raise unknown_name("input", name, (*names, *INPUTS))
+            if name not in (known := (*self.columns, *STANDARD)):
+                raise unknown_name("input", name, known)
         refuse_texts(x)
-        x["token_ids"] = keras.ops.convert_to_tensor(x["token_ids"], "int32")
-        if len(x["token_ids"].shape) != 2:
-            raise ValueError(
-                f"The model expects token ids of shape [rows, tokens]; got {tuple(x['token_ids'].shape)}. "
-                "Give several inputs as a dict by name."
-            )
-        if x.get("padding_mask") is None:
-            x["padding_mask"] = keras.ops.cast(x["token_ids"] != self.encoder.pad_id, "int32")
-        if "segment_ids" in names and x.get("segment_ids") is None:
-            x["segment_ids"] = keras.ops.zeros_like(x["token_ids"])
-        if "word_mask" in names and x.get("word_mask") is None:
-            x["word_mask"] = x["padding_mask"]
-        return {name: x[name] for name in names}
+        given: dict[str, Any] = {}
+        for name, column in self.columns.items():
+            if x.get(name) is not None:
+                given[name] = keras.ops.convert_to_tensor(x[name], column.dtype)
+            elif column.default is not None:
+                given[name] = keras.ops.cast(column.default(given), column.dtype)
+            else:
+                what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
+                raise ValueError(f"The model expects {what}; got {sorted(x)}.")
+            if len(given[name].shape) != 1 + len(column.axes):
+                axes = ", ".join(map(str, ("rows", *column.axes)))
+                raise ValueError(
+                    f"The model expects {name.replace('_', ' ')} of shape [{axes}]; got {tuple(given[name].shape)}. "
+                    "Give several inputs as a dict by name."
+                )
+        return given
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         return self.sharing.trunk(x, training=training)
@@ -235,7 +234,7 @@ class MultiTaskModel(Engine):
         """As `predict_text`, for `mtl.data.Example`s; their words are kept."""
         check_process()
         heads = {name: self.heads[name] for name in self._chosen(tasks)}
-        return predict_examples(examples, self.encoder, heads, self._functions.get(self, list(heads)), batch_size)
+        return predict_examples(examples, self.encoder, heads, self.columns, self._functions.get(self, list(heads)), batch_size)
 
     @checked
     def report(
@@ -380,6 +379,11 @@ class MultiTaskModel(Engine):
         for key, kind in {"tasks": Task, "penalties": Penalty}.items():
             parts[key] = [_restored(item, kind, key, custom_objects) for item in config.get(key) or ()]
         return cls(**{**config, **parts})
+
+
+def _dimensions(column: Column) -> tuple[int | None, ...]:
+    """A column's shape for `keras.Input`."""
+    return tuple(None if isinstance(axis, str) else axis for axis in column.axes)
 
 
 def _branch(

@@ -2,17 +2,18 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from mtl.data.columns import Column, padded_shape, row_values
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
-from mtl.data.mixture.store import word_mask
 from mtl.encoders.encoder import Encoder
-from mtl.heads.head import Head, Target
+from mtl.heads.head import Head
 from mtl.utils.one_line import one_line
 
 __all__ = [
@@ -33,8 +34,6 @@ Text = str | tuple[str, str] | list[str]
 class Decoder(Protocol):
     """What makes a prediction readable; every `mtl.heads.Head` is one."""
 
-    @property
-    def target(self) -> Target: ...
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> Any: ...
 
 
@@ -90,24 +89,30 @@ def to_examples(texts: Any) -> list[Example]:
     return [to_example(text, i) for i, text in enumerate(texts)]
 
 
-def pad(encodings: Sequence[Encoding], examples: Sequence[Example], names: Sequence[str], pad_id: int) -> dict[str, np.ndarray]:
-    """Encodings as one batch of int32 `[B, S]`, S the longest."""
-    length = max(1, *(len(encoding) for encoding in encodings))
-    x = {name: np.zeros((len(encodings), length), np.int32) for name in names}
-    x["token_ids"][:] = pad_id
-    for row, (encoding, example) in enumerate(zip(encodings, examples, strict=True)):
-        size = len(encoding)
-        x["token_ids"][row, :size] = encoding.token_ids
-        x["padding_mask"][row, :size] = 1
-        if "segment_ids" in x:
-            x["segment_ids"][row, :size] = encoding.segment_ids
-        if "word_mask" in x:
-            x["word_mask"][row, :size] = word_mask(example, encoding)
+def pad(encodings: Sequence[Encoding], examples: Sequence[Example], columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
+    """Encodings as the columns of one batch, each axis as long as its longest row, and at least 1."""
+    rows: dict[str, list[np.ndarray]] = {}
+    lengths = {"tokens": max(1, *(len(encoding) for encoding in encodings))}
+    for name, column in columns.items():
+        rows[name] = [row_values(column, *pair) for pair in zip(examples, encodings, strict=True)]
+        for number, axis in enumerate(column.axes):
+            if isinstance(axis, str):
+                lengths[axis] = max(lengths.get(axis, 1), *(values.shape[number] for values in rows[name]))
+    x = {}
+    for name, column in columns.items():
+        x[name] = np.full((len(encodings), *padded_shape(column.axes, lengths)), column.filler, column.dtype)
+        for row, values in enumerate(rows[name]):
+            x[name][(row, *map(slice, values.shape))] = values
     return x
 
 
 def predict_examples(
-    examples: Sequence[Example], encoder: Encoder, heads: Mapping[str, Decoder], function: Callable[..., Any], batch_size: int
+    examples: Sequence[Example],
+    encoder: Encoder,
+    heads: Mapping[str, Decoder],
+    columns: Mapping[str, Column],
+    function: Callable[..., Any],
+    batch_size: int,
 ) -> dict[str, list[dict[str, Any]]]:
     """Runs a compiled prediction function over examples, those of like length together, and decodes its results.
 
@@ -115,6 +120,7 @@ def predict_examples(
         examples: the examples.
         encoder: an encoder with a tokenizer.
         heads: task -> head.
+        columns: what the function takes, by name.
         function: a batch of inputs -> task -> prediction.
         batch_size: examples in a batch.
 
@@ -128,17 +134,14 @@ def predict_examples(
         )
     encodings = encode_examples(examples, encoder.tokenizer, encoder.max_length)
     by_length = sorted(range(len(examples)), key=lambda i: len(encodings[i]))
-    names = list(function.input_signature[0])  # type: ignore[attr-defined]
     results: dict[str, list[Any]] = {name: [None] * len(examples) for name in heads}
     for start in range(0, len(examples), batch_size):
         rows = by_length[start : start + batch_size]
-        batch = pad([encodings[i] for i in rows], [examples[i] for i in rows], names, encoder.tokenizer.pad_id)
+        batch = pad([encodings[i] for i in rows], [examples[i] for i in rows], columns)
         predictions = tf.nest.map_structure(lambda t: t.numpy(), function({k: tf.constant(v) for k, v in batch.items()}))
         for task, head in heads.items():
             for row, i in enumerate(rows):
-                size = len(encodings[i])
-                per_token = head.target.per_token
-                mine = tf.nest.map_structure(lambda t: t[row][:size] if per_token else t[row], predictions[task])  # noqa: B023
+                mine = tf.nest.map_structure(itemgetter(row), predictions[task])
                 if any(value.dtype.kind == "f" and np.isnan(value).any() for value in tf.nest.flatten(mine)):
                     raise FloatingPointError(
                         f"Text {i + 1}: the prediction of '{task}' is not a number, as the model's weights are not finite. "
@@ -177,7 +180,7 @@ class PredictionFunctions:
         key = tuple(tasks)
         with self._lock:
             if key not in self._made:
-                inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+                inputs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
 
                 @tf.function(input_signature=[inputs], autograph=False)
                 def predict(x: dict[str, tf.Tensor]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 import mtl
 from mtl import Task
 from mtl.data import Tokenizer, records
-from mtl.data.mixture.store import prepare
+from mtl.data.mixture.prepare import prepare
 from mtl.encoders import Pretrained, Recurrent
 from mtl.heads import Classification, Tagging
 from mtl.loading import load_model
@@ -221,7 +221,7 @@ def test_token_caches(tmp_path, seeds):
 
     def read():
         store = prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, tmp_path)
-        return store.tokens("token_ids", np.arange(3), 2).tolist(), store.fixed("y.mood", np.arange(3)).tolist()
+        return store.values("token_ids", np.arange(3), {"tokens": 2}).tolist(), store.values("y.mood", np.arange(3), {}).tolist()
 
     whole, found = read(), []
     (folder,) = tmp_path.iterdir()

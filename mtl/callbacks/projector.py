@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from mtl.callbacks.event_files import PROJECTOR, PROJECTOR_CONFIG, PROJECTOR_MARK, foreign_projector
 from mtl.data.example import Example
-from mtl.heads.head import Target
 from mtl.model import MultiTaskModel
 from mtl.predicting import predict_examples
 from mtl.utils.atomic_write import atomic_write
@@ -26,7 +25,7 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
     Returns:
         `{"pooled": ...}` where the tasks share their features, and else an entry `pooled_TASK` for each task.
     """
-    inputs = {tensor.name: tf.TensorSpec((None, None), tf.int32) for tensor in model.inputs}
+    inputs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
     names: list[str] = []
 
     @tf.function(input_signature=[inputs], autograph=False)
@@ -39,8 +38,10 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
         return {name: tf.cast(tensor, tf.float32) for name, tensor in named.items()}
 
     features.get_concrete_function()
-    as_it_is = SimpleNamespace(target=Target(), decode=lambda vector, *_: vector)
-    rows: dict[str, Any] = predict_examples(examples, model.encoder, dict.fromkeys(names, as_it_is), features, batch_size)
+    as_it_is = SimpleNamespace(decode=lambda vector, *_: vector)
+    rows: dict[str, Any] = predict_examples(
+        examples, model.encoder, dict.fromkeys(names, as_it_is), model.columns, features, batch_size
+    )
     return {name: np.stack(vectors) for name, vectors in rows.items()}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from mtl.data.columns import Column, encoder_columns
 from mtl.layers.pooling import Pooling
 from mtl.utils import brief
 from mtl.utils.arguments import checked
@@ -150,6 +151,11 @@ class Encoder(keras.Model):
     def uses_segments(self) -> bool:
         """Whether the encoder takes `segment_ids`."""
         return "segment_ids" in self.input_names
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that the encoder takes of a batch. An encoder with inputs of its own declares them here."""
+        return encoder_columns(self.input_names, self.pad_id)
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -130,22 +130,21 @@ class _Server(tf.Module):
     def __init__(self, model: TextModel, tasks: Sequence[str]):
         super().__init__()
         self.tokenizer = model.encoder.tokenizer.graph()
-        max_length, pad_id = model.encoder.max_length, model.encoder.tokenizer.pad_id or 0
-        fillers = {"token_ids": pad_id, "padding_mask": 0, "segment_ids": 0, "starts": -1, "ends": -1}
-        inputs = [tensor.name for tensor in model.inputs]
-        names = (*fillers, "word_starts", "word_ends", "first_tokens", "word_mask")
+        max_length = model.encoder.max_length
+        fillers = {"starts": -1, "ends": -1, **{name: column.filler for name, column in model.columns.items()}}
         strings = tf.TensorSpec([None], tf.string)
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
             tokens = self.tokenizer(texts, pairs, max_length)
             missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always one column.
             tokens = {
-                name: tf.pad(tokens[name], [[0, 0], [0, missing]], constant_values=value) for name, value in fillers.items()
+                name: tf.pad(value, [[0, 0], [0, missing]], constant_values=fillers.get(name, 0))
+                for name, value in tokens.items()
             }
             return {**tokens, **align_words(tokens, *self.tokenizer.word_spans(texts))}
 
         def outputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            shared = model.trunk({name: tokens[name] for name in inputs}, training=False)
+            shared = model.trunk({name: tokens[name] for name in model.columns}, training=False)
             result = {}
             for task in tasks:
                 features, head = model.branch(task, shared, training=False), model.head_of(task)
@@ -156,9 +155,16 @@ class _Server(tf.Module):
         def traced(function: Callable[..., Any], **arguments: Any) -> Any:
             return tf.function(function, autograph=False).get_concrete_function(**arguments)
 
+        made = traced(read, texts=strings).structured_outputs
+        for name in model.columns:
+            if name not in made:
+                raise ValueError(
+                    f"An export makes the model's columns of texts in TensorFlow's graph, which gives {sorted(made)}; the column "
+                    f"'{name}' is made on the host. Export the tasks that do without it, or predict with predict_text."
+                )
         self.read = read
         with _without_cudnn(model):
-            self.outputs = traced(outputs, tokens={name: tf.TensorSpec([None, None], tf.int32) for name in names})
+            self.outputs = traced(outputs, tokens={name: tf.TensorSpec([None, None], tf.int32) for name in made})
         # Only what the outputs are made of: neither the optimizer nor the heads of other tasks.
         self.weights = list(self.outputs.graph.variables)
         self.serving_default = traced(lambda texts: self.outputs(tokens=read(texts)), texts=strings)
@@ -213,7 +219,7 @@ def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> Non
                     f"TensorFlow's operations cut the text {_shown(example)} into other tokens than the tokenizer does, so "
                     "that no task's predictions can be relied on. Nothing was written; use `predict_text`, or another tokenizer."
                 )
-        x = pad(encodings, examples, [tensor.name for tensor in model.inputs], tokenizer.pad_id)
+        x = pad(encodings, examples, model.columns)
         expected = server.outputs(tokens={**tokens, **{key: tf.constant(value) for key, value in x.items()}})
         for key, value in served[name](**arguments).items():
             for example, one, other in zip(examples, value.numpy(), expected[key].numpy(), strict=True):

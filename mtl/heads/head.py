@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from mtl.data.columns import Column, Target
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.metrics.keras_metric import KerasMetric
@@ -18,24 +18,6 @@ from mtl.utils.labels import label_text
 from mtl.utils.rows import given
 
 __all__ = ["Head", "Target"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What one row's target looks like.
-
-    Args:
-        shape: `()`, `(n,)`, or `("tokens",)` for one value a token.
-        dtype: NumPy's name of its type.
-    """
-
-    shape: tuple = ()
-    dtype: str = "int32"
-
-    @property
-    def per_token(self) -> bool:
-        """Whether there is one value a token."""
-        return self.shape[:1] == ("tokens",)
 
 
 class Head(keras.layers.Layer):
@@ -115,9 +97,9 @@ class Head(keras.layers.Layer):
         return None
 
     @property
-    def needs_word_mask(self) -> bool:
-        """Whether the features need a `word_mask [B, S]`, 1 at the tokens at which words are read."""
-        return False
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of a batch that the head reads besides the encoder's; its features hold them by name."""
+        return ()
 
     @property
     def ready(self) -> bool:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
+from mtl.data.columns import WORD_MASK, Column
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.data.spans import SCHEMES, allowed_transitions, scheme_labels, split_tag, tags_of_spans
@@ -154,9 +155,9 @@ class Tagging(Head):
         return self.crf or self.scheme is not None
 
     @property
-    def needs_word_mask(self) -> bool:
-        """Whether features need a `word_mask [B, S]`, 1 at each word's first token; without one all tokens form the sequence."""
-        return self.structured and self.level == "word"
+    def columns(self) -> tuple[Column, ...]:
+        """`word_mask`, 1 at the tokens at which words are read; without it all tokens form the sequence."""
+        return (WORD_MASK,) if self.structured and self.level == "word" else ()
 
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         types = set().union(*(annotated_types(value, self.scheme) for value in values))

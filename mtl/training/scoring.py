@@ -172,6 +172,6 @@ def _weight(head: TrainableHead, weight: Any, mask: tf.Tensor) -> tf.Tensor:
         return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
     weight = tf.cast(weight, tf.float32)
     if not head.target.per_token:
-        by_class = weight.shape.rank == 2 and head.target.shape == (weight.shape[1],)
+        by_class = weight.shape.rank == 2 and head.target.axes == (weight.shape[1],)
         return weight if by_class else tf.reshape(weight, tf.shape(mask)[:1])
     return (weight[:, None] if weight.shape.rank == 1 else weight) * mask

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl.balancing import Static
+from mtl.data.columns import Column, encoder_columns
 from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.sharing import Hard
@@ -49,6 +50,15 @@ class CachedFeatures(Encoder):
     @property
     def token_embedding(self) -> keras.layers.Layer:
         raise ValueError("A head that shares the encoder's embeddings cannot be trained on features. Train the whole model.")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        names: Any = self.given["input_names"]
+        width: Any = self.given["feature_width"]
+        features = [Column("pooled", (width,), "float32")]
+        if self.given["sequence"]:
+            features.append(Column("sequence", ("tokens", width), "float32"))
+        return (*encoder_columns(names, self.pad_id), *features)
 
     @property
     def blocks(self) -> list[list[keras.layers.Layer]]:

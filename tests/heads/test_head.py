@@ -19,7 +19,7 @@ class Twice(Head):
 
 def test_targets():
     assert Target(("tokens",)).per_token and not Target(()).per_token and not Target((3,)).per_token
-    assert (Target().shape, Target().dtype) == ((), "int32")
+    assert (Target().axes, Target().dtype) == ((), "int32")
 
 
 def test_the_score_is_the_loss_of_the_call():

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl.data.columns import Axes, Column, columns_of, padded_shape
 from mtl.data.mixture.batch_sampler import BatchSampler, Group
+from mtl.data.mixture.buckets import choose_buckets
+from mtl.data.mixture.prepare import prepare
 from mtl.data.mixture.protocols import LabelledTask, TextEncoder
-from mtl.data.mixture.store import Store, prepare
+from mtl.data.mixture.store import Store
 from mtl.data.source import Source, fingerprint_of
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
@@ -66,9 +69,11 @@ class Mixture:
         self.tasks, self.encoder, self.split = list(tasks), encoder, split
         self.epoch = 0
         self._lock = threading.Lock()
+        self.columns = columns_of(encoder, [task.head for task in self.tasks])
         groups = self._read(max_length, cache_dir)
         self.sampler = BatchSampler(groups, [task.name for task in self.tasks], **settings)
         self.batch_size, self.shuffle, self.seed = self.sampler.batch_size, self.sampler.shuffle, self.sampler.seed
+        self._lengths = self._padded_lengths(settings.get("buckets", 8))
         self.buckets, self.sizes, self.groups = self.sampler.buckets, self.sampler.sizes, [group.tasks for group in groups]
 
     def _read(self, max_length: int | None, cache_dir: str | os.PathLike | None) -> list[Group]:
@@ -89,7 +94,7 @@ class Mixture:
         self.unknown: dict[str, int] = {}
         parts: dict[tuple[str, ...], list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for number, (source, feeds) in enumerate(fed.values()):
-            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
+            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, self.columns)
             self._stores.append(store)
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
             for name, count in store.lost.items():
@@ -112,6 +117,15 @@ class Mixture:
             raise ValueError(f"Split '{self.split}' holds no labelled example for the tasks {[t.name for t in self.tasks]}.")
         return [Group(names, each) for names, each in parts.items()]
 
+    def _padded_lengths(self, buckets: int | Sequence[int]) -> dict[str, list[int]]:
+        """Axis -> the lengths that rows are padded to."""
+        found = {"tokens": list(self.sampler.buckets)}
+        count = buckets if isinstance(buckets, int) else len(buckets)
+        for axis in dict.fromkeys(axis for store in self._stores for axis in store.axes if axis != "tokens"):
+            sizes = np.concatenate([store.axes[axis] for store in self._stores if axis in store.axes])
+            found[axis] = choose_buckets(np.maximum(sizes, 1), count)
+        return found
+
     def losses(self) -> list[str]:
         """A sentence for each task some of whose labels tokens cannot express."""
         return [
@@ -133,23 +147,17 @@ class Mixture:
     def signature(self) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
         """What the batches look like."""
         rows = self.batch_size if self.sampler.drop_remainder else None
-        length = self.buckets[0] if len(self.buckets) == 1 else None
-        x = {name: tf.TensorSpec((rows, length), tf.int32) for name in self._features()}
-        y, w = {}, {}
-        for task in self.tasks:
-            target = task.head.target
-            shape = (rows, length) if target.per_token else (rows, *target.shape)
-            y[task.name] = tf.TensorSpec(shape, target.dtype)
-            w[task.name] = tf.TensorSpec((rows, length) if target.per_token else (rows,), tf.float32)
-        return x, y, w
+        lengths = {axis: sizes[0] if len(sizes) == 1 else None for axis, sizes in self._lengths.items()}
 
-    def _features(self) -> list[str]:
-        names = ["token_ids", "padding_mask"]
-        if self.encoder.uses_segments:
-            names.append("segment_ids")
-        if any(task.head.needs_word_mask for task in self.tasks):
-            names.append("word_mask")
-        return names
+        def spec(axes: Axes, dtype: Any) -> tf.TensorSpec:
+            return tf.TensorSpec((rows, *padded_shape(axes, lengths)), dtype)
+
+        targets = {task.name: task.head.target for task in self.tasks}
+        return (
+            {name: spec(column.axes, column.dtype) for name, column in self.columns.items()},
+            {name: spec(target.axes, target.dtype) for name, target in targets.items()},
+            {name: spec(target.weight_axes, tf.float32) for name, target in targets.items()},
+        )
 
     @property
     def made_of(self) -> str:
@@ -161,27 +169,33 @@ class Mixture:
     def batch(self, epoch: int, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
         """One batch as NumPy arrays: `(x, y, sample_weight)`."""
         groups, positions, length = self.sampler.of(epoch)[step]
-        size = len(groups)
-        features = self._features()
-        x = {name: np.zeros((size, length), np.int32) for name in features}
-        filler = {"token_ids": self.encoder.tokenizer.pad_id}
-        y, w = {}, {}
-        for task in self.tasks:
-            target = task.head.target
-            shape = (size, length) if target.per_token else (size, *target.shape)
-            y[task.name] = np.zeros(shape, target.dtype)
-            w[task.name] = np.zeros((size, length) if target.per_token else (size,), np.float32)
-        for g in np.unique(groups):
-            group, of_group = self.sampler.groups[g], np.flatnonzero(groups == g)
-            for number, chosen, rows in group.by_store(positions[of_group]):
-                store, at = self._stores[number], of_group[chosen]
-                x["padding_mask"][at] = np.arange(length) < store.lengths[rows][:, None]
-                for name in features:
-                    if name != "padding_mask":
-                        x[name][at] = store.tokens(name, rows, length, filler.get(name, 0))
-                for task in self.tasks:
-                    if task.name in group.tasks:
-                        _labels(task, store, rows, at, length, y[task.name], w[task.name])
+        parts = []
+        for number in np.unique(groups):
+            group, of_group = self.sampler.groups[number], np.flatnonzero(groups == number)
+            for store, chosen, rows in group.by_store(positions[of_group]):
+                parts.append((group.tasks, self._stores[store], of_group[chosen], rows))
+        lengths = {"tokens": length}
+        for axis in self._lengths.keys() - lengths.keys():
+            longest = max((int(store.axes[axis][rows].max()) for _, store, _, rows in parts if axis in store.axes), default=0)
+            lengths[axis] = next(size for size in self._lengths[axis] if size >= longest)
+
+        def empty(axes: Axes, dtype: Any, filler: float = 0) -> np.ndarray:
+            return np.full((len(groups), *padded_shape(axes, lengths)), filler, dtype)
+
+        targets = {task.name: task.head.target for task in self.tasks}
+        x = {name: empty(column.axes, column.dtype, column.filler) for name, column in self.columns.items()}
+        y = {name: empty(target.axes, target.dtype) for name, target in targets.items()}
+        w = {name: empty(target.weight_axes, np.float32) for name, target in targets.items()}
+        for tasks, store, at, rows in parts:
+            for name, column in self.columns.items():
+                x[name][at] = (
+                    _mask(column, store, rows, lengths)
+                    if column.values is None
+                    else store.values(name, rows, lengths, column.filler)
+                )
+            for name in tasks:
+                y[name][at] = store.values(f"y.{name}", rows, lengths)
+                w[name][at] = store.values(f"w.{name}", rows, lengths)
         for task in self.tasks:
             if task.head.corrupts_inputs and w[task.name].any():
                 rng = np.random.default_rng([self.seed, 1 << 33, epoch if self.shuffle else 0, step])
@@ -232,16 +246,10 @@ class Mixture:
         return dataset.with_options(options)
 
 
-def _labels(
-    task: LabelledTask, store: Store, rows: np.ndarray, at: np.ndarray, length: int, y: np.ndarray, w: np.ndarray
-) -> None:
-    """Writes a task's targets and weights of some rows of a store into a batch."""
-    if task.head.target.per_token:
-        y[at] = store.tokens(f"y.{task.name}", rows, length)
-        w[at] = store.tokens(f"w.{task.name}", rows, length)
-    else:
-        y[at] = store.fixed(f"y.{task.name}", rows).reshape(len(rows), *task.head.target.shape)
-        w[at] = store.fixed(f"w.{task.name}", rows)
+def _mask(column: Column, store: Store, rows: np.ndarray, lengths: Mapping[str, int]) -> np.ndarray:
+    """1 where a row has values along the axis of a column that marks them."""
+    (axis,) = column.axes
+    return np.arange(lengths[str(axis)]) < store.axes[str(axis)][rows][:, None]
 
 
 @checked

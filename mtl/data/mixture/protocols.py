@@ -4,28 +4,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mtl.data.columns import Column, Target
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.data.source import Source
 
-__all__ = ["LabelEncoder", "LabelledTask", "Target", "TextEncoder"]
-
-
-class Target(Protocol):
-    """The form of one row's target; `mtl.heads.head.Target` is one.
-
-    Attributes:
-        shape: its shape, without the axis of tokens.
-        dtype: NumPy's name of its type.
-        per_token: whether there is one value per token.
-    """
-
-    @property
-    def shape(self) -> tuple: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def per_token(self) -> bool: ...
+__all__ = ["LabelEncoder", "LabelledTask", "TextEncoder"]
 
 
 class LabelEncoder(Protocol):
@@ -37,7 +21,7 @@ class LabelEncoder(Protocol):
         needs_offsets: whether `encode` reads where tokens stand in the text.
         cache_key: the settings that targets depend on; None for all of them.
         target: the form of one row's target.
-        needs_word_mask: whether the inputs need a `word_mask [B, S]`.
+        columns: what it reads of a batch besides the encoder's columns.
     """
 
     built: bool
@@ -48,7 +32,7 @@ class LabelEncoder(Protocol):
     @property
     def target(self) -> Target: ...
     @property
-    def needs_word_mask(self) -> bool: ...
+    def columns(self) -> tuple[Column, ...]: ...
     def get_config(self) -> dict[str, Any]: ...
     def attach(self, encoder: Any) -> None: ...
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[Any, Any]: ...
@@ -85,11 +69,11 @@ class TextEncoder(Protocol):
     Attributes:
         tokenizer: a `mtl.data.Tokenizer`.
         max_length: the longest sequence, in tokens; None for any length.
-        uses_segments: whether the inputs need `segment_ids [B, S]`.
+        columns: what it takes of a batch.
     """
 
     tokenizer: Any
     max_length: int | None
 
     @property
-    def uses_segments(self) -> bool: ...
+    def columns(self) -> tuple[Column, ...]: ...
