@@ -102,7 +102,8 @@ def pad(encodings: Sequence[Encoding], examples: Sequence[Example], columns: Map
     for name, column in columns.items():
         x[name] = np.full((len(encodings), *padded_shape(column.axes, lengths)), column.filler, column.dtype)
         for row, values in enumerate(rows[name]):
-            x[name][(row, *map(slice, values.shape))] = values
+            place: Any = (row, *map(slice, values.shape))
+            x[name][place] = values
     return x
 
 
