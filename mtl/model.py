@@ -266,7 +266,8 @@ class MultiTaskModel(Engine):
         named = {task.name: task for task in self.tasks}
         given = dict(sources or {})
         for name in self._chosen(given) if given else ():
-            named[name] = Task(name, named[name].head, given[name], named[name].label)
+            old = named[name]
+            named[name] = Task(name, old.head, given[name], old.label, old.source_label)
         chosen = {name: named[name] for name in self._chosen(tasks)}
         without = [name for name, task in chosen.items() if not task.sources]
         if without and (tasks is not None or len(without) == len(chosen)):

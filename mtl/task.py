@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -35,6 +35,8 @@ class Task:
         head: a `mtl.heads.Head`.
         source: a source, several sources, or None for a task that is trained on arrays or only used.
         label: which of the source's labels is this task's. By default the one named like the task, or the only one.
+        source_label: True to label each example by the name of its source, as a task that tells domains or languages apart does;
+            or the name of each source -> the label of its examples. Rows that no other task labels are kept for it.
         readout: what the head reads of the encoder: `"last"`, its last state, or `"scalar_mix"`, a learned mean of all its states
             (`mtl.layers.ScalarMix`).
 
@@ -57,6 +59,7 @@ class Task:
         head: Head,
         source: Source | Sequence[Source] | None = None,
         label: str | None = None,
+        source_label: bool | Mapping[str, Any] = False,
         readout: str = "last",
     ):
         if not _NAME.fullmatch(name):
@@ -74,14 +77,17 @@ class Task:
         self.name = name
         self.head = head
         self.label = label
+        self.source_label = source_label if isinstance(source_label, bool) else dict(source_label)
         self.readout = readout
         self.sources = () if source is None else (source,) if isinstance(source, Source) else tuple(source)
         for one in self.sources:
             self.label_in(one)
+        if self.source_label:
+            self._check_source_names()
 
     def label_in(self, source: Source) -> str | None:
         """The name of this task's label in a source's examples; None where the head needs no label."""
-        if self.head.corrupts_inputs:
+        if self.head.corrupts_inputs or self.source_label:
             return None
         if self.label is not None:
             if self.label not in source.labels:
@@ -100,9 +106,31 @@ class Task:
         """This task's label of an example; None where it has none, or weighs nothing. Heads that need no label get True."""
         if example.weight == 0:
             return None
-        name = self.label_in(source)
-        value = True if name is None else example.labels.get(name)
+        if self.source_label:
+            value = self.label_of(source)
+        else:
+            name = self.label_in(source)
+            value = True if name is None else example.labels.get(name)
         return None if self.head.absent(value) else value
+
+    def label_of(self, source: Source) -> Any:
+        """The label that all examples of a source have by `source_label`; None where they have one each, or none."""
+        if isinstance(self.source_label, dict):
+            return self.source_label.get(source.name)
+        return source.name if self.source_label else None
+
+    def _check_source_names(self) -> None:
+        names = [source.name for source in self.sources]
+        if self.label is not None:
+            raise ValueError(f"Task '{self.name}' takes label='{self.label}' or a source_label; got both. Leave one of them out.")
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"Task '{self.name}' is labelled by the names of its sources, which must differ; got {names}. "
+                "Set `source.name` of each."
+            )
+        for name in self.source_label if isinstance(self.source_label, dict) and names else ():
+            if name not in names:
+                raise unknown_name(f"source of task '{self.name}'", name, names)
 
     def labelled(self, split: str) -> Iterator[tuple[Example, Any]]:
         """The examples of a split that carry this task's label, and the labels."""
@@ -167,6 +195,7 @@ class Task:
             "name": self.name,
             "head": keras.saving.serialize_keras_object(self.head),
             "label": self.label,
+            "source_label": self.source_label,
             "readout": self.readout,
         }
 

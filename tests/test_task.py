@@ -119,3 +119,30 @@ def test_sources_without_a_training_split():
     source = records({"test": [{"text": "a", "mood": "up"}]}, label="mood")
     with pytest.raises(ValueError, match=r"Task 'mood' learns its labels from a split 'train'; .* have only .'test'."):
         Task("mood", Classification(), source).prepare()
+
+
+def test_a_source_labels_its_examples():
+    books, films = records([{"text": "a", "mood": 1}], label="mood"), records([{"text": "b"}, {"text": "c"}], label=[])
+    books.name, films.name = "books", "films"
+    task = Task("domain", Classification(), [books, films], source_label=True)
+    assert [(example.text, value) for example, value in task.labelled("train")] == [
+        ("a", "books"),
+        ("b", "films"),
+        ("c", "films"),
+    ]
+    task.prepare()
+    assert task.head.labels == ("books", "films")
+    renamed = Task("domain", Classification(), [books, films], source_label={"films": "seen"})
+    assert [value for _, value in renamed.labelled("train")] == ["seen", "seen"]
+    assert Task.from_config(renamed.get_config()).source_label == {"films": "seen"}
+
+
+def test_labels_of_sources_that_cannot_be_told_apart():
+    one, other = records([{"text": "a"}], label=[]), records([{"text": "b"}], label=[])
+    with pytest.raises(ValueError, match="names of its sources, which must differ; got"):
+        Task("domain", Classification(), [one, other], source_label=True)
+    one.name = "one"
+    with pytest.raises(ValueError, match="Unknown source of task 'domain' 'on'; did you mean 'one'"):
+        Task("domain", Classification(), [one, other], source_label={"on": 1})
+    with pytest.raises(ValueError, match="takes label='mood' or a source_label; got both"):
+        Task("domain", Classification(), one, label="mood", source_label=True)

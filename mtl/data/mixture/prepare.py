@@ -71,7 +71,10 @@ def prepare(
         identity = [
             (FORMAT, __version__, source.fingerprint, split, encoder.tokenizer.fingerprint, max_length),
             [column.identity for column in made],
-            [(task.name, task.label_in(source), type(task.head).__name__, _settings(task.head)) for task in tasks],
+            [
+                (task.name, task.label_in(source), task.label_of(source), type(task.head).__name__, _settings(task.head))
+                for task in tasks
+            ],
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
         folder = Path(cache_dir) / key

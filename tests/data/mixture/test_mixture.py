@@ -281,3 +281,17 @@ def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(FileNotFoundError, match="Set MTL_CACHE_DIR to a folder"):
         cache_folder()
+
+
+def test_rows_that_only_their_source_labels_are_kept(encoder):
+    rows = records([{"text": "ab", "mood": "up"}, {"text": "cd", "mood": "down"}], label="mood", fractions=None)
+    texts = records([{"text": "ef"}, {"text": "gh"}, {"text": "ij"}], label=[], fractions=None)
+    rows.name, texts.name = "reviews", "letters"
+    tasks = [
+        Task("mood", Classification(["down", "up"]), rows),
+        Task("domain", Classification(), [rows, texts], source_label=True),
+    ]
+    data = mix(tasks, encoder, batch_size=8, shuffle=False, cache_dir=None)
+    ((_, y, weight),) = data.as_numpy_iterator()
+    assert sorted(zip(weight["mood"].tolist(), y["domain"].tolist(), strict=True)) == [(0.0, 0)] * 3 + [(1.0, 1)] * 2
+    assert weight["domain"].tolist() == [1.0] * 5
