@@ -147,22 +147,23 @@ class MultiTaskModel(Engine):
             if name not in (known := (*self.columns, *STANDARD)):
                 raise unknown_name("input", name, known)
         refuse_texts(x)
-        given: dict[str, Any] = {}
+        given = {n: keras.ops.convert_to_tensor(x[n], c.dtype) for n, c in self.columns.items() if x.get(n) is not None}
         for name, column in self.columns.items():
-            if x.get(name) is not None:
-                given[name] = keras.ops.convert_to_tensor(x[name], column.dtype)
-            elif column.default is not None:
-                given[name] = keras.ops.cast(column.default(given), column.dtype)
-            else:
+            if name in given:
+                continue
+            if column.default is None:
                 what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
                 raise ValueError(f"The model expects {what}; got {sorted(x)}.")
+            if TOKEN_IDS.name in given:  # Else this is the error to come.
+                given[name] = keras.ops.cast(column.default(given), column.dtype)
+        for name, column in self.columns.items():
             if len(given[name].shape) != 1 + len(column.axes):
                 axes = ", ".join(map(str, ("rows", *column.axes)))
                 raise ValueError(
                     f"The model expects {name.replace('_', ' ')} of shape [{axes}]; got {tuple(given[name].shape)}. "
                     "Give several inputs as a dict by name."
                 )
-        return given
+        return {name: given[name] for name in self.columns}
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         return self.sharing.trunk(x, training=training)

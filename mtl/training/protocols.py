@@ -6,24 +6,11 @@ from typing import Any, Protocol
 import keras
 
 from mtl.balancing.balancer import Balancer
+from mtl.data.columns import Target
 from mtl.metrics.task_metric import TaskMetric
 from mtl.training.losses import TaskLosses
 
-__all__ = ["Part", "Target", "TrainableHead", "TrainableModel"]
-
-
-class Target(Protocol):
-    """The form of one row's target; `mtl.heads.head.Target` is one.
-
-    Attributes:
-        shape: its shape, without the axis of tokens.
-        per_token: whether there is one value per token.
-    """
-
-    @property
-    def shape(self) -> tuple: ...
-    @property
-    def per_token(self) -> bool: ...
+__all__ = ["Part", "TrainableHead", "TrainableModel"]
 
 
 class TrainableHead(Protocol):

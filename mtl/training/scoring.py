@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     def labelled(self) -> dict[str, tf.Tensor]:
         """Task -> which rows have a label for it, bool `[B]`; those whose weight is NaN are not lost."""
         some = {task: (weight > 0) | tf.math.is_nan(weight) for task, weight in self.weights.items()}
-        return {task: each if each.shape.rank == 1 else tf.reduce_any(each, axis=1) for task, each in some.items()}
+        return {task: tf.reduce_any(mine, axis=list(range(1, mine.shape.rank))) for task, mine in some.items()}
 
     def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
         """Some of the rows, `[n]`, with what some of the tasks say of them."""
@@ -167,11 +167,25 @@ def _by_task(model: TrainableModel, value: Any, what: str) -> dict[str, Any]:
 
 
 def _weight(head: TrainableHead, weight: Any, mask: tf.Tensor) -> tf.Tensor:
-    """The rows' weights, or their tokens' where the head's targets are per token: 0 for padding. `mask` is float32 `[B, S]`."""
+    """The weights of a task's targets, along their own axes, or one per row; those of padding are 0.
+
+    Args:
+        weight: what the batch holds, or None.
+        mask: 1 for the tokens of each row, float32 `[B, S]`.
+
+    Raises:
+        ValueError: no weights for targets of axes that the mask does not tell the lengths of.
+    """
+    axes = head.target.weight_axes
     if weight is None:
-        return mask if head.target.per_token else tf.ones(tf.shape(mask)[:1])
+        if axes not in ((), ("tokens",)):
+            raise ValueError(
+                f"Targets of the axes {list(axes)} come with sample weights of these axes, 0 where there is no label; got none. "
+                "Give sample_weight."
+            )
+        return mask if axes else tf.ones(tf.shape(mask)[:1])
     weight = tf.cast(weight, tf.float32)
-    if not head.target.per_token:
-        by_class = weight.shape.rank == 2 and head.target.axes == (weight.shape[1],)
-        return weight if by_class else tf.reshape(weight, tf.shape(mask)[:1])
-    return (weight[:, None] if weight.shape.rank == 1 else weight) * mask
+    if axes == ("tokens",):
+        return (weight[:, None] if weight.shape.rank == 1 else weight) * mask
+    by_class = weight.shape.rank == 2 and head.target.axes == (weight.shape[1],)
+    return weight if axes or by_class else tf.reshape(weight, tf.shape(mask)[:1])
