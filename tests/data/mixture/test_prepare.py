@@ -286,7 +286,7 @@ def test_what_was_poisoned_is_made_anew(encoder, tmp_path, caplog, kind):
         store = prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, cache)
         rows = np.arange(2)
         return store.values("token_ids", rows, {"tokens": 2}).tolist(), [
-            store.fixed(f"{kind}.mood", rows).tolist() for kind in "yw"
+            store.values(f"{kind}.mood", rows, {}).tolist() for kind in "yw"
         ]
 
     whole = stored()
