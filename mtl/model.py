@@ -9,7 +9,7 @@ import keras
 
 from mtl import balancing
 from mtl.balancing import Balancer
-from mtl.data.columns import STANDARD, TOKEN_IDS, Column, columns_of
+from mtl.data.columns import columns_of, completed
 from mtl.data.example import Example
 from mtl.data.source import Source
 from mtl.encoders.encoder import Encoder
@@ -106,7 +106,7 @@ class MultiTaskModel(Engine):
 
         # Functional model
         columns = columns_of(encoder, [task.head for task in tasks])
-        inputs = {name: keras.Input(_dimensions(column), dtype=column.dtype, name=name) for name, column in columns.items()}
+        inputs = {name: keras.Input(column.static_shape, dtype=column.dtype, name=name) for name, column in columns.items()}
         shared = sharing.trunk(inputs)
         outputs = {}
         for task in tasks:
@@ -142,28 +142,7 @@ class MultiTaskModel(Engine):
 
         `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` is the padding mask.
         """
-        x = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS.name: x}
-        for name in x:
-            if name not in (known := (*self.columns, *STANDARD)):
-                raise unknown_name("input", name, known)
-        refuse_texts(x)
-        given = {n: keras.ops.convert_to_tensor(x[n], c.dtype) for n, c in self.columns.items() if x.get(n) is not None}
-        for name, column in self.columns.items():
-            if name in given:
-                continue
-            if column.default is None:
-                what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
-                raise ValueError(f"The model expects {what}; got {sorted(x)}.")
-            if TOKEN_IDS.name in given:  # Else this is the error to come.
-                given[name] = keras.ops.cast(column.default(given), column.dtype)
-        for name, column in self.columns.items():
-            if len(given[name].shape) != 1 + len(column.axes):
-                axes = ", ".join(map(str, ("rows", *column.axes)))
-                raise ValueError(
-                    f"The model expects {name.replace('_', ' ')} of shape [{axes}]; got {tuple(given[name].shape)}. "
-                    "Give several inputs as a dict by name."
-                )
-        return {name: given[name] for name in self.columns}
+        return completed(x, self.columns)
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         return self.sharing.trunk(x, training=training)
@@ -381,11 +360,6 @@ class MultiTaskModel(Engine):
         for key, kind in {"tasks": Task, "penalties": Penalty}.items():
             parts[key] = [_restored(item, kind, key, custom_objects) for item in config.get(key) or ()]
         return cls(**{**config, **parts})
-
-
-def _dimensions(column: Column) -> tuple[int | None, ...]:
-    """A column's shape for `keras.Input`."""
-    return tuple(None if isinstance(axis, str) else axis for axis in column.axes)
 
 
 def _branch(

@@ -152,7 +152,8 @@ class Recipe:
             head = catalogue.construct(self._document, ("tasks", name, "head"), "head")
             with self._document.located(("tasks", name)):
                 named = [sources[source] for source in listed(value["source"])]
-                tasks[name] = Task(name, head, named, value.get("label"), value.get("readout") or "last")
+                given = {key: value[key] for key in ("label", "source_label", "readout") if value.get(key) is not None}
+                tasks[name] = Task(name, head, named, **given)
         return tasks
 
     def build_encoder(self, sources: Mapping[str, Any]) -> Any:

@@ -44,7 +44,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
     "output": None,
 }
 NEEDED = ("sources", "encoder", "tasks")
-TASK = ("source", "label", "head", "readout")
+TASK = ("source", "label", "source_label", "head", "readout")
 #: What a model computes in: Keras's policies, or float32 with the CPU's bfloat16 products.
 PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16", "mixed_float16")
 #: Arguments of `Checkpoint`.

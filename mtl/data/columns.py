@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example, split_words
+from mtl.utils import unknown_name
+from mtl.utils.texts import refuse_texts
 
 __all__ = [
     "Axes",
@@ -19,6 +22,7 @@ __all__ = [
     "Target",
     "WORD_MASK",
     "columns_of",
+    "completed",
     "encoder_columns",
     "is_named",
     "padded_shape",
@@ -62,6 +66,11 @@ class Column:
     default: Callable[[Mapping[str, Any]], Any] | None = field(default=None, compare=False)
     stored_dtype: str | None = None
     reads_offsets: bool = True
+
+    @property
+    def static_shape(self) -> tuple[int | None, ...]:
+        """The sizes of the axes, None for those that differ from row to row."""
+        return tuple(None if isinstance(axis, str) else axis for axis in self.axes)
 
     @property
     def identity(self) -> list[str]:
@@ -181,3 +190,37 @@ def encoder_columns(names: Sequence[str], pad_id: int) -> tuple[Column, ...]:
         PADDING_MASK.name: replace(PADDING_MASK, default=lambda x: x[TOKEN_IDS.name] != pad_id),
     }
     return tuple(filled.get(name, STANDARD[name]) for name in names)
+
+
+def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
+    """A batch's columns as tensors, with those filled in that have a default.
+
+    Args:
+        x: the columns given, by name; a lone array holds token ids.
+        columns: those wanted.
+
+    Raises:
+        ValueError: an unknown name, a column that must be given, or a shape of other axes.
+    """
+    x = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS.name: x}
+    for name in x:
+        if name not in (known := (*columns, *STANDARD)):
+            raise unknown_name("input", name, known)
+    refuse_texts(x)
+    given = {n: keras.ops.convert_to_tensor(x[n], c.dtype) for n, c in columns.items() if x.get(n) is not None}
+    for name, column in columns.items():
+        if name in given:
+            continue
+        if column.default is None:
+            what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
+            raise ValueError(f"The model expects {what}; got {sorted(x)}.")
+        if TOKEN_IDS.name in given:  # Else this is the error to come.
+            given[name] = keras.ops.cast(column.default(given), column.dtype)
+    for name, column in columns.items():
+        if len(given[name].shape) != 1 + len(column.axes):
+            axes = ", ".join(map(str, ("rows", *column.axes)))
+            raise ValueError(
+                f"The model expects {name.replace('_', ' ')} of shape [{axes}]; got {tuple(given[name].shape)}. "
+                "Give several inputs as a dict by name."
+            )
+    return {name: given[name] for name in columns}

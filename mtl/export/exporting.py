@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from mtl.data.columns import Column
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
@@ -51,6 +52,8 @@ class TextModel(PredictingModel, Protocol):
 
     @property
     def encoder(self) -> Encoder: ...
+    @property
+    def columns(self) -> Mapping[str, Column]: ...
     def _chosen(self, tasks: str | Iterable[str] | None) -> list[str]: ...
     def _flatten_layers(self) -> Iterable[Any]: ...
 

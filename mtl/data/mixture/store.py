@@ -126,7 +126,7 @@ def _column(folder: Path, name: str, described: Any, dtype: str, axes: Axes) -> 
     """A column's values from its file: one after the other where an axis is named, else `[N, *axes]`."""
     path = regular_file(folder / f"{name}.bin")
     size, width = path.stat().st_size, 1 if is_named(axes) else math.prod(map(int, axes))
-    total = described.get("crc32") if isinstance(described, dict) else None
+    total: Any = described.get("crc32") if isinstance(described, dict) else None
     if described != (expected := describe(dtype, axes, size, total)) or size % (np.dtype(dtype).itemsize * max(1, width)):
         raise ValueError(f"{path}: expected {expected}; got {brief(described)}.")
     flat = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
@@ -143,6 +143,6 @@ def _within(values: np.ndarray, low: float, high: float) -> bool:
     return all(bool(part.min() >= low and part.max() <= high) for part in _parts(values.reshape(-1)))
 
 
-def _parts(flat: np.ndarray) -> Iterator[np.ndarray]:
+def _parts(flat: np.ndarray) -> Iterator[Any]:
     """Values, some at a time, for a column may be larger than memory."""
     return (flat[start : start + 2**22] for start in range(0, len(flat), 2**22))
