@@ -133,7 +133,7 @@ class _Server(tf.Module):
         max_length, pad_id = model.encoder.max_length, model.encoder.tokenizer.pad_id or 0
         fillers = {"token_ids": pad_id, "padding_mask": 0, "segment_ids": 0, "starts": -1, "ends": -1}
         inputs = [tensor.name for tensor in model.inputs]
-        names = (*fillers, "word_starts", "word_ends", "first_tokens", "word_mask")
+        names = (*fillers, "word_starts", "word_ends", "word_tokens", "word_mask")
         strings = tf.TensorSpec([None], tf.string)
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -235,7 +235,7 @@ def _same_tokens(tokens: Mapping[str, np.ndarray], encoding: Encoding) -> bool:
             (tokens["segment_ids"][real], encoding.segment_ids),
             (np.stack([tokens["starts"], tokens["ends"]], 1)[real], encoding.offsets),
             (np.stack([tokens["word_starts"], tokens["word_ends"]], 1)[words], np.array(spans).reshape(-1, 2)),
-            (tokens["first_tokens"][words], encoding.first_tokens(spans)),
+            (tokens["word_tokens"][words], encoding.word_tokens(spans)),
         )
     )
 

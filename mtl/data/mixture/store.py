@@ -378,6 +378,6 @@ def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
     """1 at the tokens at which words of the first text are read, 0 elsewhere: int8 `[S]`."""
     spans = example.words if example.words is not None else split_words(example.text)
     result = np.zeros(len(encoding), np.int8)
-    first = encoding.first_tokens(spans)
+    first = encoding.word_tokens(spans)
     result[first[first >= 0]] = 1
     return result

@@ -59,7 +59,7 @@ def test_no_example_at_all(encoder):
     assert len(store) == 0 and store.tokens("token_ids", np.zeros(0, int), 3).shape == (0, 3)
 
 
-def test_first_tokens_of_words_are_marked():
+def test_word_tokens_of_words_are_marked():
     offsets = np.array([(-1, -1), (0, 3), (4, 6), (6, 8), (-1, -1)], np.int32)
     encoding = Encoding(np.zeros(5, np.int32), np.zeros(5, np.int32), offsets, "New York")
     assert word_mask(Example("New York"), encoding).tolist() == [0, 1, 1, 0, 0]
