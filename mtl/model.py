@@ -16,7 +16,7 @@ from mtl.export import export
 from mtl.heads.head import Head
 from mtl.layers.mixed_features import MixedFeatures
 from mtl.penalties import Penalty
-from mtl.predicting import Prediction, PredictionFunctions, predict_examples, to_examples
+from mtl.predicting import Prediction, PredictionFunctions, flat_outputs, predict_examples, to_examples
 from mtl.sharing import Hard, Part, Sharing
 from mtl.task import Task
 from mtl.training import Engine, check_process, shared_size
@@ -145,8 +145,8 @@ class MultiTaskModel(Engine):
         """
         x = dict(x) if isinstance(x, Mapping) else {"token_ids": x}
         names = [tensor.name for tensor in self.inputs]
-        if "token_ids" not in x:
-            raise ValueError(f"The model expects token ids as x['token_ids']; got {sorted(x)}.")
+        if x.get("token_ids") is None:
+            raise ValueError(f"The model expects token ids as x['token_ids']; got {sorted(x.keys() - {'token_ids'}) or None}.")
         for name in x:
             if name not in (*names, *INPUTS):
                 raise unknown_name("input", name, (*names, *INPUTS))
@@ -194,6 +194,13 @@ class MultiTaskModel(Engine):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_texts(x)
         return super().predict(x, *args, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As in Keras: an artifact that takes token ids. Outputs of a task that has several are named `TASK/NAME`.
+
+        `mtl.export.exporting.export` writes one that takes texts.
+        """
+        keras.Model(self.input, flat_outputs(self.output), name=self.name).export(filepath, *args, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_process()

@@ -5,6 +5,7 @@ The engine knows a model only as features of a task, and as loss sum and weight 
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import keras
@@ -114,6 +115,8 @@ class Engine(Loop):
             if (given := kwargs.pop(name, None)) is not None:
                 raise ValueError(f"compile takes no '{name}': {self._instead_of(name, given)}")
         for name in kwargs:
+            if name not in COMPILED and name in signature(type(self).__init__).parameters:
+                raise ValueError(f"compile takes no '{name}'. Give it to the model: {type(self).__name__}(..., {name}=...).")
             if name not in COMPILED:
                 raise unknown_name("argument of compile", name, COMPILED)
         strategy = self.distribute_strategy

@@ -35,6 +35,7 @@ class Loop(BuiltModel):
         """
         check_process()
         given = named_arguments(keras.Model.fit, self, args, kwargs)
+        _refuse_class_weight("fit", given.pop("class_weight", None))
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
@@ -51,6 +52,11 @@ class Loop(BuiltModel):
     def training_state(self) -> list[keras.Variable]:
         """All variables that training moves: weights, random numbers, metrics, optimizer."""
         return [*self.variables, *self.metrics_variables, *self.optimizer.variables]
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        given = named_arguments(keras.Model.train_on_batch, self, args, kwargs)
+        _refuse_class_weight("train_on_batch", given.pop("class_weight", None))
+        return super().train_on_batch(**given)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
@@ -93,7 +99,6 @@ class Loop(BuiltModel):
             batch_size=batch_size,
             steps_per_epoch=given.get("steps_per_epoch"),
             shuffle=shuffle,
-            class_weight=given.pop("class_weight", None),
         )
         return given
 
@@ -108,3 +113,10 @@ class Loop(BuiltModel):
             super().make_predict_function(force)
         elif self.predict_function is None or force:
             self.predict_function = make_predict_function(self)
+
+
+def _refuse_class_weight(method: str, value: Any) -> None:
+    if value is not None:
+        raise ValueError(
+            f"{method} takes no 'class_weight': heads weigh their classes. Set it there: Classification(class_weights={{...}})."
+        )

@@ -3,13 +3,16 @@
 import itertools
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from types import GeneratorType
 from typing import Any
 
+import keras
 import tensorflow as tf
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from mtl.training.resume.epoch_batches import EpochBatches
+from mtl.utils.texts import refuse_texts
 
 __all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batches"]
 
@@ -91,9 +94,26 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
 
     Args:
         x, y, sample_weight: arrays, or a dataset as `x`.
-        **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
+        **options: `batch_size`, `steps_per_epoch` and `shuffle`, as in `fit`.
+
+    Raises:
+        TypeError: a generator's first batch holds texts.
+        ValueError: there is no data.
     """
+    if x is None:
+        raise ValueError("Expected token ids, or batches of them; got none. Use mtl.data.mix to make batches of texts and labels.")
+    if isinstance(x, GeneratorType):
+        first = next(x, None)
+        refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
+        x = _begun(first, x)
     return x if isinstance(x, ResumableAdapter) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+
+
+def _begun(first: Any, others: Iterator[Any]) -> Iterator[Any]:
+    """A generator of batches whose first is known; of none where that is None."""
+    if first is not None:
+        yield first
+        yield from others
 
 
 def unrepeatable(dataset: tf.data.Dataset) -> bool:
