@@ -34,7 +34,7 @@ def refuse_texts(x: Any, y: Any = None) -> None:
             if _is_text(leaf):
                 raise TypeError(f"The model expects {expected}; got texts. {_USE[what]}")
             if not _may_hold_numbers(leaf):
-                raise TypeError(f"The model expects {expected}; got a {type(leaf).__name__}. {_USE[what]}")
+                raise TypeError(f"The model expects {expected}; got {type(leaf).__name__}. {_USE[what]}")
 
 
 def _is_text(leaf: Any) -> bool:

@@ -122,6 +122,8 @@ def test_errors_name_what_is_wrong():
         model.compile("sgd", loss_weights={"mood": 2.0})
     with pytest.raises(ValueError, match=r"takes no 'metrics': .* the head of 'score': Regression\(metrics=\[...\]\)"):
         model.compile("sgd", metrics={"score": ["mae"]})
+    with pytest.raises(ValueError, match=r"compile takes no 'balancer'. Give it to the model: \w+\(..., balancer=...\)"):
+        model.compile("sgd", balancer="pcgrad")
     with pytest.raises(ValueError, match="Unknown argument of compile 'jit_compiled'; did you mean 'jit_compile'"):
         model.compile("sgd", jit_compiled=True)
 

@@ -101,7 +101,9 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         ValueError: there is no data.
     """
     if x is None:
-        raise ValueError("Expected token ids, or batches of them; got none. Use mtl.data.mix to make batches of texts and labels.")
+        raise ValueError(
+            "The model expects token ids, or batches of them; got none. Use mtl.data.mix to make batches of texts and labels."
+        )
     if isinstance(x, GeneratorType):
         first = next(x, None)
         refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
