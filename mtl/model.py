@@ -182,19 +182,6 @@ class MultiTaskModel(Engine):
     def penalty(self) -> Any:
         return sum(penalty.value() for penalty in self._penalties) if self._penalties else None
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        refuse_texts(x, y)
-        refuse_texts(*pair[:2] if isinstance(pair := kwargs.get("validation_data"), tuple) else (pair,))
-        return super().fit(x, y, *args, **kwargs)
-
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        refuse_texts(x, y)
-        return super().evaluate(x, y, *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        refuse_texts(x)
-        return super().predict(x, *args, **kwargs)
-
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """As in Keras: an artifact that takes token ids. Outputs of a task that has several are named `TASK/NAME`.
 

@@ -12,6 +12,7 @@ from mtl.training.keras_internals.data_adapters import split_validation, whole_b
 from mtl.training.keras_internals.steps import BuiltModel, make_function, make_predict_function, named_arguments
 from mtl.training.keras_internals.strategies import agree_on_shuffling, several_processes, strategy_of
 from mtl.training.resume.checkpoint import Checkpoint
+from mtl.utils.texts import refuse_texts
 
 __all__ = ["Loop"]
 
@@ -36,6 +37,9 @@ class Loop(BuiltModel):
         check_process()
         given = named_arguments(keras.Model.fit, self, args, kwargs)
         _refuse_class_weight("fit", given.pop("class_weight", None))
+        refuse_texts(given.get("x"), given.get("y"))
+        validation = given.get("validation_data")
+        refuse_texts(*validation[:2] if isinstance(validation, tuple) else (validation,))
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
@@ -61,6 +65,7 @@ class Loop(BuiltModel):
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
         given = named_arguments(keras.Model.evaluate, self, args, kwargs)
+        refuse_texts(given.get("x"), given.get("y"))
         if not given.get("_use_cached_eval_dataset"):
             given["x"] = whole_batches(
                 given.pop("x", None),
@@ -74,6 +79,7 @@ class Loop(BuiltModel):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
         given = named_arguments(keras.Model.predict, self, args, kwargs)
+        refuse_texts(given["x"])
         batch_size = given.pop("batch_size", None)
         given["x"] = whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
         return super().predict(**given)
