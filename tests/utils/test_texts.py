@@ -1,6 +1,6 @@
 import keras
 import numpy as np
-import pandas
+import pandas  # type: ignore[import-untyped]
 import pytest
 import tensorflow as tf
 

@@ -12,6 +12,7 @@ from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from mtl.training.resume.epoch_batches import EpochBatches
+from mtl.utils.brief import brief
 from mtl.utils.texts import refuse_texts
 
 __all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batches"]
@@ -98,7 +99,7 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
 
     Raises:
         TypeError: a generator's first batch holds texts.
-        ValueError: there is no data.
+        ValueError: there is no data, or it is not in arrays.
     """
     if x is None:
         raise ValueError(
@@ -108,7 +109,17 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         first = next(x, None)
         refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
         x = _begun(first, x)
-    return x if isinstance(x, ResumableAdapter) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+    if isinstance(x, ResumableAdapter):
+        return x
+    try:
+        adapter = get_data_adapter(x, y, sample_weight, **options)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type"):
+            raise
+        raise ValueError(
+            f"The model expects arrays, or a dataset of batches; got {brief(x, 80)}. Give np.array(...), with rows of one length."
+        ) from error
+    return _WholeBatches(adapter)
 
 
 def _begun(first: Any, others: Iterator[Any]) -> Iterator[Any]:

@@ -57,3 +57,9 @@ def test_a_generators_first_batch_is_looked_at_and_kept():
 def test_no_data():
     with pytest.raises(ValueError, match="expects token ids, or batches of them; got none. Use mtl.data.mix"):
         whole_batches(None)
+
+
+@pytest.mark.parametrize("x", [[[1, 2], [3]], [[1, 2], [3, 4]], {"token_ids": [[1, 2], [3, 4]]}])
+def test_lists_of_numbers(x):
+    with pytest.raises(ValueError, match=r"expects arrays, or a dataset of batches; got .*. Give np.array\(...\), with rows"):
+        whole_batches(x)

@@ -185,7 +185,9 @@ def test_what_has_no_equal() -> None:
 )
 def test_pieces_that_tensorflow_cannot_hold(kind: str, pieces: list[str], what: str) -> None:
     if kind == "Unigram":
-        model = tokenizers.models.Unigram([("<unk>", -1.0), *((piece, -1.0) for piece in pieces)], 0, False)
+        model: tokenizers.models.Model = tokenizers.models.Unigram(
+            [("<unk>", -1.0), *((piece, -1.0) for piece in pieces)], 0, False
+        )
     else:
         model = tokenizers.models.WordPiece({piece: i for i, piece in enumerate(["<unk>", *pieces])}, unk_token="<unk>")
     hub = tokenizers.Tokenizer(model)
