@@ -133,7 +133,7 @@ class Store:
         return np.where(inside, flat[index] if len(flat) else 0, filler).astype(flat.dtype)
 
 
-def _described(dtype: str, width: int, size: int, total: int) -> dict[str, Any]:
+def _described(dtype: str, width: int, size: int, total: int | None) -> dict[str, Any]:
     """What `store.json` says of a column, `total` being the checksum of its file."""
     return {"dtype": np.dtype(dtype).str, "width": width, "bytes": size, "crc32": total}
 
@@ -148,7 +148,7 @@ def _column(folder: Path, name: str, described: Any, dtype: str, width: int) -> 
     flat = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
     found = 0
     for part in _parts(flat):
-        found = zlib.crc32(part, found)
+        found = zlib.crc32(part.data, found)
     if found != total:
         raise ValueError(f"{path}: expected the checksum {brief(total)}; got {found}.")
     return flat if width == 1 else flat.reshape(-1, width)
