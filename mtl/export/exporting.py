@@ -20,7 +20,7 @@ from mtl.heads.head import Head
 from mtl.predicting import PredictingModel, pad
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
-from mtl.utils.atomic_write import working_folder
+from mtl.utils.atomic_write import made_folder, working_folder
 from mtl.utils.labels import label_text
 from mtl.version import __version__
 
@@ -108,7 +108,7 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
     path = expanded(path).resolve()
     _settle(path)
     _check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(path.parent)
     with working_folder(path.parent) as around:
         work = around / path.name
         server = _Server(model, names)
