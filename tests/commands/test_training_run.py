@@ -55,7 +55,6 @@ def test_json_is_readable(tmp_path) -> None:
         "[1]",
         "[" * 100_000,
         "",
-        '{"recipe": "r", "history": {}, "scores": {"mood": {"examples": 1}}}',
     ],
 )
 def test_json_replaces_nothing_but_figures(tmp_path, content) -> None:
