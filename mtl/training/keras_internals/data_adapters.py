@@ -1,7 +1,7 @@
 """What `fit`, `evaluate` and `predict` make of data: Keras's adapters, with batches that no strategy splits."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from types import GeneratorType
 from typing import Any
@@ -12,7 +12,7 @@ from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from mtl.training.resume.epoch_batches import EpochBatches
-from mtl.utils.brief import brief
+from mtl.utils import brief, unknown_name
 from mtl.utils.texts import refuse_texts
 
 __all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batches"]
@@ -94,12 +94,12 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
     """Return what `fit`, `evaluate` and `predict` take as `x` so that no strategy splits the batches.
 
     Args:
-        x, y, sample_weight: arrays, or a dataset as `x`.
+        x, y, sample_weight: arrays, or a dataset as `x`. Weights by task may be of some of the tasks in `y`.
         **options: `batch_size`, `steps_per_epoch` and `shuffle`, as in `fit`.
 
     Raises:
         TypeError: a generator's first batch holds texts.
-        ValueError: there is no data, or it is not in arrays.
+        ValueError: there is no data, it is not in arrays, or weights are of a task that has no targets.
     """
     if x is None:
         raise ValueError(
@@ -109,6 +109,11 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         first = next(x, None)
         refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
         x = _begun(first, x)
+    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):  # Keras wants the same entries in both.
+        for task in sample_weight:
+            if task not in y:
+                raise unknown_name("task with targets", task, y)
+        sample_weight = {task: sample_weight.get(task) for task in y}
     if isinstance(x, ResumableAdapter):
         return x
     try:
