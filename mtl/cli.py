@@ -107,11 +107,11 @@ def train(
     """Train a recipe, and compare the result with its baselines. A training that was ended goes on where it was."""
     from mtl.commands.training_run import check_json, write_json
 
-    check_json(json_file)
+    check_json(json_file, of_training=True)
     settings = [*(settings or ()), *([f"train.strategy={strategy}"] if strategy else ())]
     results = _recipe(recipe, settings, context.obj).train(output, console=Console(quiet=quiet), fresh=fresh)
     if json_file and results:
-        write_json(json_file, results)
+        write_json(json_file, results, of_training=True)
 
 
 @app.command()

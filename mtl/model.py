@@ -17,7 +17,7 @@ from mtl.export import export
 from mtl.heads.head import Head
 from mtl.layers.mixed_features import MixedFeatures
 from mtl.penalties import Penalty
-from mtl.predicting import Prediction, PredictionFunctions, predict_examples, to_examples
+from mtl.predicting import Prediction, PredictionFunctions, flat_outputs, predict_examples, to_examples
 from mtl.sharing import Hard, Part, Sharing
 from mtl.task import Task
 from mtl.training import Engine, check_process, shared_size
@@ -25,7 +25,6 @@ from mtl.utils import brief, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
 from mtl.utils.sampling import sample
-from mtl.utils.texts import refuse_texts
 from mtl.utils.types import Count, Size
 
 __all__ = ["MultiTaskModel"]
@@ -161,18 +160,12 @@ class MultiTaskModel(Engine):
     def penalty(self) -> Any:
         return sum(penalty.value() for penalty in self._penalties) if self._penalties else None
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        refuse_texts(x, y)
-        refuse_texts(*pair[:2] if isinstance(pair := kwargs.get("validation_data"), tuple) else (pair,))
-        return super().fit(x, y, *args, **kwargs)
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As in Keras: an artifact that takes token ids. Outputs of a task that has several are named `TASK/NAME`.
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        refuse_texts(x, y)
-        return super().evaluate(x, y, *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        refuse_texts(x)
-        return super().predict(x, *args, **kwargs)
+        `mtl.export.exporting.export` writes one that takes texts.
+        """
+        keras.Model(self.input, flat_outputs(self.output), name=self.name).export(filepath, *args, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_process()

@@ -22,6 +22,7 @@ __all__ = [
     "Prediction",
     "PredictionFunctions",
     "Text",
+    "flat_outputs",
     "pad",
     "predict_examples",
     "to_example",
@@ -65,7 +66,7 @@ def to_example(text: Any, position: int = 0) -> Example:
             return Example(**parts)
         raise TypeError(
             f"Text {position + 1}: expected a record of the texts 'text' and 'pair'; got {one_line(repr(parts), 80)}. "
-            "Give the texts alone, as a list."
+            "Give several texts as a list, such as ['...'] or [{'text': '...', 'pair': '...'}]."
         )
     raise TypeError(
         f"Text {position + 1}: expected a string, a pair of strings (a tuple), a list of words or a record with 'text'; "
@@ -81,6 +82,8 @@ def to_examples(texts: Any) -> list[Example]:
     """
     if isinstance(texts, (str, tuple, Mapping)):
         texts = [texts]
+    if isinstance(texts, np.ndarray) and texts.ndim == 0:
+        texts = [texts.item()]
     if not isinstance(texts, Iterable) or isinstance(texts, bytes) or hasattr(texts, "keys"):
         raise TypeError(
             f"predict_text expects a text, or a list of texts; got {type(texts).__name__}. "
@@ -160,14 +163,23 @@ class Prediction(keras.layers.Layer):
         self._activate = head.activate
         self.built = True
 
-    def get_config(self) -> dict[str, Any]:
-        raise TypeError(
-            "Keras's clone_model cannot take a MultiTaskModel apart into layers. Copy it with model.subset(model.task_names), "
-            "or with from_config(model.get_config()) for new weights."
-        )
-
     def call(self, outputs: Any, features: Mapping[str, Any]) -> Any:
         return self._activate(outputs, features)
+
+
+def flat_outputs(predictions: Mapping[str, Any]) -> dict[str, Any]:
+    """Predictions without nesting: those of a task that has several are named `TASK/NAME`.
+
+    Example:
+
+    >>> flat_outputs({"mood": 1, "names": {"tags": 2, "probability": 3}})
+    {'mood': 1, 'names/tags': 2, 'names/probability': 3}
+    """
+    return {
+        f"{task}/{name}" if isinstance(output, Mapping) else task: value
+        for task, output in predictions.items()
+        for name, value in (output if isinstance(output, Mapping) else {task: output}).items()
+    }
 
 
 class PredictionFunctions:

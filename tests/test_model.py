@@ -6,6 +6,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mtl
 from mtl import MultiTaskModel, Task
@@ -372,3 +373,17 @@ def test_a_head_is_a_layer_by_its_task() -> None:
     assert model.get_layer(layer.name) is layer and model.get_layer(index=0) is layer
     with pytest.raises(ValueError, match="No such layer: moood"):
         model.get_layer("moood")
+
+
+def test_keras_exports_token_ids_in_and_predictions_out(tmp_path) -> None:
+    tasks = [Task("mood", Classification(2)), Task("names", Tagging(["O", "B-X", "I-X"])), Task("pos", Tagging(3))]
+    model = MultiTaskModel(Recurrent(vocabulary_size=9, embedding=4, units=4), tasks)
+    model.export(tmp_path / "ids", verbose=False)
+    served = tf.saved_model.load(tmp_path / "ids")
+    inputs = {tensor.name: np.ones((2, 5), "int32") for tensor in model.inputs}
+    expected = model.predict(inputs, verbose=0)
+    for found in (served.serve(inputs), served.signatures["serving_default"](**inputs)):
+        assert set(found) == {"mood", "names/tags", "names/probability", "pos"}
+        for name, value in found.items():
+            task, _, part = name.partition("/")
+            np.testing.assert_allclose(value, expected[task][part] if part else expected[task], rtol=1e-5, atol=1e-6)

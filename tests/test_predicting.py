@@ -5,7 +5,7 @@ from mtl import MultiTaskModel, Task
 from mtl.data import Example, Tokenizer
 from mtl.encoders import Recurrent
 from mtl.heads import Classification, Regression, Tagging
-from mtl.predicting import to_example, to_examples
+from mtl.predicting import flat_outputs, to_example, to_examples
 
 
 def test_texts_pairs_and_words():
@@ -19,6 +19,9 @@ def test_texts_pairs_and_words():
 
 def test_records_are_predicted_by_their_texts():
     assert to_examples({"text": "so good"}) == to_examples("so good") == [Example("so good")]
+    assert to_examples(np.array("so good")) == [Example("so good")] and to_examples(np.array(["a"])) == [Example("a")]
+    with pytest.raises(TypeError, match=r"got {'text': \['a'\]}. Give several texts as a list, such as \['...'\] or \[{'text'"):
+        to_examples({"text": ["a"]})
     assert to_examples([{"text": "a", "pair": "b"}, "c"]) == [Example("a", "b"), Example("c")]
 
 
@@ -40,6 +43,10 @@ def test_the_columns_of_a_table_are_no_texts():
 
     with pytest.raises(TypeError, match=r"a list of texts; got Table. Give a list, such as list\(table\['text'\]\)"):
         to_examples(Table())
+
+
+def test_outputs_without_nesting():
+    assert flat_outputs({"a": 1, "b": {"x": 2, "y": 3}}) == {"a": 1, "b/x": 2, "b/y": 3}
 
 
 @pytest.mark.parametrize("head", [Classification(["a", "b"]), Regression(mean=0.0, scale=1.0), Tagging(["A", "B"], scheme=None)])

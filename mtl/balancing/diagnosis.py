@@ -173,6 +173,11 @@ def diagnose(
     shared = model.task_gradients()
     jacobian, losses_of = tf.function(shared.jacobian, autograph=False), tf.function(shared.losses, autograph=False)
     variables = [variable.value for variable in shared.shared]
+    if not variables:
+        raise ValueError(
+            f"Gradients are compared where tasks share variables; {list(tasks)} share none that is trained. "
+            "Train a shared encoder."
+        )
     kept = [tf.convert_to_tensor(variable).numpy() for variable in variables]
     balancer = model.balancer.subset(tasks)
     balancer.bind(tasks)
@@ -184,7 +189,7 @@ def diagnose(
         sums[name][1][where] += 1
 
     for batch in itertools.islice(dataset, int(batches)):
-        data = keras.tree.map_structure(lambda each: None if each is None else tf.convert_to_tensor(each), tuple(batch))
+        data = keras.tree.map_structure(lambda value: None if value is None else tf.convert_to_tensor(value), tuple(batch))
         rows, before, active = jacobian(data)
         before, here = before.numpy(), active.numpy()
         pairs = here[:, None] & here[None, :]
@@ -248,5 +253,5 @@ def _text(value: float, form: str, nothing: str = "-") -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -41,6 +41,8 @@ def get(balancer: Any = None) -> Balancer:
             return balancer
     if isinstance(balancer, str):
         balancer = {balancer: {}}
+    if isinstance(balancer, type) and issubclass(balancer, Balancer):
+        raise ValueError(f"Expected a balancer; got the class {balancer.__name__}. Call it: {balancer.__name__}().")
     if not isinstance(balancer, Mapping) or len(balancer) != 1:
         raise ValueError(f"Expected a balancer, its name, or {{name: {{argument: value}}}}; got {brief(balancer)}.")
     name, arguments = next(iter(balancer.items()))

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtl.utils import less_is_better, unknown_name
 from mtl.utils.arguments import checked
-from mtl.utils.atomic_write import atomic_write
+from mtl.utils.atomic_write import atomic_write, made_folder
 from mtl.utils.types import Count
 
 __all__ = ["BestModel"]
@@ -184,7 +184,7 @@ class BestModel(keras.callbacks.Callback):
             return
         ending = ".weights.h5" if self.path.name.endswith(".weights.h5") else ".keras"
         path = self.path.with_name(f"{self.path.name.removesuffix(ending)}.{figure}{ending[1:]}")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made_folder(path.parent)
         with atomic_write(path) as beside:
             if ending == ".keras":
                 self.model.save(beside, overwrite=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from mtl.data.annotation import annotated_units, words_of
 from mtl.data.example import Example
-from mtl.data.spans import split_tag
 from mtl.heads.tagging import Tagging
 from mtl.utils.matrix_image import matrix_image
+from mtl.utils.tags import split_tag
 
 __all__ = ["condense", "confusion_image", "tag_confusion"]
 
@@ -61,13 +61,18 @@ def tag_confusion(
     if head.scheme is not None:
         typed: Counter[tuple[str, str]] = Counter()
         for (tag, guess), count in pairs.items():
-            typed[split_tag(tag)[1] or "O", split_tag(guess)[1] or "O"] += count
+            typed[_type_of(tag), _type_of(guess)] += count
         pairs = typed
     labels = sorted({label for pair in pairs for label in pair})
     matrix = np.zeros((len(labels), len(labels)))
     for (tag, guess), count in pairs.items():
         matrix[labels.index(tag), labels.index(guess)] = count
     return matrix, labels
+
+
+def _type_of(tag: str) -> str:
+    """What a tag of spans stands for in a table: its type, or `"span"` where spans have none."""
+    return "O" if tag == "O" else split_tag(tag)[1] or "span"
 
 
 def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:

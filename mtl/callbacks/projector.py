@@ -13,7 +13,7 @@ from mtl.callbacks.event_files import PROJECTOR, PROJECTOR_CONFIG, PROJECTOR_MAR
 from mtl.data.example import Example
 from mtl.model import MultiTaskModel
 from mtl.predicting import predict_examples
-from mtl.utils.atomic_write import atomic_write
+from mtl.utils.atomic_write import atomic_write, made_folder
 from mtl.utils.one_line import one_line
 
 __all__ = ["pooled_features", "write_projector"]
@@ -66,7 +66,7 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
     if other := foreign_projector(Path(folder)):
         raise FileExistsError(f"The projector's files take the place of '{other}', which mtl did not write. Move it away.")
     config = Path(folder, PROJECTOR_CONFIG)
-    config.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(config.parent)
     description = f"{PROJECTOR_MARK}\n"
     for name, array in vectors.items():
         rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl.training.resume import snapshots
-from mtl.utils.atomic_write import atomic_write, locked
+from mtl.utils.atomic_write import atomic_write, locked, made_folder
 
 __all__ = ["Found", "RunFolder", "differences"]
 
@@ -154,7 +154,7 @@ class RunFolder:
         Raises:
             BlockingIOError: another run is writing there.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        made_folder(self.path)
         (self.path / LOCK).touch()
         with contextlib.ExitStack() as held:
             try:

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from mtl.commands.catalogue import names_of
 from mtl.commands.progress import EpochProgress
-from mtl.commands.run_folder import CHECKPOINTS, LOGS, MODEL, RESULTS, Found, RunFolder
+from mtl.commands.run_folder import CHECKPOINTS, LOGS, MARKER, MODEL, RESULTS, Found, RunFolder
 from mtl.commands.shown import Table
 from mtl.reports.metrics import better, main_metrics, shown
 from mtl.training.replicas import together
@@ -175,19 +175,23 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes figures as JSON, at once, in the place of other figures or of nothing."""
-    check_json(path)
+def write_json(path: Path, value: Any, of_training: bool = False) -> None:
+    """Writes figures as JSON, at once, in the place of figures of the same kind or of nothing."""
+    check_json(path, of_training)
     with atomic_write(path) as beside:
         beside.write_text(as_json(value), "utf-8")
 
 
-def check_json(path: Path | None) -> None:
+def check_json(path: Path | None, of_training: bool = False) -> None:
     """Checks that figures can be written to a file: before they are computed.
+
+    Args:
+        path: the file; None for none.
+        of_training: whether they are the results of a training, or else the figures of each task.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        FileExistsError: the file holds something else than figures.
+        FileExistsError: the file holds something else than such figures, or is a run's own.
     """
     if path is None:
         return
@@ -199,9 +203,17 @@ def check_json(path: Path | None) -> None:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         found = None
-    scores = found.get("scores", found) if isinstance(found, dict) else {"": None}
-    if not all(isinstance(figures, dict) and "examples" in figures for figures in scores.values()):
-        raise FileExistsError(f"--json replaces nothing but figures; '{path}' holds something else. Name another file.")
+    if path.name == RESULTS and (path.parent / MARKER).exists():
+        raise FileExistsError(f"--json replaces nothing but figures of the same command; '{path}' is a run's. Name another file.")
+    alike = isinstance(found, dict) and (
+        {"recipe", "history", "scores"} <= found.keys()
+        if of_training
+        else all(isinstance(figures, dict) and "examples" in figures for figures in found.values())
+    )
+    if not alike:
+        raise FileExistsError(
+            f"--json replaces nothing but figures of the same command; '{path}' holds something else. Name another file."
+        )
 
 
 # Tables -----------------------------------------------------------------------------------------------------------

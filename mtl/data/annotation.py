@@ -3,15 +3,28 @@
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from mtl.data.example import Example, Span, split_words
-from mtl.data.spans import cover, spans_of_tags, split_tag, tags_of_spans
+from mtl.data.spans import cover, spans_of_tags, tags_of_spans
+from mtl.utils.brief import brief
+from mtl.utils.labels import label_text
+from mtl.utils.tags import types_of
+from mtl.utils.types import fits
 
-__all__ = ["OVERLAPS", "annotated_spans", "annotated_types", "annotated_units", "count_overlapping", "tagged_words", "words_of"]
+__all__ = [
+    "OVERLAPS",
+    "annotated_spans",
+    "annotated_types",
+    "annotated_units",
+    "blank_spans",
+    "count_overlapping",
+    "tagged_words",
+    "words_of",
+]
 
 #: What becomes of spans that overlap: an error, or the longest (shortest) of them is kept, of equals the first.
 OVERLAPS = ("raise", "longest", "shortest")
@@ -25,10 +38,10 @@ def words_of(example: Example) -> tuple[Span, ...]:
 def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
     """The types that one label names: span types, or without a scheme plain tags (and `O`, where spans leave gaps)."""
     if _holds_spans(value):
-        return {kind for _, _, kind in map(_span, value)} | (set() if scheme else {"O"})
+        return {kind for *_, kind in map(_span, value)} | (set() if scheme else {"O"})
     if scheme is None:
-        return {str(tag) for tag in value}
-    return {kind for _, kind in map(split_tag, map(str, value)) if kind}
+        return {_tag(tag) for tag in value}
+    return types_of(map(_tag, value))
 
 
 def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None = "raise") -> list[tuple[int, int, str]]:
@@ -37,7 +50,7 @@ def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None
     Args:
         value: tags of any scheme, one per word (or one per character, where the example has no words), or spans of
             characters, `(start, end, type)` or `{"start": 0, "end": 3, "type": "PER"}`, where "label" may stand for "type" and
-            other keys are ignored; white space at the ends of a span is left out.
+            other keys are ignored; white space at the ends of a span is left out, and so is a span of nothing else.
         example: the example.
         overlaps: one of `OVERLAPS`, by which spans that overlap a kept one are left out; None to keep all.
 
@@ -50,9 +63,23 @@ def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None
     [(3, 11, 'LOC')]
     """
     if _holds_spans(value):
-        return _apart(_checked(value, example.text), overlaps)
+        trimmed = {_trimmed(span, example.text) for span in _checked(value, example.text)}
+        return _apart(sorted(span for span in trimmed if span[0] < span[1]), overlaps)
     units, tags = tagged_words(value, example)
     return [(units[first][0], units[end - 1][1], kind) for first, end, kind in spans_of_tags(tags)]
+
+
+def blank_spans(value: Sequence[Any], example: Example) -> list[tuple[int, int, str]]:
+    """A label's spans of white space alone, which `annotated_spans` leaves out.
+
+    Example:
+
+    >>> blank_spans([(0, 3, "LOC"), (3, 4, "LOC")], Example("New York"))
+    [(3, 4, 'LOC')]
+    """
+    if not _holds_spans(value):
+        return []
+    return [span for span in _checked(value, example.text) if example.text[span[0] : span[1]].isspace()]
 
 
 def count_overlapping(value: Sequence[Any], example: Example) -> int:
@@ -128,7 +155,7 @@ def tagged_words(value: Sequence[Any], example: Example, overlaps: str = "raise"
         raise ValueError(
             f"Expected one tag a {unit}, {len(words)} for '{example.text[:60]}', got {len(value)}; mend the words or the tags."
         )
-    return words, [str(tag) for tag in value]
+    return words, [_tag(tag) for tag in value]
 
 
 def _holds_spans(value: Sequence[Any]) -> bool:
@@ -140,32 +167,45 @@ def _holds_spans(value: Sequence[Any]) -> bool:
     return len(value) == 0 or isinstance(value[0], Mapping) or (isinstance(value[0], (list, tuple)) and len(value[0]) == 3)
 
 
-def _span(value: Any) -> tuple[int, int, str]:
+def _span(value: Any) -> tuple[Any, Any, str]:
+    """A span's start and end as they are, and the text of its type."""
     if isinstance(value, Mapping):
-        kind = value.get("type", value.get("label"))
-        if "start" in value and "end" in value and kind is not None:
-            return value["start"], value["end"], str(kind)
-    elif isinstance(value, (list, tuple)) and len(value) == 3:
-        return value[0], value[1], str(value[2])
-    raise ValueError(
-        f"Expected a span such as (0, 3, 'PER') or {{'start': 0, 'end': 3, 'type': 'PER'}}, got {repr(value)[:80]}; "
-        "give each span its start, end and type."
-    )
+        parts = value.get("start"), value.get("end"), value.get("type", value.get("label"))
+    else:
+        parts = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if len(parts) != 3 or any(part is None for part in parts):
+        raise ValueError(
+            f"Expected a span such as (0, 3, 'PER') or {{'start': 0, 'end': 3, 'type': 'PER'}}, got {brief(value, 80)}; "
+            "give each span its start, end and type."
+        )
+    return parts[0], parts[1], _tag(parts[2], "the type of a span")
+
+
+def _tag(value: Any, what: str = "a tag") -> str:
+    """The text of a tag or type, which is a text or a number."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, Real)) or value != value:
+        raise ValueError(f"Expected {what} as a text, such as 'B-PER' or 'PER'; got {brief(value, 80)}. Give each one its name.")
+    return label_text(value)
 
 
 def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
-    spans: list[tuple[int, int, str]] = []
+    """The different spans of a label, in order."""
+    spans = set()
     for start, end, kind in map(_span, value):
-        if not (isinstance(start, Integral) and isinstance(end, Integral) and 0 <= start < end <= len(text)):
+        if not (fits(int, start) and fits(int, end) and 0 <= start < end <= len(text)):
             raise ValueError(
                 f"Expected spans (start, end, type) with 0 <= start < end <= {len(text)}, the text's length; "
                 f"got ({start!r:.40}, {end!r:.40}, '{kind:.40}'): count characters, with end exclusive."
             )
-        piece = text[start:end]
-        start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
-        if start < end:
-            spans.append((int(start), int(end), kind))
-    return sorted(set(spans))
+        spans.add((int(start), int(end), kind))
+    return sorted(spans)
+
+
+def _trimmed(span: tuple[int, int, str], text: str) -> tuple[int, int, str]:
+    """A span without the white space at its ends; its end is before its start where it has nothing else."""
+    start, end, kind = span
+    piece = text[start:end]
+    return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip()), kind
 
 
 def _apart(spans: list[tuple[int, int, str]], overlaps: str | None) -> list[tuple[int, int, str]]:

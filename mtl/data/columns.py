@@ -136,7 +136,7 @@ def _word_mask(example: Example, encoding: Encoding) -> np.ndarray:
     """1 at the tokens at which words of the first text are read, 0 elsewhere."""
     spans = example.words if example.words is not None else split_words(example.text)
     result = np.zeros(len(encoding), np.int8)
-    first = encoding.first_tokens(spans)
+    first = encoding.word_tokens(spans)
     result[first[first >= 0]] = 1
     return result
 
@@ -213,7 +213,7 @@ def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
             continue
         if column.default is None:
             what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
-            raise ValueError(f"The model expects {what}; got {sorted(x)}.")
+            raise ValueError(f"The model expects {what}; got {sorted(x.keys() - {name}) or None}.")
         if TOKEN_IDS.name in given:  # Else this is the error to come.
             given[name] = keras.ops.cast(column.default(given), column.dtype)
     for name, column in columns.items():

@@ -55,7 +55,7 @@ class Encoding:
             result[places] = np.where(inside, word, -1)
         return result
 
-    def first_tokens(self, words) -> np.ndarray:
+    def word_tokens(self, words) -> np.ndarray:
         """Index of the token at which each word is read and labelled: int32 `[len(words)]`, -1 for a word without tokens.
 
         It is the first token that has a character of the word and at which no earlier word is read. Where earlier words leave
@@ -80,6 +80,21 @@ class Encoding:
             first = np.array(list(accumulate(pairs, lambda token, pair: min(pair[1], max(pair[0], token + 1)), initial=-1))[1:])
         result[there] = places[first]
         return result
+
+    def own_characters(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of the first text that cover characters which no earlier token covers, and these characters.
+
+        Of the tokens that cover one character, such as its bytes, that is the first.
+
+        Returns:
+            The tokens' indices, int64 `[T]`, and `(start, end)` of their own characters, int `[T, 2]`, which do not overlap.
+        """
+        places = self.with_characters()
+        starts, ends = self.offsets[places].T
+        covered = np.maximum.accumulate(np.append(0, ends))[:-1]
+        starts = np.maximum(starts, covered)
+        own = ends > starts
+        return places[own], np.stack([starts, ends], 1)[own]
 
     def with_characters(self) -> np.ndarray:
         """Indices of the tokens that have characters of the first text: int64 `[T]`."""

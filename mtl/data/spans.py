@@ -5,63 +5,34 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mtl.utils import unknown_name
+from mtl.utils.tags import BEGINS, ENDS, SCHEMES, make_tag, split_tag, tag_parts
 
 __all__ = [
-    "BEGINS",
-    "ENDS",
-    "SCHEMES",
     "allowed_transitions",
     "convert_tags",
     "cover",
     "scheme_labels",
     "spans_of_tags",
-    "split_tag",
     "tags_of_spans",
 ]
 
-#: scheme -> the prefixes of a span's first, inner and last unit, and of its only one.
-SCHEMES = {
-    "BIO": ("B", "I", "I", "B"),
-    "BIOES": ("B", "I", "E", "S"),
-    "BILOU": ("B", "I", "L", "U"),
-    "BMES": ("B", "M", "E", "S"),
-}
-#: The prefixes of all schemes with which a span always begins, and those with which it always ends.
-BEGINS, ENDS = "BSU", "ELSU"
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """A tag's prefix and type: `"B-LOC"` -> `("B", "LOC")`, `"O"` -> `("O", "")`.
-
-    Raises:
-        ValueError: the tag is not `O`, and not one of `B-`, `I-`, `M-`, `E-`, `L-`, `S-`, `U-` and a type.
-    """
-    prefix, dash, kind = tag.partition("-")
-    if tag == "O":
-        return "O", ""
-    if prefix not in tuple("BIMELSU") or not dash or not kind:
-        raise ValueError(
-            f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'; "
-            "for plain tags, such as parts of speech, pass scheme=None."
-        )
-    return prefix, kind
-
 
 def scheme_labels(types: Iterable[str], scheme: str = "BIO") -> list[str]:
-    """All tags of a scheme: `O` first, then each type's, the types sorted.
+    """All tags of a scheme: `O` first, then each type's, the types sorted; those of the type `""` are prefixes alone.
 
     Example:
 
     >>> scheme_labels(["PER", "LOC"])
     ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
     """
-    return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in dict.fromkeys(_prefixes(scheme)))]
+    return ["O", *(make_tag(prefix, kind) for kind in sorted(set(types)) for prefix in dict.fromkeys(_prefixes(scheme)))]
 
 
 def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     """The spans that tags spell, as `(start, end, type)` with `end` exclusive.
 
     The tags tell their scheme: BIO (IOB2), IOB1, BIOES, BILOU (`L` is read as `E`, `U` as `S`) or BMES (`M` is read as `I`).
+    Prefixes alone, as of word segmentation, spell spans of the type `""`.
     Invalid sequences are read as the CoNLL evaluation reads them: a span begins at `B` and `S`, after `O`, `E` and `S`, and
     where the type changes; it ends before the next `O` and before the next beginning.
 
@@ -77,7 +48,7 @@ def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     start, before, inside = 0, "O", ""
     for position, tag in enumerate([*tags, "O"]):
         prefix, kind = split_tag(tag)
-        begins = prefix != "O" and (prefix in BEGINS or before in "O" + ENDS or kind != inside)
+        begins = prefix != "O" and (prefix in BEGINS or before == "O" or before in ENDS or kind != inside)
         if before != "O" and (prefix == "O" or begins):
             spans.append((start, position, inside))
         if begins:
@@ -98,7 +69,7 @@ def tags_of_spans(spans: Iterable[tuple[int, int, str]], length: int, scheme: st
     tags = ["O"] * length
     for start, end, kind in spans:
         prefixes = [first, *[inner] * (end - start - 2), last] if end - start > 1 else [only]
-        tags[start:end] = [f"{prefix}-{kind}" for prefix in prefixes]
+        tags[start:end] = [make_tag(prefix, kind) for prefix in prefixes]
     return tags
 
 
@@ -124,16 +95,13 @@ def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, 
     >>> allowed_transitions(["O", "B-X", "I-X"])[0].astype(int).tolist()
     [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
     """
-    pairs = [split_tag(label) for label in labels]
-    prefixes = np.array([prefix for prefix, _ in pairs])
-    kinds = np.array([kind for _, kind in pairs])
-    ends = np.isin(prefixes, list(ENDS))
+    outside, begins, ends, kinds = tag_parts(labels)
     marked = bool(ends.any())
-    opens = (prefixes != "O") & ~ends  # A span is open after the tag.
-    continues = (prefixes != "O") & ~np.isin(prefixes, list(BEGINS))  # The tag needs an open span before it.
+    opens = ~outside & ~ends  # A span is open after the tag.
+    continues = ~outside & ~begins  # The tag needs an open span before it.
     follows = opens[:, None] & (kinds[:, None] == kinds[None])
     allowed = np.where(continues[None], follows, ~opens[:, None] if marked else True)
-    return allowed, ~continues, ~opens if marked else np.ones(len(pairs), bool)
+    return allowed, ~continues, ~opens if marked else np.ones(len(labels), bool)
 
 
 def cover(units: np.ndarray, spans: Sequence[tuple]) -> np.ndarray:

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl.data.annotation import annotated_spans, tagged_words, words_of
+from mtl.data.annotation import annotated_spans, blank_spans, tagged_words, words_of
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.spans import cover, spans_of_tags, split_tag
+from mtl.data.spans import cover, spans_of_tags
+from mtl.utils.tags import types_of
 
 __all__ = ["TagUnits", "lost_labels", "tag_units"]
 
@@ -46,7 +47,7 @@ class TagUnits(NamedTuple):
 
 
 def tag_units(example: Example, encoding: Encoding, level: str) -> TagUnits:
-    """The units that carry tags: words (`level="word"`), or the tokens that have characters (`level="token"`).
+    """The units that carry tags: words (`level="word"`), or the characters of each token that has its own (`level="token"`).
 
     Example:
 
@@ -57,11 +58,11 @@ def tag_units(example: Example, encoding: Encoding, level: str) -> TagUnits:
     ([0, 2], [1, 2], [0, 1], ['X', 'X', 'Y'])
     """
     if level == "token":
-        positions = encoding.with_characters()
-        each = np.arange(len(positions))
-        return TagUnits(encoding.offsets[positions], each, each, positions)
+        positions, units = encoding.own_characters()
+        number = np.arange(len(positions))
+        return TagUnits(units, number, number, positions)
     units = np.array(words_of(example), np.int64).reshape(-1, 2)
-    tokens = encoding.first_tokens(units)
+    tokens = encoding.word_tokens(units)
     there = np.flatnonzero(tokens >= 0)
     new = np.diff(tokens[there], prepend=-1) > 0
     first, last = there[new], there[np.append(new[1:], True)[: len(there)]]
@@ -86,7 +87,7 @@ def lost_labels(
         tags: the tags of the tokens at which units are read, `[T]`.
         names: the tags that are known; labels of other types do not count.
         scheme: the scheme of the tags, or None.
-        overlaps: as for `annotated_spans`; spans that it leaves out are lost.
+        overlaps: as for `annotated_spans`; spans that it leaves out are lost, and those of white space alone.
 
     Example:
 
@@ -96,11 +97,12 @@ def lost_labels(
     >>> lost_labels([(0, 2, "X"), (3, 5, "X")], Example("ab cd"), units, ["B-X"], ["O", "B-X", "I-X"], "BIO")
     2
     """
+    known = types_of(names) if scheme is not None else {*names}
+    blank = sum(kind in known for *_, kind in blank_spans(value, example))
     if scheme is not None:
-        types = {split_tag(name)[1] for name in names}
-        wanted = {span for span in annotated_spans(value, example, None) if span[2] in types}
-        return len(wanted.difference(found.characters(found.spans(tags))))
+        wanted = {span for span in annotated_spans(value, example, None) if span[2] in known}
+        return blank + len(wanted.difference(found.characters(found.spans(tags))))
     words, plain = tagged_words(value, example, overlaps)
     given = [*found.spread(tags, None), None]
     index = cover(np.array(words), [tuple(unit) for unit in found.units.tolist()])
-    return sum(tag in names and given[i] != tag for i, tag in zip(index, plain, strict=True))
+    return blank + sum(tag in known and given[i] != tag for i, tag in zip(index, plain, strict=True))

@@ -6,7 +6,8 @@ from typing import Any
 
 from mtl.data.annotation import annotated_types, annotated_units, words_of
 from mtl.data.example import Example
-from mtl.data.spans import spans_of_tags, split_tag
+from mtl.data.spans import spans_of_tags
+from mtl.utils.tags import types_of
 
 __all__ = ["known_rows", "unknown_tags"]
 
@@ -24,7 +25,7 @@ def unknown_tags(value: Sequence[Any], known: Sequence[str], scheme: str | None)
     >>> unknown_tags([(0, 2, "LOC"), (3, 5, "SHIP")], ["O", "B-LOC", "I-LOC"], "BIO"), unknown_tags(["N", "X", "X"], ["N"], None)
     (1, 2)
     """
-    types = {"O", *({split_tag(text)[1] for text in known} if scheme else known)}
+    types = types_of(known) if scheme else {"O", *known}
     counted: dict[str, int] = {}
     for item in value:
         counted[str(item)] = counted.get(str(item), 0) + 1

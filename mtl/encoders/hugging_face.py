@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl.utils import brief, read_json, regular_file
 
-__all__ = ["BERT_LIKE", "Tensors", "load_bert_like", "number_in", "weight_files"]
+__all__ = ["BERT_LIKE", "WEIGHTS", "Tensors", "load_bert_like", "number_in", "weight_files"]
 
 #: The `model_type`s that are read here.
 BERT_LIKE = ("albert", "bert", "distilbert", "roberta", "xlm-roberta")
@@ -22,6 +22,8 @@ WORDS = "embeddings.word_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 #: What an encoder does not use.
 UNUSED = ("pooler.",)
+#: What the weights of a network's own parts are named after.
+WITHIN = ("embeddings.", "encoder.", "transformer.")
 #: Sizes in a configuration, each with the most that it may be.
 SIZES = {
     "vocab_size": 2**24,
@@ -70,7 +72,7 @@ class Tensors:
     def __init__(self, files: list[Path]):
         import safetensors
 
-        self._close = ExitStack()
+        self._close, self._read = ExitStack(), set[str]()
         self._files: dict[str, Any] = {}
         for path in files:
             try:
@@ -113,7 +115,20 @@ class Tensors:
             raise KeyError(f"the weights lack the tensor '{name}'")
         if (kind := self._files[name].get_slice(name).get_dtype()) not in ("F16", "BF16", "F32", "F64"):
             raise ValueError(f"the tensor '{name}' holds {kind}, not floats: save the model without quantization")
+        self._read.add(name)
         return np.asarray(self._files[name].get_tensor(name), np.float32)
+
+    def check_all_read(self) -> None:
+        """Checks that the network uses all of the files' weights that are within it.
+
+        Raises:
+            ValueError: some are left, as of more layers, or of positions relative to each other.
+        """
+        within = tuple(self.prefix + part for part in WITHIN)
+        left = [name for name in self._files if name.startswith(within) and name not in self._read]
+        for name in left:
+            if self._files[name].get_slice(name).get_dtype().startswith(("F", "BF")):  # Others are numbers of positions.
+                raise ValueError(f"the weights hold the tensor '{name}', for which the network of config.json has no place")
 
     def port_weight(self, keras_variable: Any, hf_weight_key: str, hook_fn: Callable[..., Any] | None = None) -> None:
         """Gives a variable the value of a tensor; leaves it alone where an encoder does not use it and the files lack it."""
@@ -157,6 +172,10 @@ def load_bert_like(folder: Path, config: dict[str, Any], options: dict[str, Any]
     }
     if not isinstance(own["activation"], str | None):
         raise ValueError(f"Expected an activation in config.json as a text; got {brief(own['activation'])}.")
+    if config.get("is_decoder"):
+        raise ValueError("Expected an encoder, whose tokens see all others; config.json has is_decoder=true, for a decoder.")
+    if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
+        raise ValueError(f"Expected position_embedding_type='absolute' in config.json; got {brief(positions)}.")
     options = {**options, "dropout": number_in(config, "hidden_dropout_prob", number_in(config, "dropout", 0.1))}
     if kind == "bert":
         options["num_segments"] = config.get("type_vocab_size", 2)
@@ -170,6 +189,7 @@ def load_bert_like(folder: Path, config: dict[str, Any], options: dict[str, Any]
         if kind == "roberta" and SEGMENTS in tensors:  # One segment, which KerasHub leaves out: it is added to all positions.
             positions = backbone.embeddings.position_embedding.position_embeddings
             positions.assign_add(tensors.get_tensor(SEGMENTS)[:1])
+        tensors.check_all_read()
     return backbone, own
 
 

@@ -9,7 +9,7 @@ import keras
 
 from mtl.data.tokenizers.tokenizer import Tokenizer
 from mtl.encoders.encoder import Encoder
-from mtl.encoders.hugging_face import BERT_LIKE, load_bert_like, number_in, weight_files
+from mtl.encoders.hugging_face import BERT_LIKE, WEIGHTS, load_bert_like, number_in, weight_files
 from mtl.utils import brief, expanded, nearest, read_json, unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.configs import check_config
@@ -195,6 +195,8 @@ def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     kind = config.get("model_type")
     if kind:
         weight_files(folder)
+    elif (folder / WEIGHTS).exists():
+        raise ValueError(f"Expected a model_type in '{folder / 'config.json'}'; it has none. Fetch the whole folder again.")
     elif not any((folder / name).is_file() for name in KERAS_WEIGHTS):
         raise FileNotFoundError(f"Expected weights in the folder '{folder}'; it has no {KERAS_WEIGHTS[0]}.")
     with foreign(f"KerasHub cannot read the model in '{folder}' (model_type {brief(kind)})"):

@@ -21,7 +21,7 @@ from mtl.heads.head import Head
 from mtl.predicting import PredictingModel, pad
 from mtl.utils import expanded
 from mtl.utils.arguments import checked
-from mtl.utils.atomic_write import working_folder
+from mtl.utils.atomic_write import made_folder, working_folder
 from mtl.utils.labels import label_text
 from mtl.version import __version__
 
@@ -111,7 +111,7 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
     path = expanded(path).resolve()
     _settle(path)
     _check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(path.parent)
     with working_folder(path.parent) as around:
         work = around / path.name
         server = _Server(model, names)
@@ -244,7 +244,7 @@ def _same_tokens(tokens: Mapping[str, np.ndarray], encoding: Encoding) -> bool:
             (tokens["segment_ids"][real], encoding.segment_ids),
             (np.stack([tokens["starts"], tokens["ends"]], 1)[real], encoding.offsets),
             (np.stack([tokens["word_starts"], tokens["word_ends"]], 1)[words], np.array(spans).reshape(-1, 2)),
-            (tokens["first_tokens"][words], encoding.first_tokens(spans)),
+            (tokens["word_tokens"][words], encoding.word_tokens(spans)),
         )
     )
 

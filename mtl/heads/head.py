@@ -213,7 +213,7 @@ class Head(keras.layers.Layer):
         Args:
             prediction: what `activate` gave.
             tokens: int32 tensors: each token's `starts` and `ends` (characters, -1 for special tokens and padding) and
-                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `first_tokens`,
+                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `word_tokens`,
                 the token at which it is read (-1 for a word without one), `[B, W]`.
 
         Returns:

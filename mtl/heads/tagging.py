@@ -12,8 +12,9 @@ from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
 from mtl.data.columns import WORD_MASK, Column
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.spans import SCHEMES, allowed_transitions, scheme_labels, split_tag, tags_of_spans
+from mtl.data.spans import allowed_transitions, scheme_labels, tags_of_spans
 from mtl.data.tag_units import lost_labels, tag_units
+from mtl.data.tokenizers.in_graph.alignment import own_characters
 from mtl.data.tokenizers.in_graph.spans import widened_tags
 from mtl.data.unknown_tags import unknown_tags
 from mtl.heads.head import Head, Target
@@ -27,6 +28,7 @@ from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.labels import Labels
 from mtl.utils.rows import known_ids, labelled
+from mtl.utils.tags import SCHEMES, split_tag
 from mtl.utils.types import Rate, Size, Weight
 
 __all__ = ["Tagging"]
@@ -38,7 +40,7 @@ class Tagging(Head):
 
     A label is a list of tags, one per word (one per character, where the example has no words), or a list of
     `(start, end, type)` spans of characters. With a scheme, tags of BIO, IOB1, BIOES, BILOU and BMES are all taken, and turned
-    into the scheme's.
+    into the scheme's; prefixes alone, such as `B M E S` of word segmentation, spell spans of the type `""`.
 
     A token that covers several words carries the label of the word that it starts in, and each of these words is given the
     token's type. A span runs on over words without a token. `lost` counts the labels that tokens cannot express.
@@ -51,8 +53,9 @@ class Tagging(Head):
         labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags of the
             types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means
             `level="token"` and no scheme.
-        level: `"word"`: a word's tag sits on its first token (see `Encoding.first_tokens`), and its other tokens have none;
-            `"token"`: every token of the first text that is not special has a tag.
+        level: `"word"`: a word's tag sits on the token at which it is read (see `Encoding.word_tokens`), and its other tokens
+            have none; `"token"`: every token of the first text has a tag that covers characters which no earlier token covers,
+            so of several tokens for one character, such as its bytes, the first.
         scheme: `"BIO"`, `"BIOES"`, `"BILOU"`, `"BMES"`, or None for tags that spell no spans.
         crf: whether a linear-chain CRF scores the sequence of tags.
         label_smoothing: the share of each target that is spread evenly over the tags; without a CRF only, as the next two.
@@ -294,12 +297,9 @@ class Tagging(Head):
         else:
             ids, score = tf.argmax(prediction, -1, tf.int32), tf.reduce_max(prediction, -1)
         if self.level == "word":
-            positions, starts, ends = (tokens[name] for name in ("first_tokens", "word_starts", "word_ends"))
+            positions, starts, ends = (tokens[name] for name in ("word_tokens", "word_starts", "word_ends"))
         else:
-            starts, ends = tokens["starts"], tokens["ends"]
-            positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
-            own = (starts >= 0) & (ends > starts) & (tokens["segment_ids"] == 0)
-            positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, ends))
+            positions, starts, ends = own_characters(tokens)
         there, index = positions >= 0, tf.maximum(positions, 0)
         ids = tf.gather(ids, index, batch_dims=1)
         score = tf.where(there, tf.gather(score, index, batch_dims=1), 0.0)

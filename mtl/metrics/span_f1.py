@@ -10,6 +10,7 @@ from keras import ops
 from mtl.metrics.task_metric import TaskMetric
 from mtl.utils.arguments import checked
 from mtl.utils.sequences import front_order
+from mtl.utils.tags import tag_parts
 
 __all__ = ["SpanF1", "span_scores"]
 
@@ -46,12 +47,7 @@ class SpanF1(TaskMetric):
     def __init__(self, labels: Sequence[str], name: str = "span_f1", **kwargs: Any):
         super().__init__(shape=(4,), name=name, **kwargs)
         self.labels = list(labels)
-        parts = [label.partition("-") for label in self.labels]
-        kinds = {kind: number for number, kind in enumerate(sorted({kind for _, _, kind in parts}))}
-        self._outside = np.array([label == "O" for label in self.labels])
-        self._opens = np.array([prefix in tuple("BSU") for prefix, _, _ in parts])
-        self._closes = np.array([prefix in tuple("ELSU") for prefix, _, _ in parts])
-        self._kind = np.array([kinds[kind] for _, _, kind in parts], np.int32)
+        self._outside, self._opens, self._closes, self._kind = tag_parts(self.labels)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
         """`[4]`: the weights of right, of predicted and of gold spans, and of tokens.
@@ -132,7 +128,7 @@ def span_scores(
     scores = {"span_f1": _ratio(2 * right, found + real)}
     scores |= {"span_precision": _ratio(right, found), "span_recall": _ratio(right, real)}
     if per_type:
-        scores.update({f"span_f1:{kind}": _ratio(2 * n[0], n[1] + n[2]) for kind, n in sorted(counts.items())})
+        scores.update({f"span_f1:{kind}": _ratio(2 * n[0], n[1] + n[2]) for kind, n in sorted(counts.items()) if kind})
     return scores
 
 

@@ -5,6 +5,7 @@ The engine knows a model only as features of a task, and as loss sum and weight 
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import keras
@@ -51,39 +52,39 @@ class Engine(Loop):
     balancer: Balancer
     gradients_at: str | Sequence[str]
     _gradients: TaskGradients | None
-    _own: dict[tuple[str, ...], TaskVariables]
+    _task_variables: dict[tuple[str, ...], TaskVariables]
     _window: AccumulationWindow | None
     _guard: NonFiniteGuard
     skip_nonfinite = False
 
     def complete(self, x: Any) -> dict[str, Any]:
-        """The inputs with those that may be left out filled in."""
+        """Return the inputs, with those that may be left out filled in."""
         raise NotImplementedError
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """What is computed once for all tasks."""
+        """Return what is computed once for all tasks."""
         raise NotImplementedError
 
     def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """One task's features, from what `trunk` gave."""
+        """Return one task's features, given the trunk's outputs."""
         raise NotImplementedError
 
     def head_of(self, task: str) -> TrainableHead:
-        """A task's head."""
+        """Return a task's head."""
         raise NotImplementedError
 
     def parts(self) -> Mapping[str, Part]:
-        """The layers that have weights by name, each with `layer` and `tasks`, the names of the tasks that depend on it."""
+        """Return the layers that have weights, by name, each with the tasks that depend on it."""
         raise NotImplementedError
 
     def penalty(self) -> Any:
-        """A scalar added to the loss, or None."""
+        """Return a scalar to add to the loss, or None."""
         raise NotImplementedError
 
     # Set-up -------------------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Makes the metrics. All state exists before the first step: Keras locks a built model.
+        """Make the metrics. All state exists before the first step: Keras locks a built model.
 
         Raises:
             ValueError: the model is made under a strategy or a distribution that it cannot train under.
@@ -114,6 +115,8 @@ class Engine(Loop):
             if (given := kwargs.pop(name, None)) is not None:
                 raise ValueError(f"compile takes no '{name}': {self._instead_of(name, given)}")
         for name in kwargs:
+            if name not in COMPILED and name in signature(type(self).__init__).parameters:
+                raise ValueError(f"compile takes no '{name}'. Give it to the model: {type(self).__name__}(..., {name}=...).")
             if name not in COMPILED:
                 raise unknown_name("argument of compile", name, COMPILED)
         strategy = self.distribute_strategy
@@ -156,7 +159,7 @@ class Engine(Loop):
         self._build_optimizer()
 
     def _build_optimizer(self) -> None:
-        """Makes what the optimizer holds, and the sums of gradients where several batches make an update."""
+        """Make the optimizer's variables, and the sums of gradients where several batches make an update."""
         with self.distribute_strategy.scope():
             optimizer_internals.build(self.optimizer, self.trainable_variables)
             if self._window is None and batches_to_an_update(self.optimizer) > 1:
@@ -217,8 +220,8 @@ class Engine(Loop):
             self._gradients = TaskGradients(self, self.gradients_at)
         variables = self._variables_of_some_tasks()
         with strategy.scope():
-            self._own = {
-                tasks: TaskVariables(self.optimizer, mine, self.static_shapes) for tasks, mine in variables.items() if mine
+            self._task_variables = {
+                tasks: TaskVariables(self.optimizer, owned, self.static_shapes) for tasks, owned in variables.items() if owned
             }
             self._guard = NonFiniteGuard(
                 self.optimizer,
@@ -244,14 +247,14 @@ class Engine(Loop):
         self.train_function = checked
 
     def _variables_of_some_tasks(self) -> dict[tuple[str, ...], list[keras.Variable]]:
-        """The trained variables that not all tasks depend on, by the tasks that do; of one task alone, all."""
-        found: dict[tuple[str, ...], list[keras.Variable]] = {}
+        """Return the trained variables that not all tasks depend on, by the tasks that do; of a single task, all."""
+        variables: dict[tuple[str, ...], list[keras.Variable]] = {}
         for part in self.parts().values():
             if len(part.tasks) < len(self.task_names) or len(self.task_names) == 1:
-                found.setdefault(tuple(part.tasks), []).extend(part.layer.trainable_variables)
+                variables.setdefault(tuple(part.tasks), []).extend(part.layer.trainable_variables)
         for task in self.task_names:
-            found.setdefault((task,), []).extend(self.balancer.task_variables(task))
-        return found
+            variables.setdefault((task,), []).extend(self.balancer.task_variables(task))
+        return variables
 
     # One step -----------------------------------------------------------------------------------------------------
 
@@ -259,14 +262,14 @@ class Engine(Loop):
         if self._window is not None:
             return self._accumulate(data, self._window)
         compared = None if self._gradients is None else self._gradients.step(data)
-        gradients, totals = self._of_losses(data) if compared is None else (compared.gradients, compared.totals)
+        gradients, totals = self._loss_gradients(data) if compared is None else (compared.gradients, compared.totals)
         finite = self._guard.look(totals.means, totals.weights, gradients)
         if self.skip_nonfinite:
             gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             totals = totals.where(finite)
         if compared is not None and compared.conflicts is not None:
             self.conflicts.accumulate(*compared.conflicts, active=totals.active)
-        # A target that is found wrong comes before any update.
+        # A wrong target is reported before any update.
         with tf.control_dependencies([totals.means, *self._guard.gate(finite)]):
             self._apply(gradients, totals.active, finite)
         if self.balancer.looks_ahead:
@@ -276,7 +279,7 @@ class Engine(Loop):
         return self.get_metrics_result()
 
     def _accumulate(self, data: Any, window: AccumulationWindow) -> dict[str, Any]:
-        """Adds a batch to the window."""
+        """Add a batch to the window."""
         measured = window.gradients.measure(data, window.rows)
         owners, gradients = measured.gradients(self.task_names)
         finite = self._guard.look(measured.totals.means, measured.totals.weights, gradients, owners)
@@ -287,7 +290,7 @@ class Engine(Loop):
         return self.get_metrics_result()
 
     def _update(self, window: AccumulationWindow) -> None:
-        """Updates the variables by what the window has."""
+        """Update the variables by the window's gradients."""
         step, before = window.gradients.combine(window.measured()), window.steps()
         if step.conflicts is not None:
             self.conflicts.accumulate(*step.conflicts, active=step.totals.active)
@@ -304,7 +307,7 @@ class Engine(Loop):
         return self(x, training=False)
 
     def _forward(self, data: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor, Totals]:
-        """Losses `[K]` and penalty, this replica's parts of the whole batch's; and the totals."""
+        """Return losses `[K]` and penalty, this replica's parts of the whole batch's; and the totals."""
         batch = Batch.of(self, data)
         scores = score(self, batch, training)
         added = penalty(self)
@@ -312,15 +315,15 @@ class Engine(Loop):
         sums = tf.stack([scores.losses.get(task, tf.constant(0.0)) for task in self.task_names])
         return tf.math.divide_no_nan(sums, totals.weights), added, totals
 
-    def _of_losses(self, data: Any) -> tuple[list[Any], Totals]:
-        """The gradients of what the balancer makes of the tasks' losses."""
+    def _loss_gradients(self, data: Any) -> tuple[list[Any], Totals]:
+        """Return the gradients of the balancer's combination of the tasks' losses."""
         with tf.GradientTape() as tape:
             losses, added, totals = self._forward(data, training=True)
             scaled = self.optimizer.scale_loss(self._combined(losses, totals) + added)
         return sum_gradients(tape.gradient(scaled, [variable.value for variable in self.trainable_variables])), totals
 
     def _combined(self, losses: tf.Tensor, totals: Totals) -> tf.Tensor:
-        """This replica's part of what the balancer makes of the tasks' losses; the parts' gradients add up to the whole's."""
+        """Return this replica's part of the balancer's combined loss; the parts' gradients sum to the gradient of the whole."""
         if replicas() == 1:
             return self.balancer.combine(losses, totals.active)
         with tf.GradientTape() as tape:
@@ -332,20 +335,20 @@ class Engine(Loop):
         return tf.reduce_sum(tf.stop_gradient(shares) * losses) + (whole - tf.stop_gradient(whole)) / replicas()
 
     def _apply(self, gradients: list[Any], active: tf.Tensor, finite: tf.Tensor) -> None:
-        """Updates the variables, but those of tasks that took no part; none where a step that is not finite is left out."""
+        """Update the variables except those of inactive tasks; none where a step that is not finite is left out."""
         variables, before = self.trainable_variables, self._guard.keep()
         kept = []
-        for tasks, own in self._own.items():
-            moved = tf.reduce_any([active[self.task_names.index(task)] for task in tasks])
-            kept.append((own, own.read(moved), moved))
+        for tasks, owned in self._task_variables.items():
+            any_active = tf.reduce_any([active[self.task_names.index(task)] for task in tasks])
+            kept.append((owned, owned.read(any_active), any_active))
         several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
         if several:  # It takes no fewer gradients than it has variables.
-            unreached = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
-            kept.append((unreached, unreached.read(tf.constant(False)), tf.constant(False)))
+            untouched = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
+            kept.append((untouched, untouched.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None])
-        for own, values, moved in kept:
-            own.restore(values, moved)
+        for owned, values, any_active in kept:
+            owned.restore(values, any_active)
         self._guard.look_at_update(finite, before)
 
     def _record(self, totals: Totals) -> None:
@@ -362,7 +365,7 @@ class Engine(Loop):
             for name, metric in metrics.items():
                 value = metric.result()
                 if isinstance(value, Mapping):
-                    logs.update({f"{task}_{key}": each for key, each in value.items()})
+                    logs.update({f"{task}_{key}": number for key, number in value.items()})
                 else:
                     logs[f"{task}_{name}"] = value
         return logs

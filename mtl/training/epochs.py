@@ -1,4 +1,4 @@
-"""What a balancer is told at the end of an epoch."""
+"""Callback that reports the end of an epoch to the balancer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["Epochs"]
 
 
 class Epochs(keras.callbacks.Callback):
-    """Tells the balancer that an epoch of training has ended, and how good the tasks were in it.
+    """Reports to the balancer that an epoch of training has ended, with the tasks' metrics.
 
     A task's metric is the one that its head names as `progress`, of the training rows; a task without rows has none.
     """
@@ -36,10 +36,10 @@ class Epochs(keras.callbacks.Callback):
 
     @classmethod
     def before(cls, callbacks: Any, model: TrainableModel) -> Any:
-        """Callbacks of `fit`, with this one first: what others save or show at an epoch's end is what it left."""
+        """Return callbacks of `fit` with this one first, so that the others save and show the state after it."""
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             return [cls(), *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else [])]
-        if not any(isinstance(each, cls) for each in callbacks.callbacks):
+        if not any(isinstance(callback, cls) for callback in callbacks.callbacks):
             callbacks.callbacks.insert(0, cls())
             callbacks.set_model(model)
         return callbacks

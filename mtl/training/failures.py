@@ -1,4 +1,4 @@
-"""What ends a training from outside, in words."""
+"""Errors for failures from outside the training, in one sentence."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at
 
 @contextmanager
 def explained(strategy: Any) -> Iterator[None]:
-    """Runs a training; says what happened where another worker, or a file of the data, is gone, or a target wrong.
+    """Context of a training; explains the error where another worker or a file of the data is gone, or a target is wrong.
 
     Args:
         strategy: the model's strategy, or None.
@@ -65,7 +65,7 @@ def explained(strategy: Any) -> Iterator[None]:
 
 
 def _first_line(error: Any) -> str:
-    """What TensorFlow says, without where in a graph it happened."""
+    """First line of TensorFlow's message, without positions in a graph."""
     lines = NAMES.sub("", error.message or str(error)).splitlines()
     said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Graph execution error"))]
     return said[0][:300] if said else type(error).__name__

@@ -1,4 +1,4 @@
-"""Processes that were forked off one that had used TensorFlow."""
+"""Check for processes that were forked from one that had used TensorFlow."""
 
 import os
 

@@ -12,6 +12,7 @@ from mtl.training.keras_internals.data_adapters import split_validation, whole_b
 from mtl.training.keras_internals.steps import BuiltModel, make_function, make_predict_function, named_arguments
 from mtl.training.keras_internals.strategies import agree_on_shuffling, several_processes, strategy_of
 from mtl.training.resume.checkpoint import Checkpoint
+from mtl.utils.texts import refuse_texts
 
 __all__ = ["Loop"]
 
@@ -35,6 +36,10 @@ class Loop(BuiltModel):
         """
         check_process()
         given = named_arguments(keras.Model.fit, self, args, kwargs)
+        _refuse_class_weight("fit", given.pop("class_weight", None))
+        refuse_texts(given.get("x"), given.get("y"))
+        validation = given.get("validation_data")
+        refuse_texts(*validation[:2] if isinstance(validation, tuple) else (validation,))
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
@@ -52,9 +57,15 @@ class Loop(BuiltModel):
         """All variables that training moves: weights, random numbers, metrics, optimizer."""
         return [*self.variables, *self.metrics_variables, *self.optimizer.variables]
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        given = named_arguments(keras.Model.train_on_batch, self, args, kwargs)
+        _refuse_class_weight("train_on_batch", given.pop("class_weight", None))
+        return super().train_on_batch(**given)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
         given = named_arguments(keras.Model.evaluate, self, args, kwargs)
+        refuse_texts(given.get("x"), given.get("y"))
         if not given.get("_use_cached_eval_dataset"):
             given["x"] = whole_batches(
                 given.pop("x", None),
@@ -68,6 +79,7 @@ class Loop(BuiltModel):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         check_process()
         given = named_arguments(keras.Model.predict, self, args, kwargs)
+        refuse_texts(given["x"])
         batch_size = given.pop("batch_size", None)
         given["x"] = whole_batches(given["x"], batch_size=batch_size, steps_per_epoch=given.get("steps"))
         return super().predict(**given)
@@ -93,7 +105,6 @@ class Loop(BuiltModel):
             batch_size=batch_size,
             steps_per_epoch=given.get("steps_per_epoch"),
             shuffle=shuffle,
-            class_weight=given.pop("class_weight", None),
         )
         return given
 
@@ -108,3 +119,10 @@ class Loop(BuiltModel):
             super().make_predict_function(force)
         elif self.predict_function is None or force:
             self.predict_function = make_predict_function(self)
+
+
+def _refuse_class_weight(method: str, value: Any) -> None:
+    if value is not None:
+        raise ValueError(
+            f"{method} takes no 'class_weight': heads weigh their classes. Set it there: Classification(class_weights={{...}})."
+        )

@@ -39,7 +39,7 @@ class TaskLosses(keras.metrics.Metric):
         return self.add_variable(shape, "zeros", dtype="float64", aggregation="only_first_replica", name=name)
 
     def accumulate(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
-        """Adds a step.
+        """Add a step.
 
         Args:
             sums: each task's weighted sum of losses, float32 `[K]`.
@@ -55,16 +55,16 @@ class TaskLosses(keras.metrics.Metric):
         self.counts.assign_add(counts)
 
     def combine_by(self, balancer: Balancer) -> None:
-        """Sets the combined loss to what a balancer makes of the tasks' losses so far."""
+        """Set the combined loss to a balancer's combination of the tasks' losses so far."""
         losses = ops.cast(ops.divide_no_nan(self.sums, self.weights), "float32")
         self.combined.assign(ops.cast(balancer.combine(losses, self.weights > 0, training=False), "float64"))
 
     def rows(self) -> np.ndarray:
-        """How many rows were labelled for each task so far, `[K]`."""
+        """Number of rows labelled for each task so far, `[K]`."""
         return ops.convert_to_numpy(self.counts)[: len(self.tasks)]
 
     def realised(self) -> tuple[dict[str, float], float]:
-        """What was seen so far: task -> the share of rows that are labelled for it; and the share of tokens that are padding."""
+        """Return task -> the share of rows labelled for it so far, and the share of tokens that are padding."""
         *labelled, rows, tokens, positions = ops.convert_to_numpy(self.counts).tolist()
         shares = {task: count / max(1.0, rows) for task, count in zip(self.tasks, labelled, strict=True)}
         return shares, 1.0 - tokens / positions if positions else 0.0

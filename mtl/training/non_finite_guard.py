@@ -1,4 +1,4 @@
-"""Steps whose losses, gradients or updates are not finite: noticed, named, and left out if asked for."""
+"""Detection of steps whose losses, gradients or updates are not finite."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,7 @@ __all__ = ["NonFiniteGuard"]
 
 
 class NonFiniteGuard:
-    """Watches the losses and gradients of each step, and what its update makes of the weights, in the graph; the replicas see
-    the same.
+    """Checks of each step's losses, gradients and updated weights, in the graph; the result is the same on every replica.
 
     A step whose losses or gradients are not finite ends the training before it has moved a weight; one whose update makes weights
     that are not finite ends it after that. With `skip` both are left out.
@@ -23,7 +22,7 @@ class NonFiniteGuard:
     Args:
         optimizer: a built optimizer.
         variables: those that are trained.
-        own: tasks -> the variables that only they use.
+        task_variables: tasks -> the variables that only they use.
         tasks: the names of all tasks.
         skip: whether a step that is not finite is left out, and else ends the training.
         compiled: whether XLA compiles the step, which then ends only after its update.
@@ -33,15 +32,15 @@ class NonFiniteGuard:
         self,
         optimizer: keras.optimizers.Optimizer,
         variables: Sequence[keras.Variable],
-        own: Mapping[tuple[str, ...], Sequence[keras.Variable]],
+        task_variables: Mapping[tuple[str, ...], Sequence[keras.Variable]],
         tasks: Sequence[str],
         skip: bool,
         compiled: bool,
     ):
         self._optimizer, self._tasks, self._variables = optimizer, tuple(tasks), list(variables)
         self.skip, self._compiled = skip, compiled
-        of_one = {users[0]: mine for users, mine in own.items() if len(users) == 1}
-        owners = {id(variable): list(tasks).index(task) for task, mine in of_one.items() for variable in mine}
+        of_one = {users[0]: owned for users, owned in task_variables.items() if len(users) == 1}
+        owners = {id(variable): list(tasks).index(task) for task, owned in of_one.items() for variable in owned}
         self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
         self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first; how many:
         self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")
@@ -52,13 +51,13 @@ class NonFiniteGuard:
     def look(
         self, losses: tf.Tensor, weights: tf.Tensor, gradients: Sequence[Any], owners: Sequence[int] | None = None
     ) -> tf.Tensor:
-        """Remembers what is not finite in a step; whether all is.
+        """Record what is not finite in a step, and return whether all is.
 
         Args:
             losses: each task's, over all replicas, `[K]`.
             weights: the sum of each task's weights, over all replicas, `[K]`.
             gradients: of the variables, over all replicas; None where there is none.
-            owners: the number of the task that each gradient belongs to, K where several do; by default by the variables.
+            owners: the index of the task that each gradient belongs to, K where several do; by default by the variables.
         """
         count, owners = len(self._tasks), self._owners if owners is None else owners
         finite = {i: tf.reduce_all(tf.math.is_finite(g)) for i, g in enumerate(gradients) if g is not None}
@@ -77,17 +76,17 @@ class NonFiniteGuard:
         return self._remember(faulty, iterations_of(self._optimizer).value + 1)
 
     def _remember(self, faulty: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Adds a step's faults to those that are told of; whether there is none."""
+        """Add a step's faults to those to be reported, and return whether there is none."""
         bad = tf.reduce_any(faulty)
         first = bad & tf.equal(self._count.value, 0)
-        told = first | (bad & self.skip)  # What ends the training is told of its first step.
-        self._faults.assign(tf.where(told, tf.maximum(tf.cast(faulty, tf.float32), self._faults.value), self._faults.value))
+        reported = first | (bad & self.skip)  # An error that ends the training reports its first step alone.
+        self._faults.assign(tf.where(reported, tf.maximum(tf.cast(faulty, tf.float32), self._faults.value), self._faults.value))
         self._step.assign(tf.where(first, tf.cast(step, tf.int64), self._step.value))
         self._count.assign_add(tf.cast(bad, tf.int64))
         return ~bad
 
     def gate(self, finite: tf.Tensor) -> list[Any]:
-        """What an update has to wait for: it fails where the step is to end the training."""
+        """Operations that an update must wait for; they fail where the step is to end the training."""
         if self.skip or self._compiled:  # XLA leaves assertions out.
             return []
         with tf.control_dependencies([tf.identity(v.value) for v in (self._faults, self._step, self._count)]):
@@ -95,15 +94,15 @@ class NonFiniteGuard:
         return [] if checked is None else [checked]
 
     def keep(self) -> list[tf.Tensor]:
-        """The values before an update that may be undone."""
+        """Return the values before an update that may be undone."""
         return [] if self._all is None else self._all.values()
 
     def look_at_update(self, finite: tf.Tensor, before: list[tf.Tensor]) -> None:
-        """Looks at the weights after an update, and undoes it where steps that are not finite are left out.
+        """Check the weights after an update, and undo it where steps that are not finite are left out.
 
         Args:
-            finite: whether the update's gradients were.
-            before: what `keep` gave.
+            finite: whether the update's gradients were finite.
+            before: values that `keep` returned.
         """
         sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in self._variables])
         faulty = tf.concat([tf.zeros([2 * len(self._tasks) + 1], tf.bool), [finite & ~sound]], axis=0)
@@ -112,7 +111,7 @@ class NonFiniteGuard:
             self._all.restore(before, finite & sound)
 
     def fault(self) -> FloatingPointError | None:
-        """The error for steps that were not finite since the last call; a warning where such steps are left out."""
+        """Return the error for steps since the last call that were not finite; warn instead where such steps are left out."""
         count = int(tf.convert_to_tensor(self._count.value))
         if not count:
             return None
@@ -142,13 +141,13 @@ class NonFiniteGuard:
         )
 
     def _names(self, which: Any) -> str:
-        return ", ".join(f"'{task}'" for task, found in zip(self._tasks, which, strict=True) if found)
+        return ", ".join(f"'{task}'" for task, chosen in zip(self._tasks, which, strict=True) if chosen)
 
     def check(self) -> None:
-        """Tells of steps that were not finite since the last call.
+        """Report steps since the last call that were not finite.
 
         Raises:
-            FloatingPointError: one was not, and such steps are not left out.
+            FloatingPointError: there is one, and such steps are not left out.
         """
         if error := self.fault():
             raise error from None

@@ -67,11 +67,11 @@ def agreed(strategy: Any, numbers: Sequence[int]) -> bool:
 
     @tf.function
     def sums() -> Any:
-        def each() -> Any:
+        def moments() -> Any:
             mine = tf.constant(numbers, tf.float64)
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([mine, mine**2]))
 
-        return strategy.run(each)
+        return strategy.run(moments)
 
     # Equal where the mean of the squares is the square of the mean.
     total, squares = strategy.experimental_local_results(sums())[0].numpy()
@@ -110,8 +110,8 @@ def rows_of_replica(batch: Any) -> Any:
             return value
         replica, size = context.replica_id_in_sync_group, value.shape[0]
         if size is not None and size % count == 0:  # The shape stays static.
-            each = size // count
-            return tf.slice(value, [replica * each, *[0] * (value.shape.rank - 1)], [each, *[-1] * (value.shape.rank - 1)])
+            share = size // count
+            return tf.slice(value, [replica * share, *[0] * (value.shape.rank - 1)], [share, *[-1] * (value.shape.rank - 1)])
         size = tf.shape(value)[0]
         return value[replica * size // count : (replica + 1) * size // count]
 
@@ -172,8 +172,8 @@ def sum_before(values: tf.Tensor) -> tf.Tensor:
     if count == 1:
         return tf.zeros_like(values)
     replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-    (each,) = sum_over_replicas([tf.one_hot(replica, count)[:, None] * values])
-    return tf.reduce_sum(tf.where((tf.range(count) < replica)[:, None], each, 0.0), axis=0)
+    (summands,) = sum_over_replicas([tf.one_hot(replica, count)[:, None] * values])
+    return tf.reduce_sum(tf.where((tf.range(count) < replica)[:, None], summands, 0.0), axis=0)
 
 
 def sum_gradients(gradients: Sequence[Any]) -> list[Any]:

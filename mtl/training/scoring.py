@@ -1,4 +1,4 @@
-"""What the rows of a batch give: each task's sums of losses and weights, and the statistics of its metrics."""
+"""Scores of a batch: each task's sums of losses and weights, and the statistics of its metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, model: TrainableModel, data: Any) -> "Batch":
-        """What a step was given, with what may be left out filled in."""
+        """Return the batch of a step's data, with inputs and weights that were left out filled in."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         refuse_texts(x, y)
         x = model.complete(x)
@@ -41,23 +41,23 @@ class Batch(NamedTuple):
         return cls(x, y, {task: model.head_of(task).given(y[task], weight) for task, weight in weights.items()})
 
     def labelled(self) -> dict[str, tf.Tensor]:
-        """Task -> which rows have a label for it, bool `[B]`; those whose weight is NaN are not lost."""
+        """Task -> which rows have a label for it, bool `[B]`; rows whose weight is NaN count."""
         some = {task: (weight > 0) | tf.math.is_nan(weight) for task, weight in self.weights.items()}
         return {task: tf.reduce_any(mine, axis=list(range(1, mine.shape.rank))) for task, mine in some.items()}
 
     def take(self, rows: Any, tasks: Sequence[str]) -> "Batch":
-        """Some of the rows, `[n]`, with what some of the tasks say of them."""
+        """Return some of the rows, given by their positions `[n]`, with the targets and weights of some of the tasks."""
         parts = self.x, {task: self.y[task] for task in tasks}, {task: self.weights[task] for task in tasks}
         return Batch(*keras.tree.map_structure(lambda value: tf.gather(value, rows), parts))
 
 
 class Scores(NamedTuple):
-    """What some rows give, of the tasks that they have targets of.
+    """Losses, weights and statistics of some rows, by task.
 
     Args:
         losses: task -> the weighted sum of its losses.
         weights: task -> the sum of its weights.
-        statistics: task -> those of its metrics, in order.
+        statistics: task -> the statistics of its metrics, in order.
     """
 
     losses: dict[str, tf.Tensor]
@@ -66,7 +66,7 @@ class Scores(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the rows of all replicas give.
+    """Sums over the rows of all replicas.
 
     Args:
         losses: each task's weighted sum of losses, `[K]`.
@@ -93,12 +93,12 @@ class Totals(NamedTuple):
         return self.weights > 0
 
     def where(self, counted: tf.Tensor) -> "Totals":
-        """These, or zeros."""
-        return keras.tree.map_structure(lambda each: tf.where(counted, each, tf.zeros_like(each)), self)
+        """Return these totals if `counted`, else zeros."""
+        return keras.tree.map_structure(lambda value: tf.where(counted, value, tf.zeros_like(value)), self)
 
 
 def score(model: TrainableModel, batch: Batch, training: bool, shared: Mapping[str, Any] | None = None) -> Scores:
-    """Runs the branches and heads on a batch, and the trunk too where what it gives is not given."""
+    """Run the branches and heads on a batch, and the trunk unless its outputs are given as `shared`."""
     shared = model.trunk(batch.x, training) if shared is None else shared
     scores = Scores({}, {}, {})
     for task, target in batch.y.items():
@@ -113,40 +113,40 @@ def score(model: TrainableModel, batch: Batch, training: bool, shared: Mapping[s
 
 
 def joined(model: TrainableModel, parts: Sequence[Scores]) -> Scores:
-    """What several parts of a batch's rows give together."""
-    losses, weights = ({task: tf.add_n([each[i][task] for each in parts]) for task in parts[0][i]} for i in (0, 1))
+    """Return the scores of a batch, given those of its parts."""
+    losses, weights = ({task: tf.add_n([part[i][task] for part in parts]) for task in parts[0][i]} for i in (0, 1))
     statistics: dict[str, list[tf.Tensor]] = {}
-    for task, found in parts[0].statistics.items():
+    for task, of_task in parts[0].statistics.items():
         statistics[task] = []
         for i, metric in enumerate(model.task_metrics[task].values()):
-            values = tf.stack([each.statistics[task][i] for each in parts])
+            values = tf.stack([part.statistics[task][i] for part in parts])
             whole = tf.reduce_sum(values, axis=0) if metric.additive else metric.merge(tf.cast(values, tf.float64))
-            statistics[task].append(tf.cast(whole, found[i].dtype))
+            statistics[task].append(tf.cast(whole, of_task[i].dtype))
     return Scores(losses, weights, statistics)
 
 
 def penalty(model: TrainableModel) -> tf.Tensor:
-    """This replica's part of what is added to the tasks' losses: the penalty of sharing, and the layers' regularizers."""
+    """This replica's part of the terms added to the tasks' losses: the model's penalties and the layers' regularizers."""
     terms = [tf.cast(term, tf.float32) for term in (model.penalty(), *model.losses) if term is not None]
     return tf.add_n(terms) / replicas() if terms else tf.constant(0.0)
 
 
 def total(model: TrainableModel, batch: Batch, scores: Scores, added: tf.Tensor) -> Totals:
-    """The sums over the replicas' scores and penalties."""
+    """Return the sums over the replicas' scores and penalties."""
     labelled, mask = batch.labelled(), batch.x["padding_mask"]
     zero = tf.constant(0.0)
 
     def by_task(values: Mapping[str, Any]) -> tf.Tensor:
         return tf.stack([tf.cast(values[task], tf.float32) if task in values else zero for task in model.task_names])
 
-    rows = by_task({task: tf.math.count_nonzero(each) for task, each in labelled.items()})
-    sizes = tf.stack([tf.cast(each, tf.float32) for each in (tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask))])
+    rows = by_task({task: tf.math.count_nonzero(row_mask) for task, row_mask in labelled.items()})
+    sizes = tf.stack([tf.cast(size, tf.float32) for size in (tf.shape(mask)[0], tf.math.count_nonzero(mask), tf.size(mask))])
     statistics = {
         task: [
             value if metric.additive else by_replica(value)
-            for value, metric in zip(found, model.task_metrics[task].values(), strict=True)
+            for value, metric in zip(values, model.task_metrics[task].values(), strict=True)
         ]
-        for task, found in scores.statistics.items()
+        for task, values in scores.statistics.items()
     }
     parts = Totals(by_task(scores.losses), by_task(scores.weights), added, tf.concat([rows, sizes], 0), statistics)
     flat = [tf.stop_gradient(part) for part in keras.tree.flatten(parts)]
@@ -163,7 +163,7 @@ def _by_task(model: TrainableModel, value: Any, what: str) -> dict[str, Any]:
     for name in value:
         if name not in model.task_names:
             raise ValueError(f"Got {what} for '{name}', which is no task of the model: {list(model.task_names)}.")
-    return {name: each for name, each in value.items() if each is not None}
+    return {name: array for name, array in value.items() if array is not None}
 
 
 def _weight(head: TrainableHead, weight: Any, mask: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from mtl.encoders.encoder import Encoder
 from mtl.model import MultiTaskModel
 from mtl.sharing import Hard
 from mtl.utils.arguments import checked
+from mtl.utils.atomic_write import made_folder
 from mtl.utils.types import Size
 
 __all__ = ["CachedFeatures", "extract", "head_model"]
@@ -208,8 +209,7 @@ def _needs_sequence(model: MultiTaskModel) -> bool:
 def _new_folder(path: Path) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"extract expects a folder that is new or empty; '{path}' holds something. Remove it or name another.")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return made_folder(path)
 
 
 def _load(file: Path) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked", "remove_rests", "atomic_write", "working_folder"]
+__all__ = ["atomic_write", "locked", "made_folder", "remove_rests", "working_folder"]
 
 #: Exact names of the folders that `working_folder` makes.
 NAME = re.compile(r"\.writing-[0-9a-f]{32}")
@@ -43,6 +43,20 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         reason = error.strerror or error
         said = f"Could not write '{path}': {reason}. What was there stays; make room, or give another place."
         raise OSError(error.errno, said) from error
+
+
+def made_folder(path: str | os.PathLike) -> Path:
+    """A folder, made with those around it unless it is there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        said = f"Could not make the folder '{str(path)[:200]}': {error.strerror or error}. Name another that can be written."
+        raise OSError(error.errno, said) from error
+    return Path(path)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Texts where a model takes numbers."""
+"""What is no number where a model takes numbers."""
 
+from numbers import Number
 from typing import Any
 
 import keras
@@ -7,25 +8,45 @@ import tensorflow as tf
 
 __all__ = ["refuse_texts"]
 
+_USE = {
+    "inputs": "Use predict_text to predict on texts, and mtl.data.mix to make batches of texts and labels.",
+    "targets": "Use mtl.data.mix to make batches of texts and labels.",
+}
+
 
 def refuse_texts(x: Any, y: Any = None) -> None:
     """Checks that a model is given numbers.
 
     Args:
-        x: inputs in any nesting, or a `tf.data.Dataset` of inputs, or of inputs and targets.
+        x: inputs in any nesting, or a `tf.data.Dataset` or `keras.utils.PyDataset` of inputs, or of inputs and targets. What is
+            read only once, such as a generator, is not looked into.
         y: targets in any nesting.
 
     Raises:
-        TypeError: there is a text among them.
+        TypeError: there is a text among them, or what holds no numbers, such as a source.
     """
-    if isinstance(x, tf.data.Dataset):
+    if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
-    for data, expected, use in (
-        (x, "token ids as inputs", "predict_text to predict on texts, and mtl.data.mix"),
-        (y, "numbers as targets", "mtl.data.mix"),
-    ):
+    elif isinstance(x, keras.utils.PyDataset):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(x[0])
+    for data, what, expected in ((x, "inputs", "token ids as inputs"), (y, "targets", "numbers as targets")):
         for leaf in tf.nest.flatten(data):
-            dtype = getattr(leaf, "dtype", None)
-            first = leaf.flat[0] if getattr(dtype, "kind", "") == "O" and getattr(leaf, "size", 0) else leaf
-            if isinstance(first, str | bytes) or dtype == tf.string or getattr(dtype, "kind", "") in ("U", "S", "T"):
-                raise TypeError(f"The model expects {expected}; got texts. Use {use} to make batches of texts and labels.")
+            if _is_text(leaf):
+                raise TypeError(f"The model expects {expected}; got texts. {_USE[what]}")
+            if not _may_hold_numbers(leaf):
+                raise TypeError(f"The model expects {expected}; got {type(leaf).__name__}. {_USE[what]}")
+
+
+def _is_text(leaf: Any) -> bool:
+    if hasattr(leaf, "to_numpy"):  # A table, or a column of one.
+        leaf = leaf.to_numpy()
+    dtype = getattr(leaf, "dtype", None)
+    first = leaf.flat[0] if getattr(dtype, "kind", "") == "O" and getattr(leaf, "size", 0) else leaf
+    return isinstance(first, str | bytes) or dtype == tf.string or getattr(dtype, "kind", "") in ("U", "S", "T")
+
+
+def _may_hold_numbers(leaf: Any) -> bool:
+    """Whether something is a number, an array, or what gives batches of them; readers of PyTorch's and Grain's are."""
+    if leaf is None or isinstance(leaf, Number) or type(leaf).__module__.partition(".")[0] in ("torch", "grain"):
+        return True
+    return any(hasattr(leaf, name) for name in ("dtype", "to_numpy", "__array__", "__next__", "get_tf_dataset", "components"))

@@ -54,7 +54,7 @@ def test_means_are_over_the_batches_in_which_tasks_were_seen():
 def test_a_batch_that_is_not_finite_is_left_out_of_the_means():
     model = make_model("sgd")
     good, bad = batch(seed=1), batch(seed=2)
-    bad[1]["score"][0] = np.nan
+    bad[1]["score"][0] = np.inf
     found = diagnose(model, [good, bad])
     assert found.losses[1] == pytest.approx(numbers(model, good)[0][1], rel=1e-5)
     assert found.losses[0] == pytest.approx((numbers(model, good)[0][0] + numbers(model, bad)[0][0]) / 2, rel=1e-5)

@@ -42,6 +42,8 @@ def test_errors():
         get("pcgrd")
     with pytest.raises(ValueError, match=r"Expected a balancer, its name, or \{name: \{argument: value\}\}; got 3"):
         get(3)
+    with pytest.raises(ValueError, match=r"Expected a balancer; got the class CAGrad. Call it: CAGrad\(\)."):
+        get(CAGrad)
     with pytest.raises(ValueError, match="Unknown argument of CAGrad 'd'"):
         get({"cagrad": {"d": 1}})
     with pytest.raises(ValueError, match=r"Static expects `weights` as a dict \(each value a number\) or None; got \[1, 2\]"):

@@ -42,17 +42,43 @@ def test_json_is_readable(tmp_path) -> None:
     assert json.loads(text) == figures and "北" in text
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     write_json(tmp_path / "a.json", {})
+    results = {"recipe": "r", "history": {}, "scores": figures}
+    write_json(tmp_path / "all.json", results, of_training=True)
+    write_json(tmp_path / "all.json", results, of_training=True)
 
 
-@pytest.mark.parametrize("content", ["encoder: Recurrent\n", '{"text": "so good", "mood": "up"}\n', "[1]", "[" * 100_000, ""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "encoder: Recurrent\n",
+        '{"text": "so good", "mood": "up"}\n',
+        "[1]",
+        "[" * 100_000,
+        "",
+    ],
+)
 def test_json_replaces_nothing_but_figures(tmp_path, content) -> None:
     (tmp_path / "mine").write_text(content)
     for act in (check_json, lambda path: write_json(path, {})):
-        with pytest.raises(FileExistsError, match="--json replaces nothing but figures; '.*mine' holds something else"):
+        with pytest.raises(
+            FileExistsError, match="--json replaces nothing but figures of the same command; '.*mine' holds something else"
+        ):
             act(tmp_path / "mine")
     assert (tmp_path / "mine").read_text() == content
     with pytest.raises(FileNotFoundError, match="there is no '.*none'. Make it"):
         check_json(tmp_path / "none" / "a.json")
+
+
+@pytest.mark.parametrize("of_training", [True, False])
+def test_json_never_replaces_what_a_run_or_the_other_command_wrote(tmp_path, of_training) -> None:
+    results = json.dumps({"recipe": "r", "history": {}, "scores": {}})
+    (tmp_path / ".mtl-run.json").write_text("{}")
+    (tmp_path / "results.json").write_text(results)
+    with pytest.raises(FileExistsError, match="'.*results.json' is a run's"):
+        check_json(tmp_path / "results.json", of_training)
+    (tmp_path / "scores.json").write_text(json.dumps({"mood": {"examples": 1}}) if of_training else results)
+    with pytest.raises(FileExistsError, match="figures of the same command; '.*scores.json' holds something else"):
+        check_json(tmp_path / "scores.json", of_training)
 
 
 def test_how_often_a_recipe_is_saved(tmp_path) -> None:
@@ -78,5 +104,5 @@ def test_how_often_a_recipe_is_saved(tmp_path) -> None:
     ],
 )
 def test_what_is_spread_over_all_epochs(optimizer, data, said) -> None:
-    assert spans_training(SimpleNamespace(training={"optimizer": optimizer}, data={"data": data})).startswith(said)
-    assert bool(said) == bool(spans_training(SimpleNamespace(training={"optimizer": optimizer}, data={"data": data})))
+    recipe = SimpleNamespace(training={"optimizer": optimizer}, data={"data": data}, modules=())
+    assert spans_training(recipe).startswith(said) and bool(said) == bool(spans_training(recipe))

@@ -271,7 +271,7 @@ def test_serves_what_it_decodes(case):
         "segment_ids": np.zeros_like(features["padding_mask"]),
         "word_starts": np.where(full, words[:, 0], -1),
         "word_ends": np.where(full, words[:, 1], -1),
-        "first_tokens": np.where(np.arange(1, 6) < sizes[:, None], np.arange(1, 6), -1),
+        "word_tokens": np.where(np.arange(1, 6) < sizes[:, None], np.arange(1, 6), -1),
     }
     tensors = {name: tf.constant(value, tf.int32) for name, value in tokens.items()}
     served = {name: value.numpy() for name, value in head.serve(outputs, tensors).items()}

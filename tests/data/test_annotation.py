@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 
 from mtl.data.annotation import (
     annotated_spans,
     annotated_types,
     annotated_units,
+    blank_spans,
     count_overlapping,
     tagged_words,
     words_of,
@@ -78,12 +80,35 @@ def test_no_span():
             "Expected a span such as .* got {'start': 3, 'end': 11}; give each span its start, end and type",
         ),
         ([(0, 2, "A"), "B"], "Expected a span such as .* got 'B'"),
+        ([(0, 2, None)], r"Expected a span such as .* got \(0, 2, None\); give each span its start, end and type"),
+        ([(0, 2, ["A"])], r"Expected the type of a span as a text, such as .*; got \['A'\]. Give each one its name"),
+        ([{"start": 0, "end": 2, "type": {"A": 1}}], "Expected the type of a span as a text"),
+        ([(0, 2, float("nan"))], "Expected the type of a span as a text, .*; got nan"),
+        ([(0, 2, True)], "Expected the type of a span as a text, .*; got True"),
+        ([(True, 2, "A")], r"the text's length; got \(True, 2, 'A'\): count characters"),
+        ([(0, np.True_, "A")], "the text's length"),
+        (["O", None, "O", "O"], "Expected a tag as a text, .*; got None. Give each one its name"),
+        (["O", ["B-LOC"], "O", "O"], r"Expected a tag as a text, .*; got \['B-LOC'\]"),
         (["NN"] * 4, "got 'NN'.*scheme=None"),
     ],
 )
 def test_bad_labels(value, message):
     with pytest.raises(ValueError, match=message):
         annotated_spans(value, NEW_YORK)
+
+
+@pytest.mark.parametrize("value", [[(0, 2, None)], [(0, 2, ["X"])], ["O", None], [["B-X"], "O"]])
+@pytest.mark.parametrize("scheme", ["BIO", None])
+def test_what_is_no_tag_is_no_type(value, scheme):
+    with pytest.raises(ValueError, match="Expected a(?: span such| tag as)|Expected the type of a span"):
+        annotated_types(value, scheme)
+
+
+def test_spans_of_white_space_alone():
+    example, value = Example("a  b"), [(1, 3, "X"), (0, 2, "X"), (2, 3, "Y"), (2, 3, "Y")]
+    assert annotated_spans(value, example) == [(0, 1, "X")] and annotated_spans(value, example, None) == [(0, 1, "X")]
+    assert blank_spans(value, example) == [(1, 3, "X"), (2, 3, "Y")] and blank_spans(["O"] * 4, example) == []
+    assert count_overlapping(value, example) == 0
 
 
 def test_overlapping_spans():

@@ -29,6 +29,10 @@ NONE = (-1, -1)
         ([(0, 3), NONE, (0, 3), (4, 8)], [0, 0, 1, 1], [(0, 3), (4, 8)], [0, -1, -1, -1], [0, -1]),
         # One token over two words begins the first of them; an empty token none.
         ([(0, 8), (8, 8)], None, [(0, 8)], [0, -1], [0]),
+        # A word that shares its first token with the word before is read at its next token.
+        ([(0, 4), (4, 5)], None, [(0, 2), (3, 5)], [0, 1], [0, 1]),
+        # Where a word has no token that is not read already, it is read at its last.
+        ([(0, 3), (3, 8)], None, [(0, 1), (1, 2), (2, 5), (5, 8)], [0, 2], [0, 0, 1, 1]),
         ([(0, 3), (4, 8)], None, [], [-1, -1], []),
         ([], None, [(0, 3)], [], [-1]),
     ],
@@ -36,8 +40,23 @@ NONE = (-1, -1)
 def test_words_and_tokens(offsets, segments, words, of_tokens, first):
     each = encoding(offsets, segments)
     assert each.word_of_tokens(words).tolist() == of_tokens and each.word_of_tokens(words).dtype == np.int32
-    assert each.first_tokens(words).tolist() == first and each.first_tokens(words).dtype == np.int32
+    assert each.word_tokens(words).tolist() == first and each.word_tokens(words).dtype == np.int32
     assert len(each) == len(offsets)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "segments", "places", "characters"),
+    [
+        ([NONE, (0, 1), (0, 1), (1, 2), NONE], None, [1, 3], [(0, 1), (1, 2)]),  # bytes of a character
+        ([(0, 1), (0, 3), (1, 3), (2, 4)], None, [0, 1, 3], [(0, 1), (1, 3), (3, 4)]),
+        ([(2, 3), (0, 1), (0, 0), (3, 5)], None, [0, 3], [(2, 3), (3, 5)]),
+        ([(0, 1), NONE, (0, 1), (0, 4)], [0, 0, 1, 0], [0, 3], [(0, 1), (1, 4)]),
+        ([], None, [], []),
+    ],
+)
+def test_characters_that_no_earlier_token_covers(offsets, segments, places, characters):
+    found, own = encoding(offsets, segments).own_characters()
+    assert found.tolist() == places and [tuple(span) for span in own.tolist()] == characters
 
 
 def test_examples_keep_their_order_with_and_without_pairs():

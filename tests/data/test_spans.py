@@ -3,15 +3,14 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
 from mtl.data.spans import (
-    SCHEMES,
     allowed_transitions,
     convert_tags,
     cover,
     scheme_labels,
     spans_of_tags,
-    split_tag,
     tags_of_spans,
 )
+from mtl.utils.tags import SCHEMES, split_tag
 
 SPANS = [(0, 1, "A"), (1, 4, "A"), (5, 7, "B")]
 BIO = ["B-A", "B-A", "I-A", "I-A", "O", "B-B", "I-B"]
@@ -74,7 +73,7 @@ def test_labels_of_a_scheme():
 
 def test_a_tag_without_prefix():
     assert split_tag("I-x-y") == ("I", "x-y")
-    for tag in ("NN", "B-", "-X", "B"):
+    for tag in ("NN", "B-", "-X", "O-X", "", "Bx"):
         with pytest.raises(ValueError, match=f"Expected a tag such as 'O', 'B-LOC' or 'I-LOC', got '{tag}'.*scheme=None"):
             split_tag(tag)
 
@@ -99,3 +98,13 @@ def test_cover():
     assert cover(np.array(units), [(1, 4), (4, 6), (8, 12)]).tolist() == [-1, 0, 0, 1, -1, -1, 2]
     assert cover(np.array(units), []).tolist() == [-1] * 7
     assert cover(np.zeros([0, 2], int), [(0, 1)]).tolist() == []
+
+
+def test_tags_without_a_type():
+    words = [(0, 2, ""), (2, 3, ""), (3, 6, "")]
+    assert spans_of_tags([*"BESBME"]) == spans_of_tags([*"BIBBII"]) == words
+    assert spans_of_tags(["B", "I", "I-X", "O", "I"]) == [(0, 2, ""), (2, 3, "X"), (4, 5, "")]
+    assert tags_of_spans(words, 6, "BMES") == [*"BESBME"] and scheme_labels([""], "BMES") == [*"OBMES"]
+    follows, begins, ends = allowed_transitions([*"BMES"])
+    assert follows.astype(int).tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1]]
+    assert begins.tolist() == [True, False, False, True] and ends.tolist() == [False, False, True, True]

@@ -9,10 +9,11 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from mtl.data import Example, Tokenizer
 from mtl.data.annotation import annotated_spans, annotated_units, tagged_words, words_of
-from mtl.data.spans import SCHEMES, scheme_labels
+from mtl.data.spans import scheme_labels
 from mtl.data.tag_units import TagUnits, lost_labels, tag_units
 from mtl.data.tokenizers.in_graph.alignment import align_words
 from mtl.heads import Tagging
+from mtl.utils.tags import SCHEMES
 from tests.served import assert_served
 
 TEXTS = [
@@ -108,6 +109,20 @@ def back(head, value, example, encoding):
     return found, head.lost(value, example, encoding, target)
 
 
+def assert_figures_agree(head, value, example, encoding, rng):
+    """Where nothing is lost, `SpanF1` over random tags of tokens gives what `report` gives for what they decode to."""
+    target, weight = head.encode(value, example, encoding)
+    if head.lost(value, example, encoding, target) or not weight.any():
+        return
+    tags = np.where(rng.random(len(target)) < 0.7, target, rng.integers(0, len(head.labels), len(target)))
+    found = head.decode({"tags": tags, "probability": np.ones(len(tags))}, example, encoding)
+    metric = head.make_metrics()["spans"]
+    metric.update_state(target[None], tags[None], weight[None], {})
+    figures = head.report([value], [found], [example])
+    for name, figure in metric.result().items():
+        assert figures[name] == pytest.approx(float(figure), abs=1e-6), (example.text, value, tags)
+
+
 def readable(span, spans, units, tokens):
     """Whether a span can come back, by what its units and tokens cover: told without the alignment under test.
 
@@ -140,13 +155,16 @@ def test_labels_come_back_or_count_as_lost(all_tokenizers, kind):
             wanted = annotated_spans(value, example)
             found, lost = back(head, value, example, encoding)
             given = {(span["start"], span["end"], span["type"]) for span in found["spans"]}
-            assert lost == len(set(wanted) - given)
-            own = words_of(example) if level == "word" else list(dict.fromkeys(tokens))
+            assert lost == len(set(wanted) - given) + sum(text[start:end].isspace() for start, end, _ in value)
+            own = words_of(example) if level == "word" else [tuple(span) for span in encoding.own_characters()[1].tolist()]
+            if level == "token":
+                assert len(given) == len(found["spans"]) and found["offsets"] == [list(unit) for unit in own]
+                assert_figures_agree(head, value, example, encoding, rng)
             for span in wanted:
                 assert span in given or not readable(span, wanted, own, tokens), (kind, text, level, span, given)
             if level == "word" and not lost:
                 assert found["tags"] == annotated_units(value, example, words_of(example), scheme)
-            whole, total = whole + len(wanted) - lost, total + len(wanted)
+            whole, total = whole + len(set(wanted) & given), total + len(wanted)
     assert whole > total / 3
 
 
@@ -174,8 +192,8 @@ def test_exports_give_what_decode_gives(all_tokenizers, kind):
     encodings = tokenizer.encode(TEXTS)
     shape = tokens["token_ids"].shape
     options: list[dict[str, Any]] = [{"scheme": scheme, "level": level} for scheme in SCHEMES for level in ("word", "token")]
-    for option in [*options, {"scheme": None}]:
-        labels = scheme_labels("XY", option["scheme"]) if option["scheme"] else ["N", "V"]
+    for option in [*options, {"scheme": None}, {"scheme": None, "level": "token"}]:
+        labels = scheme_labels(["X", ""], option["scheme"]) if option["scheme"] else ["N", "V"]
         head = Tagging(labels, **option)
         ids, probability = rng.integers(0, len(labels), shape), rng.random(shape).astype("float32")
         prediction = {"tags": tf.constant(ids, tf.int32), "probability": tf.constant(probability)}
@@ -217,6 +235,39 @@ def test_a_span_runs_on_over_words_without_a_token(all_tokenizers, scheme):
     # Which words without a token a span begins or ends with, tokens do not say.
     assert back(head, ["O", "O", "B-LOC", "I-LOC", "O", "O"], example, encoding)[1] == 1
     assert back(head, ["O", "O", "B-LOC", "O", "O", "O"], example, encoding)[1] == 1
+
+
+def test_bytes_of_a_character_are_tagged_at_the_first(all_tokenizers):
+    example, head = Example("北京"), Tagging(["O", "B-X", "I-X"], level="token")
+    encoding = all_tokenizers["bytes"].encode([example.text])[0]
+    assert encoding.offsets.tolist() == [[0, 1]] * 3 + [[1, 2]] * 3
+    target, weight = head.encode([(0, 1, "X")], example, encoding)
+    assert (target.tolist(), weight.tolist()) == ([1, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0])
+    found = head.decode({"tags": np.array([1, 0, 1, 0, 0, 0]), "probability": np.ones(6)}, example, encoding)
+    assert found["spans"] == [{"start": 0, "end": 1, "type": "X", "text": "北"}]
+    assert (found["tokens"], found["tags"]) == (["北", "京"], ["B-X", "O"])
+    assert back(head, [(0, 2, "X")], example, encoding)[1] == 0
+
+
+@pytest.mark.parametrize("level", ["word", "token"])
+def test_spans_of_white_space_are_lost(all_tokenizers, level):
+    example = Example("in  new")
+    encoding = all_tokenizers["word"].encode([example.text])[0]
+    for labels, scheme in ((["O", "B-X", "I-X"], "BIO"), (["O", "X"], None)):
+        head = Tagging(labels, level=level, scheme=scheme)
+        assert back(head, [(2, 4, "X"), (3, 7, "X"), (2, 3, "Z")], example, encoding)[1] == 1  # Z is not a known type
+
+
+def test_tags_of_word_segmentation(all_tokenizers):
+    example, head = Example("我爱北京天安门"), Tagging(scheme="BMES")
+    head.learn([[*"SSBEBME"]])
+    assert head.labels == ("O", "B", "M", "E", "S")
+    encoding = all_tokenizers["character"].encode([example.text])[0]
+    found, lost = back(head, [*"SSBEBME"], example, encoding)
+    assert (found["tags"], lost) == ([*"SSBEBME"], 0)
+    assert [span["text"] for span in found["spans"]] == ["我", "爱", "北京", "天安门"]
+    figures = head.report([[*"SSBEBME"]], [found], [example], per_class=True)
+    assert figures == {"accuracy": 1.0, "span_f1": 1.0, "span_precision": 1.0, "span_recall": 1.0, "type_accuracy": 1.0}
 
 
 def test_words_that_were_cut_off(all_tokenizers):

@@ -121,6 +121,28 @@ def test_weights_that_cannot_be(tmp_path):
             Pretrained(tmp_path)
 
 
+def test_weights_that_the_network_would_leave_aside_are_named(tmp_path):
+    """Heads and numbers of positions are left aside; a layer, or what belongs to relative positions, is not."""
+    tensors, config = write_bert(tmp_path)
+    head = {"cls.predictions.bias": np.zeros(30, "float32"), "embeddings.position_ids": np.arange(20)[None]}
+    save_file({**tensors, **head}, tmp_path / "model.safetensors")
+    Pretrained(tmp_path)
+    for changes, message in (
+        ({"num_hidden_layers": 1}, "the weights hold the tensor 'encoder.layer.1.*', for which the network .* has no place"),
+        ({"position_embedding_type": "relative_key"}, "Expected position_embedding_type='absolute' .*; got 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder=true"),
+        ({"model_type": None}, "Expected a model_type in "),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+        with pytest.raises(ValueError, match=message):
+            Pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    relative = {"encoder.layer.0.attention.self.distance_embedding.weight": np.zeros((39, 4), "float32")}
+    save_file({**tensors, **relative}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="the weights hold the tensor '.*distance_embedding.weight'"):
+        Pretrained(tmp_path)
+
+
 def test_pickles_are_not_read(tmp_path):
     write_bert(tmp_path)
     (tmp_path / "model.safetensors").unlink()

@@ -8,8 +8,9 @@ from seqeval.metrics import f1_score
 
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
-from mtl.data.spans import SCHEMES, convert_tags, scheme_labels
+from mtl.data.spans import convert_tags, scheme_labels
 from mtl.heads import Tagging
+from mtl.utils.tags import SCHEMES
 
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 WORDS = Example.from_words(["in", "New", "Yorkshire", "now"])  # "in New Yorkshire now"

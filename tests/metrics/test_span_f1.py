@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 
-from mtl.data.spans import SCHEMES, scheme_labels, spans_of_tags
+from mtl.data.spans import scheme_labels, spans_of_tags
 from mtl.metrics import SpanF1, span_scores
+from mtl.utils.tags import SCHEMES
 
 NAMES = ("span_f1", "span_precision", "span_recall")
 

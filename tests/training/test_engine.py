@@ -122,8 +122,26 @@ def test_errors_name_what_is_wrong():
         model.compile("sgd", loss_weights={"mood": 2.0})
     with pytest.raises(ValueError, match=r"takes no 'metrics': .* the head of 'score': Regression\(metrics=\[...\]\)"):
         model.compile("sgd", metrics={"score": ["mae"]})
+    with pytest.raises(ValueError, match=r"compile takes no 'balancer'. Give it to the model: \w+\(..., balancer=...\)"):
+        model.compile("sgd", balancer="pcgrad")
     with pytest.raises(ValueError, match="Unknown argument of compile 'jit_compiled'; did you mean 'jit_compile'"):
         model.compile("sgd", jit_compiled=True)
+
+
+@pytest.mark.parametrize("rows", [8, 13])
+def test_weights_of_some_tasks_leave_the_others_rows_at_1(rows):
+    x, y, weight = batch(rows, mood=np.arange(rows))
+    models = [make_model("sgd"), make_model("sgd")]
+    logs = []
+    for model, given in zip(models, ({"mood": weight["mood"]}, weight), strict=True):
+        data = {"sample_weight": given, "batch_size": 4, "verbose": 0}
+        history = model.fit(x, y, shuffle=False, validation_data=(x, y, given), **data).history
+        logs.append({**history, **model.evaluate(x, y, return_dict=True, **data)})
+    assert logs[0] == logs[1]
+    for some, all_ in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(some, all_)
+    with pytest.raises(ValueError, match="Unknown task with targets 'moood'; did you mean 'mood'"):
+        models[0].fit(x, y, sample_weight={"moood": weight["mood"]}, verbose=0)
 
 
 def test_the_soft_penalty_is_in_the_loss():

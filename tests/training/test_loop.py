@@ -98,3 +98,15 @@ def test_nothing_that_is_read_tunes_itself(monkeypatch):
         model.evaluate(**each, verbose=0)
         model.predict(each["x"], verbose=0)
     assert len(read) >= 2 * (2 + 2 + 1 + 1) and set(read) == {False}
+
+
+def test_class_weights_are_those_of_heads():
+    model, (x, y, weight) = make_model("sgd"), batch()
+    message = r"takes no 'class_weight': heads weigh their classes. Set it there: Classification\(class_weights="
+    with pytest.raises(ValueError, match=f"fit {message}"):
+        model.fit(x, y, sample_weight=weight, class_weight={0: 2.0}, verbose=0)
+    with pytest.raises(ValueError, match=f"train_on_batch {message}"):
+        model.train_on_batch(x, y, weight, {0: 2.0})
+    assert int(model.optimizer.iterations) == 0
+    model.train_on_batch(x, y, weight)
+    assert int(model.optimizer.iterations) == 1

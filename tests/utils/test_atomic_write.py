@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl.utils.atomic_write import atomic_write, locked, remove_rests, working_folder
+from mtl.utils.atomic_write import atomic_write, locked, made_folder, remove_rests, working_folder
 
 LONG_AGO = time.time() - 2 * 24 * 3600
 posix = pytest.mark.skipif(os.name != "posix", reason="this system does not lock folders")
@@ -107,3 +107,10 @@ def test_a_lock_is_one_holders(tmp_path):
             pass
     with locked(tmp_path) as certain:
         assert certain
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    assert made_folder(tmp_path / "a" / "b") == made_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="Could not make the folder '.*c': Not a directory. Name another that can be written"):
+        made_folder(tmp_path / "file" / "c")

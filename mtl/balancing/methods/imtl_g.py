@@ -46,7 +46,9 @@ def impartial(gramian: Gramian) -> Any:
     inverse = gramian.inverse_norms * tf.sqrt(gramian.size)
     ones = tf.linalg.matvec(vectors, tf.cast(gramian.nonzero, tf.float64), transpose_a=True)
     lost = tf.where(values > 0, tf.zeros_like(ones), ones)
-    # Gradients whose angle cannot be told from 0 give a small rest here; at a stationary point it is 1 or more.
+    # For a unit eigenvector a, `C a = s a` with s cut off, the rest is the sum of `(1 a)^2`. At a stationary point a >= 0, and
+    # `(sum a)^2 >= sum a^2 = 1`. Where `1 = C x` has a solution, `1 a = s x a`, and the rest is at most `(s |x|)^2` with
+    # s <= K t for the tolerance t: it reaches `sqrt(t)` only for `|x| > t^-0.75 / K`, of which no digit would be right.
     vanishing = tf.reduce_sum(lost**2) > gramian.tolerance**0.5
     still = tf.where(values > 0, tf.zeros_like(ones), tf.linalg.matvec(vectors, inverse, transpose_a=True))
     x = tf.linalg.matvec(vectors, tf.where(vanishing, still, tf.math.divide_no_nan(ones, values)))

@@ -117,7 +117,7 @@ class Store:
         return np.where(inside, column[index] if len(column) else 0, filler).astype(column.dtype)
 
 
-def describe(dtype: str, axes: Axes, size: int, total: int) -> dict[str, Any]:
+def describe(dtype: str, axes: Axes, size: int, total: int | None) -> dict[str, Any]:
     """What `store.json` says of a column, `total` being the checksum of its file."""
     return {"dtype": np.dtype(dtype).str, "axes": list(axes), "bytes": size, "crc32": total}
 

@@ -1,4 +1,4 @@
-"""How the tasks' gradients stand to one another."""
+"""Norms of the tasks' gradients and the cosines between them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["Conflicts"]
 
 
 class Conflicts(keras.metrics.Metric):
-    """The tasks' gradients over some steps: their norms, the cosines between them, and those between them and the update.
+    """Norms of the tasks' gradients, cosines between them, and cosines between them and the update.
 
     All are means over the steps in which the tasks were active. Two tasks conflict in a step where their cosine is below 0.
 
@@ -39,33 +39,33 @@ class Conflicts(keras.metrics.Metric):
         # What is added is the same on every replica.
         return self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name=name)
 
-    def accumulate(self, gramian: Any, slopes: Any, length: Any, active: Any) -> None:
-        """Adds a step; one that is not finite is left out.
+    def accumulate(self, gramian: Any, slopes: Any, squared_norm: Any, active: Any) -> None:
+        """Add a step; one that is not finite is left out.
 
         Args:
             gramian: the products of the tasks' gradients, `[K, K]`.
             slopes: the products of the tasks' gradients with the update, `[K]`.
-            length: the squared norm of the update.
+            squared_norm: the squared norm of the update.
             active: which tasks had a labelled row, bool `[K]`.
         """
-        gramian, slopes, length = (tf.cast(each, tf.float32) for each in (gramian, slopes, length))
+        gramian, slopes, squared_norm = (tf.cast(value, tf.float32) for value in (gramian, slopes, squared_norm))
         norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
-        figures = tf.concat([tf.reshape(gramian, [-1]), slopes, [length]], axis=0)
-        here = tf.cast(tf.cast(active, tf.bool) & tf.reduce_all(tf.math.is_finite(figures)), tf.float32)
-        pairs = here[:, None] * here[None, :]
+        numbers = tf.concat([tf.reshape(gramian, [-1]), slopes, [squared_norm]], axis=0)
+        counted = tf.cast(tf.cast(active, tf.bool) & tf.reduce_all(tf.math.is_finite(numbers)), tf.float32)
+        pairs = counted[:, None] * counted[None, :]
         cosines = tf.clip_by_value(tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :]), -1.0, 1.0)
-        towards = tf.clip_by_value(tf.math.divide_no_nan(slopes, norms * tf.sqrt(tf.maximum(length, 0.0))), -1.0, 1.0)
-        step = {"norms": norms, "slopes": towards, "steps": tf.ones_like(here)}
+        towards = tf.clip_by_value(tf.math.divide_no_nan(slopes, norms * tf.sqrt(tf.maximum(squared_norm, 0.0))), -1.0, 1.0)
+        step = {"norms": norms, "slopes": towards, "steps": tf.ones_like(counted)}
         between = {"cosines": cosines, "below": tf.cast(cosines < 0.0, tf.float32), "together": tf.ones_like(pairs)}
         for name, value in {**step, **between}.items():
-            self._sums[name].assign_add(tf.math.multiply_no_nan(value, here if value.shape.rank == 1 else pairs))
+            self._sums[name].assign_add(tf.math.multiply_no_nan(value, counted if value.shape.rank == 1 else pairs))
 
     def read(self) -> dict[str, np.ndarray]:
-        """The means so far: NaN where a task, or a pair, was never seen.
+        """Return the means so far, NaN where a task, or a pair, was never active.
 
         Returns:
-            `norms` of the gradients `[K]`; `update`, the cosines between the update and each `[K]`; `cosines` `[K, K]`;
-            `conflicting`, the share of pairs whose cosine was below 0.
+            `norms` of the gradients `[K]`; `update`, the cosines between the update and each task's gradient `[K]`; `cosines`
+            `[K, K]`; `conflicting`, the share of pairs whose cosine was below 0.
         """
         sums = {name: keras.ops.convert_to_numpy(value) for name, value in self._sums.items()}
         steps, together = sums["steps"], sums["together"]
@@ -78,9 +78,9 @@ class Conflicts(keras.metrics.Metric):
                 "conflicting": np.float32(sums["below"][others].sum() / together[others].sum()),
             }
 
-    def update_state(self, gramian: Any, slopes: Any, length: Any, active: Any) -> None:
-        self.accumulate(gramian, slopes, length, active)
+    def update_state(self, gramian: Any, slopes: Any, squared_norm: Any, active: Any) -> None:
+        self.accumulate(gramian, slopes, squared_norm, active)
 
     def result(self) -> dict[str, Any]:
-        """Nothing that `fit` would log."""
+        """Return nothing, so that `fit` logs nothing."""
         return {}

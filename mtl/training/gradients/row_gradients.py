@@ -1,4 +1,4 @@
-"""The tasks' gradients of a table that is looked up, as an embedding is: those of its rows that a batch has."""
+"""The tasks' gradients of a lookup table, such as an embedding: those of the rows that a batch reads."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,14 @@ __all__ = ["RowGradients"]
 
 
 class RowGradients(NamedTuple):
-    """Rows of the gradients of a table `[V, d]`, one gradient for each of K tasks; what is left out is 0.
+    """Rows of the gradients of a table `[V, d]`, one gradient for each of K tasks; all other rows are 0.
 
-    A batch touches few of the rows of an embedding, and each task fewer: this is what it costs to keep, and to compare, the
-    gradients of many tasks.
+    A batch reads few of the rows of an embedding, and each task fewer, so keeping and comparing the gradients of many tasks
+    costs little.
 
     Args:
         values: float32 `[n, d]`.
-        positions: of these rows in the gradients one after the other, the task's number times V and the row; int64 `[n]`.
+        positions: int64 `[n]`: the task's number times V, plus the row.
 
     Example:
 
@@ -33,53 +33,53 @@ class RowGradients(NamedTuple):
 
     @classmethod
     def of(cls, gradient: Any, table: Any) -> "RowGradients":
-        """One gradient of a table, as a tape gives it: each row once."""
+        """One gradient of a table, as a tape returns it, with each row once."""
         if gradient is None:
             return cls(tf.zeros([0, table.shape[1]]), tf.zeros([0], tf.int64))
         if not isinstance(gradient, tf.IndexedSlices):
             return cls(tf.cast(gradient, tf.float32), tf.range(table.shape[0], dtype=tf.int64))
-        rows, found = tf.unique(tf.cast(gradient.indices, tf.int64))
-        values = tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), found, tf.size(rows))
+        rows, index = tf.unique(tf.cast(gradient.indices, tf.int64))
+        values = tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), index, tf.size(rows))
         # A GPU reads zeros beyond the table, where a CPU refuses to; nothing there has a gradient.
         last = table.shape[0] - 1
         return cls(tf.where((rows <= last)[:, None], values, 0.0), tf.minimum(rows, last))
 
     @classmethod
     def joined(cls, parts: Sequence["RowGradients"]) -> "RowGradients":
-        """All of them; what stands in several counts as its sum."""
-        return cls(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
+        """Concatenation of several; a position that occurs more than once counts as its sum."""
+        return cls(*(tf.concat(field, axis=0) for field in zip(*parts, strict=True)))
 
     @classmethod
     def arrays(cls, turns: Any, table: Any) -> "RowGradients":
-        """Arrays that slices are written to, one in each turn."""
-        # What was never written to can't be read, and there may be no turn: nothing is written behind the last.
+        """Tensor arrays for row gradients, one entry per turn."""
+        # An array without an entry cannot be read, and there may be no turn: an empty entry follows the last.
         arrays = [
-            tf.TensorArray(each.dtype, turns + 1, infer_shape=False, element_shape=[None, *each.shape[1:]]).write(turns, each)
-            for each in cls.of(None, table)
+            tf.TensorArray(empty.dtype, turns + 1, infer_shape=False, element_shape=[None, *empty.shape[1:]]).write(turns, empty)
+            for empty in cls.of(None, table)
         ]
         return cls(*arrays)
 
-    def write(self, turn: Any, each: "RowGradients") -> "RowGradients":
-        """These arrays with those slices."""
-        return RowGradients(self.values.write(turn, each.values), self.positions.write(turn, each.positions))
+    def write(self, turn: Any, entry: "RowGradients") -> "RowGradients":
+        """These arrays with an entry written."""
+        return RowGradients(self.values.write(turn, entry.values), self.positions.write(turn, entry.positions))
 
     def read(self) -> "RowGradients":
-        """What was written to these arrays, joined."""
+        """Concatenation of the entries of these arrays."""
         return RowGradients(self.values.concat(), self.positions.concat())
 
     def of_task(self, task: Any, length: int) -> "RowGradients":
-        """This gradient as that of a task, by its number; `length` is V."""
+        """This gradient as that of a task, given its number; `length` is V."""
         return self._replace(positions=self.positions + length * tf.cast(task, tf.int64))
 
     def dense(self, count: int, length: int) -> tf.Tensor:
-        """The gradients of `count` tasks whole, `[K, V * d]`."""
+        """Dense gradients of `count` tasks, `[K, V * d]`."""
         values = tf.math.unsorted_segment_sum(self.values, self.positions, count * length)
         return tf.reshape(values, [count, length * self.values.shape[1]])
 
     def compact(self, count: int, length: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """The gradients of `count` tasks in the U rows of the table that any has, `[K, U * d]`, and which these are, `[U]`."""
-        rows, found = tf.unique(self.positions % length)
+        """Gradients of `count` tasks in the U rows of the table that any task has, `[K, U * d]`, and these rows, `[U]`."""
+        rows, index = tf.unique(self.positions % length)
         size = tf.size(rows)
         tasks = tf.cast(self.positions // length, tf.int32)
-        values = tf.math.unsorted_segment_sum(self.values, tasks * size + found, count * size)
+        values = tf.math.unsorted_segment_sum(self.values, tasks * size + index, count * size)
         return tf.reshape(values, [count, size * self.values.shape[1]]), rows

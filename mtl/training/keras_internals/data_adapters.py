@@ -1,15 +1,19 @@
 """What `fit`, `evaluate` and `predict` make of data: Keras's adapters, with batches that no strategy splits."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
+from types import GeneratorType
 from typing import Any
 
+import keras
 import tensorflow as tf
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from mtl.training.resume.epoch_batches import EpochBatches
+from mtl.utils import brief, unknown_name
+from mtl.utils.texts import refuse_texts
 
 __all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batches"]
 
@@ -90,10 +94,44 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
     """Return what `fit`, `evaluate` and `predict` take as `x` so that no strategy splits the batches.
 
     Args:
-        x, y, sample_weight: arrays, or a dataset as `x`.
-        **options: `batch_size`, `steps_per_epoch`, `shuffle` and `class_weight`, as in `fit`.
+        x, y, sample_weight: arrays, or a dataset as `x`. Weights by task may be of some of the tasks in `y`.
+        **options: `batch_size`, `steps_per_epoch` and `shuffle`, as in `fit`.
+
+    Raises:
+        TypeError: a generator's first batch holds texts.
+        ValueError: there is no data, it is not in arrays, or weights are of a task that has no targets.
     """
-    return x if isinstance(x, ResumableAdapter) else _WholeBatches(get_data_adapter(x, y, sample_weight, **options))
+    if x is None:
+        raise ValueError(
+            "The model expects token ids, or batches of them; got none. Use mtl.data.mix to make batches of texts and labels."
+        )
+    if isinstance(x, GeneratorType):
+        first = next(x, None)
+        refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
+        x = _begun(first, x)
+    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):  # Keras wants the same entries in both.
+        for task in sample_weight:
+            if task not in y:
+                raise unknown_name("task with targets", task, y)
+        sample_weight = {task: sample_weight.get(task) for task in y}
+    if isinstance(x, ResumableAdapter):
+        return x
+    try:
+        adapter = get_data_adapter(x, y, sample_weight, **options)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type"):
+            raise
+        raise ValueError(
+            f"The model expects arrays, or a dataset of batches; got {brief(x, 80)}. Give np.array(...), with rows of one length."
+        ) from error
+    return _WholeBatches(adapter)
+
+
+def _begun(first: Any, others: Iterator[Any]) -> Iterator[Any]:
+    """A generator of batches whose first is known; of none where that is None."""
+    if first is not None:
+        yield first
+        yield from others
 
 
 def unrepeatable(dataset: tf.data.Dataset) -> bool:

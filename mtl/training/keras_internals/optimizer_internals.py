@@ -27,13 +27,13 @@ __all__ = [
 
 
 def optimizers_in(optimizer: Any) -> list[Any]:
-    """The optimizers that update variables: those inside a wrapper, or the optimizer itself."""
+    """Return the optimizers that update variables: those inside a wrapper, or the optimizer itself."""
     optimizer = unscaled(optimizer)
     return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
 
 
 def unscaled(optimizer: Any) -> Any:
-    """The optimizer that a loss scale wraps, or the optimizer itself."""
+    """Return the optimizer inside a loss scale, or the optimizer itself."""
     return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
 
 
@@ -43,7 +43,7 @@ def trained_by(optimizer: Any) -> list[keras.Variable]:
 
 
 def state_of(optimizer: Any) -> list[Any]:
-    """What an optimizer holds of its own: lists and dicts of variables, without those it trains and the list of all."""
+    """Return an optimizer's attributes, such as lists of its variables, without those that it trains and the list of all."""
     return [
         value
         for value in vars(optimizer).values()
@@ -52,42 +52,42 @@ def state_of(optimizer: Any) -> list[Any]:
 
 
 def iterations_of(optimizer: Any) -> keras.Variable:
-    """The number of batches that an optimizer, or the first of several, has seen, those that it only accumulated included."""
+    """Number of batches that an optimizer, or the first of several, has seen, accumulated ones included."""
     return built_optimizers_in(optimizer)[0]._iterations
 
 
 def built_optimizers_in(optimizer: Any) -> list[Any]:
-    """The optimizers that update variables and have some; all of them before they are built."""
-    inner = optimizers_in(optimizer)
-    return [each for each in inner if each.built] or inner
+    """Return the optimizers that update variables and have some; all of them before they are built."""
+    optimizers = optimizers_in(optimizer)
+    return [inner for inner in optimizers if inner.built] or optimizers
 
 
 def accumulating_steps(optimizer: Any) -> int:
-    """How many batches make an update of one optimizer."""
+    """Number of batches per update of one optimizer."""
     return optimizer.gradient_accumulation_steps or 1
 
 
 def build(optimizer: Any, variables: Sequence[keras.Variable]) -> None:
-    """Makes an optimizer's variables, without those that Keras would accumulate gradients in.
+    """Make an optimizer's variables, without those that Keras would accumulate gradients in.
 
-    Where several batches make an update, the optimizer is given the gradient of all of them and has only to apply it.
+    Where several batches make an update, the optimizer gets the gradient of all of them and only applies it.
     """
-    inner = optimizers_in(optimizer)
-    steps = [each.gradient_accumulation_steps for each in inner]
+    optimizers = optimizers_in(optimizer)
+    steps = [inner.gradient_accumulation_steps for inner in optimizers]
     try:
-        for each in inner:
-            each.gradient_accumulation_steps = None
+        for inner in optimizers:
+            inner.gradient_accumulation_steps = None
         if not optimizer.built:
             optimizer.build(variables)
     finally:
-        for each, count in zip(inner, steps, strict=True):
-            each.gradient_accumulation_steps = count
+        for inner, count in zip(optimizers, steps, strict=True):
+            inner.gradient_accumulation_steps = count
             if count:
-                each._backend_apply_gradients = functools.partial(_apply_here, each)
+                inner._backend_apply_gradients = functools.partial(_apply_whole, inner)
 
 
-def _apply_here(optimizer: Any, gradients: Any, variables: Any) -> None:
-    """As Keras applies gradients that it does not accumulate. Averages of weights then move once for each update."""
+def _apply_whole(optimizer: Any, gradients: Any, variables: Any) -> None:
+    """Apply gradients as Keras does without accumulation, so that averages of weights move once per update."""
     gradients = optimizer._clip_gradients(gradients)
     optimizer._apply_weight_decay(variables)
     optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
@@ -102,7 +102,7 @@ def _apply_here(optimizer: Any, gradients: Any, variables: Any) -> None:
 
 
 def added_variable(optimizer: Any, name: str, shape: Sequence[int]) -> keras.Variable:
-    """A float32 variable of an optimizer, saved with it; the one that it has, where it has one of this name and shape."""
+    """Return a float32 variable of an optimizer, saved with it: the one of this name and shape, or a new one."""
     for variable in optimizer._variables:
         if variable.name == name and tuple(variable.shape) == tuple(shape):
             return variable
@@ -110,51 +110,54 @@ def added_variable(optimizer: Any, name: str, shape: Sequence[int]) -> keras.Var
 
 
 def spare_from_decay(optimizer: Any, variables: Iterable[keras.Variable]) -> None:
-    """Has an optimizer leave some variables out of its weight decay, beside those that it leaves out already."""
-    for each in optimizers_in(optimizer):
-        spared: set[str] = getattr(each, "_exclude_from_weight_decay", set())
-        each._exclude_from_weight_decay = spared | {each._var_key(variable) for variable in variables}
-        each._exclude_from_weight_decay_cache = {}
+    """Exclude some variables from an optimizer's weight decay, besides those that are excluded already."""
+    for inner in optimizers_in(optimizer):
+        excluded: set[str] = getattr(inner, "_exclude_from_weight_decay", set())
+        inner._exclude_from_weight_decay = excluded | {inner._var_key(variable) for variable in variables}
+        inner._exclude_from_weight_decay_cache = {}
 
 
 def slots_of_adam(optimizer: Any, variable: Any) -> tuple[keras.Variable, keras.Variable, keras.Variable]:
-    """A variable that Adam trains, and the running means of its gradients and of their squares."""
+    """Return a variable that Adam trains, and the running means of its gradients and of their squares."""
     index = optimizer._get_variable_index(variable)
     return optimizer._trainable_variables[index], optimizer._momentums[index], optimizer._velocities[index]
 
 
 def update_each_replica(optimizer: Any) -> None:
-    """Has an optimizer update each replica's copy of the variables, where the replicas already hold the same gradients.
+    """Make an optimizer update each replica's copy of the variables by itself; the replicas hold the same gradients already.
 
-    Keras's own way adds up the gradients once more, after clipping them, and lets the replicas meet in places where TensorFlow
-    has no way to: inside the conditions of gradient accumulation and of averages that overwrite weights.
+    Keras would sum the gradients once more, after clipping them, and synchronise the replicas where TensorFlow cannot: inside the
+    conditions of gradient accumulation and of averages that overwrite weights.
     """
-    for name, here in UPDATES.items():
+    for name, per_replica in UPDATES.items():
         keras_own = getattr(TFOptimizer, name)
         if keras_own.__module__ != __name__:
-            setattr(TFOptimizer, name, _unless_marked(keras_own, here, "_updates_each_replica"))
-    for each in optimizers_in(optimizer):
-        each._updates_each_replica = True
+            setattr(TFOptimizer, name, _unless_marked(keras_own, per_replica))
+    for inner in optimizers_in(optimizer):
+        inner._updates_each_replica = True
 
 
-def _unless_marked(keras_own: Callable[..., Any], here: Callable[..., Any], mark: str) -> Callable[..., Any]:
-    """Keras's method for all optimizers that are not marked. It is in the class, as some optimizers' methods go on to it."""
+def _unless_marked(keras_own: Callable[..., Any], per_replica: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Keras's method for optimizers without the mark, and another for those with it.
+
+    It stands in the class, not in the instance, because methods of some optimizers call it by `super()`.
+    """
 
     @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
     def method(optimizer: Any, *args: Any) -> Any:
-        return (here if getattr(optimizer, mark, False) else keras_own)(optimizer, *args)
+        return (per_replica if getattr(optimizer, "_updates_each_replica", False) else keras_own)(optimizer, *args)
 
     return method
 
 
-def _update_here(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
+def _update_replica(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
     for gradient, variable in zip(gradients, variables, strict=True):
         optimizer.update_step(gradient, variable.value, learning_rate)
 
 
-#: Where Keras's optimizers for TensorFlow go through the strategy, and what they do instead on each replica.
+#: Methods by which Keras's optimizers for TensorFlow go through the strategy -> what replaces them on each replica.
 UPDATES = {
-    "_backend_update_step": _update_here,
+    "_backend_update_step": _update_replica,
     **{
         name: getattr(BaseOptimizer, name)
         for name in (

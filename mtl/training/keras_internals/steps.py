@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.src.models import cloning
 
 from mtl.training.keras_internals.data_adapters import ResumableAdapter
 from mtl.training.keras_internals.strategies import check_scope, several_processes
@@ -28,6 +29,14 @@ class BuiltModel(keras.Model):
         check_scope(self)
         if isinstance(data := getattr(iterator, "data_adapter", None), ResumableAdapter):
             iterator._enumerate_iterator = partial(data.steps, iterator.steps_per_execution)
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        if any(getattr(value, "__module__", None) == cloning.__name__ for value in kwargs.values()):
+            raise TypeError(
+                f"Keras's clone_model cannot take a {type(self).__name__} apart into layers. Copy it with "
+                "model.subset(model.task_names), or with from_config(model.get_config()) for new weights."
+            )
+        return super()._run_through_graph(*args, **kwargs)
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
         """Return an epoch's metrics, also of an epoch that is resumed after its last step."""

@@ -96,12 +96,11 @@ class Checkpoint(keras.callbacks.Callback):
     @contextmanager
     def going_on(self, model: keras.Model, given: dict[str, Any], callbacks: list[Any]) -> Iterator[dict[str, Any]]:
         """The arguments of a `fit` that begins where the newest checkpoint is; meanwhile signals are waited for."""
-        for name in ("steps_per_epoch", "class_weight"):
-            if given.get(name) is not None:
-                raise ValueError(
-                    f"fit takes no {name} beside a Checkpoint; got {given[name]!r}. "
-                    + ("Give mix(..., steps=...), or a dataset of one epoch." if name[0] == "s" else "Give sample_weight.")
-                )
+        if (steps := given.get("steps_per_epoch")) is not None:
+            raise ValueError(
+                f"fit takes no steps_per_epoch beside a Checkpoint; got {steps!r}. "
+                "Give mix(..., steps=...), or a dataset of one epoch."
+            )
         self._found, self._torn = _newest(self.folder, model)
         begin = {"epoch": given.get("initial_epoch", 0), "step": 0, "stopped": False}
         state = self._found.state if self._found else begin

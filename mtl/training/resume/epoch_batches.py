@@ -33,7 +33,7 @@ def epoch_batches(
     shuffle: bool = True,
     seed: int = 0,
 ) -> EpochBatches:
-    """What `fit` was given, as epochs.
+    """Return the data of `fit` as epochs.
 
     Args:
         data: a dataset of `mtl.data.mix`, a `tf.data.Dataset`, or arrays; with targets and sample weights, or None for them.

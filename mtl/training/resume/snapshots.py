@@ -26,7 +26,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, M
 
 
 class Snapshot(NamedTuple):
-    """What `write` wrote.
+    """Contents of a snapshot.
 
     Args:
         name: of its folder.

@@ -53,7 +53,7 @@ def _numbered(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
 
 
 def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What callbacks remember, as plain data by their names, and the arrays that it names.
+    """Return the callbacks' states as plain data by name, and the arrays that these name.
 
     A callback of one's own gives it by `state() -> dict` and takes it back by `restore(state)`.
     """
@@ -64,16 +64,16 @@ def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, 
             arrays[route] = np.asarray(value)
             return {"array": route, "dtype": arrays[route].dtype.name}
         if isinstance(value, Mapping):
-            return {"dict": {str(key): plain(each, f"{route}/{key}") for key, each in value.items()}}
+            return {"dict": {str(key): plain(item, f"{route}/{key}") for key, item in value.items()}}
         if isinstance(value, (list, tuple)):
-            return [plain(each, f"{route}/{i}") for i, each in enumerate(value)]
+            return [plain(item, f"{route}/{i}") for i, item in enumerate(value)]
         return value
 
     return {name: plain(_state(callback), f"callback/{name}") for name, callback in _remembering(callbacks)}, arrays
 
 
 def whole_states(states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What `read_callbacks` gave, with the arrays in their places.
+    """Return states as `read_callbacks` gave them, with the arrays in their places.
 
     Raises:
         KeyError, TypeError, ValueError: it is not what `read_callbacks` gives.

@@ -43,10 +43,8 @@ def test_examples_are_read_at_random(encoder):
     assert store.labelled("tags").tolist() == [True, False, True]
     assert store.labelled("kinds").tolist() == [True, True, False]
     some = np.array([2, 0])
-    assert store.values("token_ids", some, {"tokens": 5}, -7).tolist() == [
-        [*ids(encoder, "efgh"), -7],
-        [*ids(encoder, "abc"), -7, -7],
-    ]
+    padded = [[*ids(encoder, "efgh"), -7], [*ids(encoder, "abc"), -7, -7]]
+    assert store.values("token_ids", some, {"tokens": 5}, -7).tolist() == padded
     assert store.values("token_ids", some, {"tokens": 2}).tolist() == [ids(encoder, "ef"), ids(encoder, "ab")]
     assert store.values("y.tags", some, {"tokens": 4}).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     assert store.values("w.tags", np.array([1]), {"tokens": 2}).tolist() == [[0.0, 0.0]]
@@ -63,7 +61,7 @@ def test_no_example_at_all(encoder):
     assert len(store) == 0 and store.values("token_ids", np.zeros(0, int), {"tokens": 3}).shape == (0, 3)
 
 
-def test_first_tokens_of_words_are_marked():
+def test_word_tokens_of_words_are_marked():
     offsets = np.array([(-1, -1), (0, 3), (4, 6), (6, 8), (-1, -1)], np.int32)
     encoding = Encoding(np.zeros(5, np.int32), np.zeros(5, np.int32), offsets, "New York")
     assert row_values(WORD_MASK, Example("New York"), encoding).tolist() == [0, 1, 1, 0, 0]
@@ -122,11 +120,8 @@ def test_what_was_torn_is_made_anew(encoder, tmp_path, caplog, name, damage):
     tasks = [Task("mood", Classification(["up", "down"]), source)]
 
     def ids_of_all():
-        return (
-            prepare(source, "train", tasks, encoder, None, tmp_path / "cache")
-            .values("token_ids", np.arange(2), {"tokens": 2})
-            .tolist()
-        )
+        store = prepare(source, "train", tasks, encoder, None, tmp_path / "cache")
+        return store.values("token_ids", np.arange(2), {"tokens": 2}).tolist()
 
     whole = ids_of_all()
     (folder,) = (tmp_path / "cache").iterdir()
@@ -285,9 +280,8 @@ def test_what_was_poisoned_is_made_anew(encoder, tmp_path, caplog, kind):
     def stored():
         store = prepare(source, "train", [Task("mood", Classification(["up", "down"]), source)], encoder, None, cache)
         rows = np.arange(2)
-        return store.values("token_ids", rows, {"tokens": 2}).tolist(), [
-            store.values(f"{kind}.mood", rows, {}).tolist() for kind in "yw"
-        ]
+        labels = [store.values(f"{kind}.mood", rows, {}).tolist() for kind in "yw"]
+        return store.values("token_ids", rows, {"tokens": 2}).tolist(), labels
 
     whole = stored()
     (folder,) = cache.iterdir()

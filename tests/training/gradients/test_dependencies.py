@@ -54,8 +54,8 @@ def test_encoders_of_their_own_are_reached_by_one_task():
 
 def test_what_stands_behind_the_trunk():
     hard, soft = (dependencies_of(make_model("sgd", sharing=sharing)) for sharing in (None, Soft(0.1)))
-    assert soft.behind == []
-    assert {v.path for v in hard.behind} == {v.path for v in hard.variables["mood"]} & {v.path for v in hard.variables["score"]}
+    assert soft.trunk == []
+    assert {v.path for v in hard.trunk} == {v.path for v in hard.variables["mood"]} & {v.path for v in hard.variables["score"]}
 
 
 def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
@@ -66,7 +66,7 @@ def test_a_head_reaches_all_its_weights_whatever_its_output_shows():
 
 def looked_up(encoder):
     tasks = [Task("mood", Classification(3)), Task("tags", Tagging(2))]
-    return [v.path.split("/")[0] for v in dependencies_of(MultiTaskModel(encoder, tasks)).looked_up]
+    return [v.path.split("/")[0] for v in dependencies_of(MultiTaskModel(encoder, tasks)).lookup_tables]
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])

@@ -49,7 +49,11 @@ def test_the_sums_are_those_of_all_rows(mood, score_, top_layers, slices, graph)
         own[task] = [v for part in model.parts().values() if part.tasks == (task,) for v in part.layer.trainable_variables]
     seeds = {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
     by_rows = GradientsByRows(model, dependencies_of(model), shared, own, slices)
-    of = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False) if graph else lambda: by_rows.of(rows, seeds, False)
+    of = (
+        tf.function(lambda: by_rows.compute(rows, seeds, False), autograph=False)
+        if graph
+        else lambda: by_rows.compute(rows, seeds, False)
+    )
     scores, rows_shared, rows_own = of()
     assert isinstance(rows_shared[0], RowGradients) == slices
     rows_shared = whole_rows(rows_shared, shared)
@@ -105,15 +109,15 @@ def test_heads_that_share_weights_of_the_encoder(kind):
     rows = Batch.of(model, ({"token_ids": ids}, y, {task: np.array(each, "float32") for task, each in weight.items()}))
     seeds = {"hidden": tf.constant(0.5), "mood": tf.constant(2.0), "tags": tf.constant(1.0)}
     engine = TaskGradients(model)
-    found = tf.function(lambda: engine.gradients.of(rows, seeds, False), autograph=False)()
+    found = tf.function(lambda: engine.gradients.compute(rows, seeds, False), autograph=False)()
     with tf.GradientTape(persistent=True) as tape:
         whole = score(model, rows, False)
-    names = {v.path for v in engine.own["mood"]}
+    names = {v.path for v in engine.task_specific["mood"]}
     assert any(name.startswith("pooling") for name in names)
     for place, task in enumerate(model.task_names):
-        values = [v.value for v in (*engine.shared, *engine.own[task])]
+        values = [v.value for v in (*engine.shared, *engine.task_specific[task])]
         expected = tape.gradient(whole.losses[task], values, output_gradients=seeds[task])
-        given = [*(each[place] for each in whole_rows(found.shared, engine.shared, 3)), *found.own[task]]
+        given = [*(each[place] for each in whole_rows(found.shared, engine.shared, 3)), *found.task_specific[task]]
         for mine, gradient in zip(given, expected, strict=True):
             gradient = tf.zeros(mine.shape) if gradient is None else tf.reshape(tf.convert_to_tensor(gradient), mine.shape)
             np.testing.assert_allclose(mine, gradient, rtol=1e-6, atol=1e-6)
@@ -133,12 +137,12 @@ def test_heads_that_use_a_table(mood, score_, hidden):
     model = make_model("sgd", PCGrad())
     model.heads["mood"].__class__, model.heads["mood"].table = Named, lambda: model.encoder.embedding.embeddings
     reached = dependencies_of(model)
-    assert not reached.looked_up
-    reached = reached._replace(looked_up=[model.encoder.embedding.embeddings] if hidden else [])
+    assert not reached.lookup_tables
+    reached = reached._replace(lookup_tables=[model.encoder.embedding.embeddings] if hidden else [])
     rows = Batch.of(model, batch(6, mood=mood, score=score_))
     shared, seeds = model.encoder.trainable_variables, {"mood": tf.constant(0.5), "score": tf.constant(2.0)}
-    by_rows = GradientsByRows(model, reached, shared, {"mood": [], "score": []}, slices=True)
-    found = tf.function(lambda: by_rows.of(rows, seeds, False), autograph=False)()
+    by_rows = GradientsByRows(model, reached, shared, {"mood": [], "score": []}, sparse=True)
+    found = tf.function(lambda: by_rows.compute(rows, seeds, False), autograph=False)()
     assert isinstance(found.shared[0], RowGradients) == hidden
     with tf.GradientTape(persistent=True) as tape:
         losses = score(model, rows, False).losses
@@ -179,7 +183,7 @@ def test_no_work_is_done_where_there_are_no_rows(monkeypatch):
     monkeypatch.setattr(model, "trunk", counted)
     seeds = {"mood": tf.constant(1.0), "score": tf.constant(1.0)}
     rows = Batch.of(model, batch(6, mood=[1, 1, 0, 1, 0, 0], score=[0, 0, 0, 1, 0, 0]))
-    GradientsByRows(model, reached, model.encoder.trainable_variables, {"mood": [], "score": []}).of(rows, seeds, False)
+    GradientsByRows(model, reached, model.encoder.trainable_variables, {"mood": [], "score": []}).compute(rows, seeds, False)
     assert seen == [1, 2]  # The row of both tasks, and those of one; no others.
 
 
@@ -216,7 +220,7 @@ def test_of_an_embedding_only_the_rows_of_the_batch_are_compared():
         if not slices:
             engine.gradients.tables.clear()
         seeds = {task: tf.constant(1.0) for task in model.task_names}
-        sizes.append(engine._at_parameters(Batch.of(model, data), seeds).rows[0].shape.as_list())
+        sizes.append(engine._at_parameters(Batch.of(model, data), seeds).compared[0].shape.as_list())
         steps.append(engine.step(data))
     assert sizes == [[2, len(np.unique(data[0]["token_ids"])) * 6], [2, 20 * 6]]
     for a, b in zip(*map(keras.tree.flatten, steps), strict=True):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -43,3 +44,22 @@ def test_no_dataset_tunes_itself_unless_it_is_asked_to(asked):
     for each in (whole, placed):
         assert each._dataset.options().autotune.enabled is bool(asked)
         assert [batch.numpy().tolist() for batch in each] == [[0, 1], [2, 3]]
+
+
+def test_a_generators_first_batch_is_looked_at_and_kept():
+    texts = ({"token_ids": np.array(["a"])} for _ in range(2))
+    with pytest.raises(TypeError, match="expects token ids as inputs; got texts"):
+        whole_batches(texts)
+    ids = ((np.full([2, 3], i),) for i in range(3))
+    assert [int(x[0, 0]) for (x,) in whole_batches(ids).get_tf_dataset()] == [0, 1, 2]
+
+
+def test_no_data():
+    with pytest.raises(ValueError, match="expects token ids, or batches of them; got none. Use mtl.data.mix"):
+        whole_batches(None)
+
+
+@pytest.mark.parametrize("x", [[[1, 2], [3]], [[1, 2], [3, 4]], {"token_ids": [[1, 2], [3, 4]]}])
+def test_lists_of_numbers(x):
+    with pytest.raises(ValueError, match=r"expects arrays, or a dataset of batches; got .*. Give np.array\(...\), with rows"):
+        whole_batches(x)

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
+from keras.src.models import cloning, functional
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter, get_data_adapter
 from keras.src.trainers.epoch_iterator import EpochIterator
@@ -21,6 +22,8 @@ from tests.two_tasks import make_model
 #: Where each private name is looked up, by whom it is used.
 PRIVATE = {
     keras.Model: ("_maybe_symbolic_build", "_flatten_layers", "_get_metrics_result_or_logs"),
+    functional.Functional: ("_run_through_graph",),
+    cloning: ("_clone_functional_model",),
     EpochIterator: ("_enumerate_iterator",),
     tf.data.Dataset: ("_inputs",),
     TFOptimizer: (

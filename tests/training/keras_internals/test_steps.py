@@ -72,3 +72,10 @@ def test_several_steps_in_an_execution(eagerly):
         weights.append([*model.get_weights(), np.asarray(history["loss"])])
     for one, two in zip(*weights, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_keras_does_not_take_a_model_apart():
+    model = make_model("sgd")
+    for options in ({}, {"clone_function": lambda layer: layer}):
+        with pytest.raises(TypeError, match=r"clone_model cannot take a \w+ apart.*model.subset\(model.task_names\)"):
+            keras.models.clone_model(model, **options)

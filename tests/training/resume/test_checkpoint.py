@@ -427,11 +427,10 @@ def test_numbers_in_their_range(name):
         Checkpoint("folder", **{name: 0})
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps_per_epoch", 3), ("class_weight", {0: 1.0})])
-def test_what_fit_does_not_take_beside_it(tmp_path, name, value):
+def test_what_fit_does_not_take_beside_it(tmp_path):
     x, y, _ = batch(8)
-    with pytest.raises(ValueError, match=f"fit takes no {name} beside a Checkpoint"):
-        make_model("sgd").fit(x, y, callbacks=[Checkpoint(tmp_path)], **{name: value})
+    with pytest.raises(ValueError, match="fit takes no steps_per_epoch beside a Checkpoint; got 3. Give mix"):
+        make_model("sgd").fit(x, y, callbacks=[Checkpoint(tmp_path)], steps_per_epoch=3)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

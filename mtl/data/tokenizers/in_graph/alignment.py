@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-__all__ = ["align_words", "running_clip"]
+__all__ = ["align_words", "own_characters", "running_clip"]
 
 LEAST, MOST = tf.int32.min // 2, tf.int32.max // 2
 
@@ -12,7 +12,7 @@ LEAST, MOST = tf.int32.min // 2, tf.int32.max // 2
 def align_words(
     tokens: Mapping[str, tf.Tensor], word_starts: tf.RaggedTensor, word_ends: tf.RaggedTensor
 ) -> dict[str, tf.Tensor]:
-    """Index of the token at which each word is read; `Encoding.first_tokens` for a batch.
+    """Index of the token at which each word is read; `Encoding.word_tokens` for a batch.
 
     Args:
         tokens: int32 `[B, S]` each, S at least 1: `starts` and `ends` in characters, -1 for none, and `segment_ids`.
@@ -20,7 +20,7 @@ def align_words(
         word_ends: the same for their ends.
 
     Returns:
-        int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `first_tokens`, -1 for a word without
+        int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `word_tokens`, -1 for a word without
         one; and `word_mask [B, S]`, 1 at the tokens where words are read.
 
     Example:
@@ -28,7 +28,7 @@ def align_words(
     >>> tokens = {"starts": [[0, 4, 8]], "ends": [[3, 7, 9]], "segment_ids": [[0, 0, 0]]}
     >>> words = tf.ragged.constant([[0, 8, 20]]), tf.ragged.constant([[7, 9, 22]])
     >>> aligned = align_words({name: tf.constant(value) for name, value in tokens.items()}, *words)
-    >>> aligned["first_tokens"].numpy().tolist(), aligned["word_mask"].numpy().tolist()
+    >>> aligned["word_tokens"].numpy().tolist(), aligned["word_mask"].numpy().tolist()
     ([[0, 2, -1]], [[1, 0, 1]])
     """
     starts, ends = tokens["starts"], tokens["ends"]
@@ -52,8 +52,34 @@ def align_words(
     cell = tf.where(there, tf.range(rows)[:, None] * length + token, -1)
     count = tf.math.unsorted_segment_sum(tf.cast(there, tf.int32), cell, rows * length)
     mask = tf.cast(tf.reshape(count, [rows, length]) > 0, tf.int32)
-    words = {"word_starts": word_starts, "word_ends": word_ends, "first_tokens": token}
+    words = {"word_starts": word_starts, "word_ends": word_ends, "word_tokens": token}
     return {**{name: value[:, :-1] for name, value in words.items()}, "word_mask": mask}
+
+
+def own_characters(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The tokens that cover characters which no earlier token covers; `Encoding.own_characters` for a batch.
+
+    Args:
+        tokens: as for `align_words`.
+
+    Returns:
+        int32 `[B, N]` each, -1 beyond a row's end: the tokens' indices, and the starts and ends of their own characters.
+
+    Example:
+
+    >>> tokens = {"starts": [[-1, 0, 0, 1]], "ends": [[-1, 1, 1, 3]], "segment_ids": [[0, 0, 0, 0]]}
+    >>> found = own_characters({name: tf.constant(value) for name, value in tokens.items()})
+    >>> [value.numpy().tolist() for value in found]
+    [[[1, 3]], [[0, 1]], [[1, 3]]]
+    """
+    starts, ends = tokens["starts"], tokens["ends"]
+    there = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts)
+    reached = running_clip(tf.where(there, ends, 0), tf.fill(tf.shape(ends), MOST))
+    starts = tf.maximum(starts, tf.concat([tf.zeros_like(ends[:, :1]), reached[:, :-1]], 1))
+    positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
+    own = there & (ends > starts)
+    positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, ends))
+    return positions, starts, ends
 
 
 def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
@@ -71,7 +97,11 @@ def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
     length = tf.shape(lower)[1]
 
     def double(distance: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Lets each clip follow the one that stands `distance` before it: the two are one clip."""
+        """Lets each clip follow the one that stands `distance` before it.
+
+        The two are one: `clip(clip(v, a, b), c, d) = clip(v, clip(a, c, d), clip(b, c, d))`, as clipping never turns an order
+        round, and so may be done before or after a minimum or maximum.
+        """
         padding = [[0, 0], [distance, 0]]
         before = tf.pad(lower[:, :-distance], padding, constant_values=LEAST)
         limit = tf.pad(upper[:, :-distance], padding, constant_values=MOST)

@@ -171,6 +171,7 @@ class _Pieces(tf.Module):
             "ByteLevel"
         ]:
             raise _impossible("a BPE model of characters instead of bytes")
+        _check_pieces(model)
         self._model = _MODELS[model["type"]](model)
 
     def __call__(self, characters: Characters, count: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -185,6 +186,17 @@ class _Pieces(tf.Module):
         first, last = (tf.searchsorted(byte, base + at, "right") - 1 for at in (starts.values, ends.values - 1))
         source = words.characters.source
         return ids.values, tf.gather(words.text, word), tf.gather(source, first), tf.gather(source, last) + 1
+
+
+def _check_pieces(model: dict[str, Any]) -> None:
+    """Checks a vocabulary for pieces that TensorFlow's models cannot hold: some end the process."""
+    seen = {""} if model["type"] == "Unigram" else set()
+    for entry in model["vocab"] if model["type"] in ("Unigram", "WordPiece") else ():
+        piece = entry[0] if model["type"] == "Unigram" else entry
+        if "\0" in piece or piece in seen:
+            kind = "a NUL character in it" if "\0" in piece else "no character" if not piece else "another of the same characters"
+            raise _impossible(f"a {model['type']} piece {piece!r} with {kind}")
+        seen.add(piece)
 
 
 def _impossible(what: str) -> ValueError:

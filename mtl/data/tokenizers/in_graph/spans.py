@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from mtl.data.spans import BEGINS, ENDS, SCHEMES, split_tag
 from mtl.data.tokenizers.in_graph.alignment import running_clip
+from mtl.utils.tags import SCHEMES, split_tag, tag_parts
 
 __all__ = ["span_edges", "widened_tags"]
 
@@ -28,9 +27,10 @@ def span_edges(ids: tf.Tensor, labels: Sequence[str]) -> tuple[tf.Tensor, tf.Ten
     >>> first.numpy().astype(int).tolist(), last.numpy().astype(int).tolist()
     ([[1, 0, 0, 1]], [[0, 1, 0, 1]])
     """
-    prefixes, types = zip(*map(split_tag, labels), strict=True)
-    outside, opens, closes = (tf.gather(np.isin(prefixes, list(signs)), ids) for signs in ("O", BEGINS, "O" + ENDS))
-    kind = tf.gather(np.unique(types, return_inverse=True)[1], ids)
+    parts = tag_parts(labels)
+    outside, opens, closes, kind = (
+        tf.gather(part, ids) for part in (parts.outside, parts.begins, parts.outside | parts.ends, parts.kinds)
+    )
     edge = tf.ones_like(outside[:, :1])
     after_close = tf.concat([edge, closes[:, :-1]], 1)
     new_kind = tf.concat([edge, kind[:, 1:] != kind[:, :-1]], 1)
@@ -52,8 +52,8 @@ def widened_tags(
         scheme: one of `SCHEMES`.
 
     Returns:
-        Strings `[B, N]` twice, tags and types ("" for `O`), and bool `[B, N]` twice, whether a word is the first, and whether it
-        is the last, of a span.
+        Strings `[B, N]` twice, tags and types ("" for `O` and for tags without a type), and bool `[B, N]` twice, whether a
+        word is the first, and whether it is the last, of a span.
 
     Example:
 
@@ -80,6 +80,7 @@ def widened_tags(
     count = tf.cumsum(tf.cast(first, tf.int32), axis=1) - tf.cumsum(tf.cast(last, tf.int32), axis=1, exclusive=True)
     types = tf.gather([split_tag(label)[1] for label in labels], tf.gather(tokens, token, batch_dims=1))
     types = tf.where(count > 0, types, "")
-    prefixes = [f"{prefix}-" for prefix in SCHEMES[scheme]]
-    prefix = tf.where(first, tf.where(last, prefixes[3], prefixes[0]), tf.where(last, prefixes[2], prefixes[1]))
-    return tf.where(count > 0, tf.strings.join([prefix, types]), "O"), types, first, last
+    begin, inner, end, only = SCHEMES[scheme]
+    prefix = tf.where(first, tf.where(last, only, begin), tf.where(last, end, inner))
+    tags = tf.strings.join([prefix, tf.where(types == "", "", "-"), types])
+    return tf.where(count > 0, tags, "O"), types, first, last
