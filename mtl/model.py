@@ -30,7 +30,7 @@ from mtl.utils.types import Count, Size
 __all__ = ["MultiTaskModel"]
 
 #: What a batch may hold; a model takes what it needs.
-INPUTS = ("token_ids", "padding_mask", "segment_ids", "word_mask")
+INPUTS = ("token_ids", "padding_mask", "segment_ids", "word_mask", "token_mask")
 GRADIENTS_AT = ("parameters", "representation")
 
 
@@ -107,8 +107,8 @@ class MultiTaskModel(Engine):
 
         # Functional model
         inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in encoder.inputs}
-        if any(task.head.needs_word_mask for task in tasks):
-            inputs["word_mask"] = keras.Input((None,), dtype="int32", name="word_mask")
+        for name in sorted({task.head.needs_mask for task in tasks if task.head.needs_mask}):
+            inputs[name] = keras.Input((None,), dtype="int32", name=name)
         shared = sharing.trunk(inputs)
         outputs = {}
         for task in tasks:
@@ -141,7 +141,7 @@ class MultiTaskModel(Engine):
     def complete(self, x: Any) -> dict[str, Any]:
         """Inputs with those filled in that may be left out: all but `token_ids`.
 
-        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` is the padding mask.
+        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` and `token_mask` are the padding mask.
         """
         x = dict(x) if isinstance(x, Mapping) else {"token_ids": x}
         names = [tensor.name for tensor in self.inputs]
@@ -161,8 +161,9 @@ class MultiTaskModel(Engine):
             x["padding_mask"] = keras.ops.cast(x["token_ids"] != self.encoder.pad_id, "int32")
         if "segment_ids" in names and x.get("segment_ids") is None:
             x["segment_ids"] = keras.ops.zeros_like(x["token_ids"])
-        if "word_mask" in names and x.get("word_mask") is None:
-            x["word_mask"] = x["padding_mask"]
+        for name in ("word_mask", "token_mask"):
+            if name in names and x.get(name) is None:
+                x[name] = x["padding_mask"]
         return {name: x[name] for name in names}
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:

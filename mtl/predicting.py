@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
-from mtl.data.mixture.store import word_mask
+from mtl.data.mixture.store import MASKS
 from mtl.encoders.encoder import Encoder
 from mtl.heads.head import Head, Target
 from mtl.utils.one_line import one_line
@@ -104,8 +104,8 @@ def pad(encodings: Sequence[Encoding], examples: Sequence[Example], names: Seque
         x["padding_mask"][row, :size] = 1
         if "segment_ids" in x:
             x["segment_ids"][row, :size] = encoding.segment_ids
-        if "word_mask" in x:
-            x["word_mask"][row, :size] = word_mask(example, encoding)
+        for name in MASKS.keys() & x:
+            x[name][row, :size] = MASKS[name](example, encoding)
     return x
 
 

@@ -133,7 +133,7 @@ class _Server(tf.Module):
         max_length, pad_id = model.encoder.max_length, model.encoder.tokenizer.pad_id or 0
         fillers = {"token_ids": pad_id, "padding_mask": 0, "segment_ids": 0, "starts": -1, "ends": -1}
         inputs = [tensor.name for tensor in model.inputs]
-        names = (*fillers, "word_starts", "word_ends", "word_tokens", "word_mask")
+        names = (*fillers, "word_starts", "word_ends", "word_tokens", "word_mask", "token_mask")
         strings = tf.TensorSpec([None], tf.string)
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:

@@ -115,9 +115,10 @@ class Head(keras.layers.Layer):
         return None
 
     @property
-    def needs_word_mask(self) -> bool:
-        """Whether the features need a `word_mask [B, S]`, 1 at the tokens at which words are read."""
-        return False
+    def needs_mask(self) -> str | None:
+        """The mask `[B, S]` that the features need: `"word_mask"`, 1 at the tokens at which words are read; `"token_mask"`, 1 at
+        the tokens that cover characters which no earlier token covers; or None."""
+        return None
 
     @property
     def ready(self) -> bool:

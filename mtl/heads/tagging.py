@@ -157,9 +157,9 @@ class Tagging(Head):
         return self.crf or self.scheme is not None
 
     @property
-    def needs_word_mask(self) -> bool:
-        """Whether features need a `word_mask [B, S]`, 1 at each word's first token; without one all tokens form the sequence."""
-        return self.structured and self.level == "word"
+    def needs_mask(self) -> str | None:
+        """The mask of the tokens that carry tags, where these are a sequence; without one all tokens form it."""
+        return f"{self.level}_mask" if self.structured else None
 
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         types = set().union(*(annotated_types(value, self.scheme) for value in values))
@@ -366,7 +366,7 @@ class Tagging(Head):
             mask &= ops.equal(features["segment_ids"], 0)
         for edge in self._edge_ids:
             mask &= ops.not_equal(features["token_ids"], edge)
-        return mask
+        return mask & ops.cast(features["token_mask"], "bool") if "token_mask" in features else mask
 
     def get_config(self) -> dict[str, Any]:
         return {

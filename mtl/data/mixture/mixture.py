@@ -89,7 +89,7 @@ class Mixture:
         self.unknown: dict[str, int] = {}
         parts: dict[tuple[str, ...], list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for number, (source, feeds) in enumerate(fed.values()):
-            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, words="word_mask" in self._features())
+            store = prepare(source, self.split, feeds, self.encoder, max_length, cache_dir, self._masks())
             self._stores.append(store)
             self.truncated[source.name] = self.truncated.get(source.name, 0) + store.truncated
             for name, count in store.lost.items():
@@ -147,9 +147,10 @@ class Mixture:
         names = ["token_ids", "padding_mask"]
         if self.encoder.uses_segments:
             names.append("segment_ids")
-        if any(task.head.needs_word_mask for task in self.tasks):
-            names.append("word_mask")
-        return names
+        return names + self._masks()
+
+    def _masks(self) -> list[str]:
+        return sorted({task.head.needs_mask for task in self.tasks if task.head.needs_mask})
 
     @property
     def made_of(self) -> str:

@@ -171,7 +171,7 @@ def prepare(
     encoder: TextEncoder,
     max_length: int | None,
     cache_dir: str | os.PathLike | None,
-    words: bool = False,
+    masks: Sequence[str] = (),
 ) -> Store:
     """Tokenizes a split of a source and encodes its labels, or finds that done by an earlier call.
 
@@ -182,7 +182,7 @@ def prepare(
         encoder: an encoder with a tokenizer.
         max_length: tokens kept of an example; None for all.
         cache_dir: a folder to keep the result in for later runs; None for a temporary one.
-        words: whether to mark the first token of each word, though no task among `tasks` needs it.
+        masks: masks of tokens, keys of `MASKS`, besides those that `tasks` need.
 
     Returns:
         The store. It is found again when the source's fingerprint, the tokenizer, the length and what
@@ -190,13 +190,13 @@ def prepare(
     """
     from mtl.version import __version__
 
-    words = words or any(task.head.needs_word_mask for task in tasks)
-    kinds = _kinds(tasks, words)
+    masks = sorted({*masks, *(task.head.needs_mask for task in tasks if task.head.needs_mask)})
+    kinds = _kinds(tasks, masks)
     size = encoder.tokenizer.vocabulary_size
     folder = None
     if cache_dir is not None and source.fingerprint is not None:
         identity = [
-            (FORMAT, __version__, source.fingerprint, split, encoder.tokenizer.fingerprint, max_length, words),
+            (FORMAT, __version__, source.fingerprint, split, encoder.tokenizer.fingerprint, max_length, masks),
             [(task.name, task.label_in(source), type(task.head).__name__, _settings(task.head)) for task in tasks],
         ]
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
@@ -241,7 +241,7 @@ def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
         return None
 
 
-def _kinds(tasks: Sequence[LabelledTask], words: bool) -> Kinds:
+def _kinds(tasks: Sequence[LabelledTask], masks: Sequence[str]) -> Kinds:
     """Name of each column -> its type, its width, and whether it has one value per token."""
     kinds: Kinds = {
         "starts": ("int64", 1, False),
@@ -249,8 +249,7 @@ def _kinds(tasks: Sequence[LabelledTask], words: bool) -> Kinds:
         "token_ids": ("int32", 1, True),
         "segment_ids": ("int8", 1, True),
     }
-    if words:
-        kinds["word_mask"] = ("int8", 1, True)
+    kinds.update(dict.fromkeys(masks, ("int8", 1, True)))
     for task in tasks:
         target = task.head.target
         width = 1 if target.per_token else int(np.prod(target.shape, dtype=int))
@@ -305,8 +304,8 @@ def _fill(
     Returns:
         How many were truncated, how many of each task's labels tokens cannot express, and how many its head does not know.
     """
-    words = "word_mask" in columns
-    offsets = words or any(task.head.needs_offsets for task in tasks)
+    masks = [name for name in MASKS if name in columns]
+    offsets = bool(masks) or any(task.head.needs_offsets for task in tasks)
     tokens = rows = truncated = 0
     lost, unknown = {task.name: 0 for task in tasks}, {task.name: 0 for task in tasks}
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
@@ -315,8 +314,8 @@ def _fill(
         columns["lengths"].write(lengths)
         columns["token_ids"].write([encoding.token_ids for encoding in encodings])
         columns["segment_ids"].write([encoding.segment_ids for encoding in encodings])
-        if words:
-            columns["word_mask"].write([word_mask(*each) for each in zip(chunk, encodings, strict=True)])
+        for name in masks:
+            columns[name].write([MASKS[name](*pair) for pair in zip(chunk, encodings, strict=True)])
         for task in tasks:
             targets, weights, unread = _targets(task, source, chunk, encodings, f"source '{source.name}', split '{split}'", rows)
             lost[task.name] += unread
@@ -381,3 +380,14 @@ def word_mask(example: Example, encoding: Encoding) -> np.ndarray:
     first = encoding.word_tokens(spans)
     result[first[first >= 0]] = 1
     return result
+
+
+def token_mask(example: Example, encoding: Encoding) -> np.ndarray:
+    """1 at the tokens of the first text that cover characters which no earlier token covers, 0 elsewhere: int8 `[S]`."""
+    result = np.zeros(len(encoding), np.int8)
+    result[encoding.own_characters()[0]] = 1
+    return result
+
+
+#: Input -> the function that makes it of an example and its tokens; a head says which it needs.
+MASKS = {"word_mask": word_mask, "token_mask": token_mask}
