@@ -41,6 +41,8 @@ class _Group(TyperGroup):
             from mtl.utils import one_sentence
 
             text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+            if isinstance(error, OSError) and error.filename is None:  # One of ours, without Python's "[Errno 2]".
+                text = error.strerror or text
             hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
             Console(stderr=True, soft_wrap=True).print(f"[red]{escape(one_sentence(hint + text))}[/red]", highlight=False)
             raise typer.Exit(2) from None

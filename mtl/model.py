@@ -139,7 +139,7 @@ class MultiTaskModel(Engine):
     def complete(self, x: Any) -> dict[str, Any]:
         """The model's columns, with those filled in that may be left out: all but `token_ids`, where encoders and heads say so.
 
-        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` is the padding mask.
+        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` and `token_mask` are the padding mask.
         """
         return completed(x, self.columns)
 

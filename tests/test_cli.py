@@ -351,3 +351,12 @@ def test_labels_and_errors_do_not_steer_the_terminal(tmp_path: Path) -> None:
     unknown = mtl("inspect", tmp_path / "r.yaml", "--set", "seed=\x1b[31m")
     assert unknown.exit_code == 2
     assert "\x1b[31m" not in result.output + unknown.output and "\x9b" not in result.output
+
+
+def test_errors_of_the_system_have_no_numbers(tmp_path: Path, monkeypatch) -> None:
+    def load(*given, **named):
+        raise OSError(28, "Could not write 'x': No space left on device. Make room.")
+
+    monkeypatch.setattr("mtl.recipe.Recipe.load", load)
+    result = mtl("inspect", tmp_path / "r.yaml")
+    assert result.exit_code == 2 and result.output.strip() == "Could not write 'x': No space left on device. Make room."

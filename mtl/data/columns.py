@@ -19,6 +19,7 @@ __all__ = [
     "SEGMENT_IDS",
     "STANDARD",
     "TOKEN_IDS",
+    "TOKEN_MASK",
     "Target",
     "WORD_MASK",
     "columns_of",
@@ -141,6 +142,13 @@ def _word_mask(example: Example, encoding: Encoding) -> np.ndarray:
     return result
 
 
+def _token_mask(example: Example, encoding: Encoding) -> np.ndarray:
+    """1 at the tokens of the first text that cover characters which no earlier token covers, 0 elsewhere."""
+    result = np.zeros(len(encoding), np.int8)
+    result[encoding.own_characters()[0]] = 1
+    return result
+
+
 TOKEN_IDS = Column("token_ids", ("tokens",), values=lambda _, encoding: encoding.token_ids, reads_offsets=False)
 PADDING_MASK = Column("padding_mask", ("tokens",), default=lambda x: x["token_ids"] != 0)
 SEGMENT_IDS = Column(
@@ -152,9 +160,10 @@ SEGMENT_IDS = Column(
     reads_offsets=False,
 )
 WORD_MASK = Column("word_mask", ("tokens",), values=_word_mask, default=lambda x: x["padding_mask"], stored_dtype="int8")
+TOKEN_MASK = Column("token_mask", ("tokens",), values=_token_mask, default=lambda x: x["padding_mask"], stored_dtype="int8")
 
-#: The columns that encoders take by name.
-STANDARD = {column.name: column for column in (TOKEN_IDS, PADDING_MASK, SEGMENT_IDS, WORD_MASK)}
+#: The columns of this module by name.
+STANDARD = {column.name: column for column in (TOKEN_IDS, PADDING_MASK, SEGMENT_IDS, WORD_MASK, TOKEN_MASK)}
 
 
 def columns_of(encoder: Any, heads: Iterable[Any]) -> dict[str, Column]:

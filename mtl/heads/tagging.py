@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from mtl.data.annotation import OVERLAPS, annotated_types, annotated_units
-from mtl.data.columns import WORD_MASK, Column
+from mtl.data.columns import TOKEN_MASK, WORD_MASK, Column
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.data.spans import allowed_transitions, scheme_labels, tags_of_spans
@@ -159,8 +159,8 @@ class Tagging(Head):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """`word_mask`, 1 at the tokens at which words are read; without it all tokens form the sequence."""
-        return (WORD_MASK,) if self.structured and self.level == "word" else ()
+        """The mask of the tokens that carry tags, where these are a sequence; without one all tokens form it."""
+        return ((WORD_MASK if self.level == "word" else TOKEN_MASK),) if self.structured else ()
 
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         types = set().union(*(annotated_types(value, self.scheme) for value in values))
@@ -367,7 +367,7 @@ class Tagging(Head):
             mask &= ops.equal(features["segment_ids"], 0)
         for edge in self._edge_ids:
             mask &= ops.not_equal(features["token_ids"], edge)
-        return mask
+        return mask & ops.cast(features["token_mask"], "bool") if "token_mask" in features else mask
 
     def get_config(self) -> dict[str, Any]:
         return {

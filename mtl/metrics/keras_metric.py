@@ -26,7 +26,8 @@ class KerasMetric(TaskMetric):
         metric: the metric.
 
     Raises:
-        ValueError: a metric whose state does not begin with zeros, or is not made of floats.
+        ValueError: a metric whose state does not begin with zeros, is not made of floats, or is not there before the first batch;
+            or one with `multi_label`.
 
     Example:
 
@@ -41,11 +42,16 @@ class KerasMetric(TaskMetric):
     @checked
     def __init__(self, metric: keras.metrics.Metric, name: str | None = None, **kwargs: Any):
         metric = type(metric).from_config(metric.get_config())
+        if getattr(metric, "multi_label", False):
+            raise ValueError(
+                f"{type(metric).__name__} expects one prediction per row or class of a row; got multi_label=True, which wants "
+                "all classes known. Leave it out, or write a mtl.metrics.TaskMetric."
+            )
         start = [ops.convert_to_numpy(ops.convert_to_tensor(variable)) for variable in metric.variables]
         if not start or any(value.dtype.kind != "f" or value.any() for value in start):
             raise ValueError(
                 f"{type(metric).__name__} expects sums that begin with 0 as its state, to be right on several replicas; "
-                "got another state. Write it as a mtl.metrics.TaskMetric."
+                f"got {'another state' if start else 'none before the first batch'}. Write it as a mtl.metrics.TaskMetric."
             )
         super().__init__((sum(value.size for value in start),), name=name or metric.name, **kwargs)
         # In a function, so that Keras does not count its state, which stays empty.

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from seqeval.metrics import f1_score
 
+import mtl
 from mtl.data.encoding import Encoding
 from mtl.data.example import Example
 from mtl.data.spans import convert_tags, scheme_labels
@@ -358,3 +359,31 @@ def test_learns_a_rule_between_tags():
         right[crf] = (tags == target).mean()
     assert right[True] == 1.0
     assert right[False] < 0.8
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_bytes_of_a_character_stand_outside_the_sequence(crf):
+    """Training, `evaluate`, `predict_text` and `report` see the tags of the characters' first bytes alone."""
+    tokenizer = mtl.data.Tokenizer.learn("bpe", ["a"], size=261)
+    rows = [{"text": "北京天", "tags": [(0, 2, "X")]}, {"text": "天a北", "tags": [(0, 1, "X"), (2, 3, "X")]}] * 4
+    head = Tagging(["O", "B-X", "I-X"], level="token", crf=crf)
+    task = mtl.Task("names", head, mtl.data.records({"train": rows, "test": rows}, label="tags"))
+    model = mtl.MultiTaskModel(mtl.encoders.Recurrent(tokenizer, embedding=8, units=8), task)
+    data = mtl.data.mix(task, model.encoder, batch_size=8, cache_dir=False)
+    test = mtl.data.mix(task, model.encoder, "test", batch_size=8, cache_dir=False)
+    x, _, weight = next(iter(test))
+    assert x["token_mask"].numpy().sum() == weight["names"].numpy().sum() == 24
+    np.testing.assert_array_equal(x["token_mask"], weight["names"])
+    model.compile(keras.optimizers.Adam(0.05))
+    for _ in range(3):
+        model.fit(data, verbose=0)
+        logs = model.evaluate(test, verbose=0, return_dict=True)
+        figures = model.report("test")["names"]
+        name = next(key for key in logs if key.endswith("span_f1"))
+        assert figures["span_f1"] == pytest.approx(logs[name], abs=1e-6)
+    # A tag at a byte that is no character's first says nothing, and may not stand between two of a span.
+    scores = np.full([1, 6, 3], -9.0, "float32")
+    scores[0, range(6), [1, 0, 0, 2, 0, 0]] = 9.0
+    mask = np.array([[1, 0, 0, 1, 0, 0]])
+    features = {"padding_mask": np.ones_like(mask), "token_ids": np.full_like(mask, 9), "token_mask": mask}
+    assert head.activate(scores, features)["tags"].numpy()[0, [0, 3]].tolist() == [1, 2]

@@ -43,3 +43,16 @@ def test_config_round_trips():
 def test_a_state_that_does_not_add_up():
     with pytest.raises(ValueError, match="F1Score expects sums that begin with 0 as its state.*TaskMetric"):
         KerasMetric(keras.metrics.F1Score())
+
+
+@pytest.mark.parametrize(
+    "metric, said",
+    [
+        (keras.metrics.AUC(multi_label=True, num_labels=3), "got multi_label=True, which wants all classes known. Leave it out"),
+        (keras.metrics.AUC(multi_label=True), "got multi_label=True"),
+        (keras.metrics.F1Score(), "F1Score expects sums .* got none before the first batch. Write it as a"),
+    ],
+)
+def test_what_cannot_be_shown_single_classes_is_refused(metric, said):
+    with pytest.raises(ValueError, match=said):
+        KerasMetric(metric)

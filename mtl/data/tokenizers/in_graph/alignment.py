@@ -21,7 +21,7 @@ def align_words(
 
     Returns:
         int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `word_tokens`, -1 for a word without
-        one; and `word_mask [B, S]`, 1 at the tokens where words are read.
+        one; and `[B, S]`, 1 at the tokens where words are read, `word_mask`, and at those of `own_characters`, `token_mask`.
 
     Example:
 
@@ -53,7 +53,11 @@ def align_words(
     count = tf.math.unsorted_segment_sum(tf.cast(there, tf.int32), cell, rows * length)
     mask = tf.cast(tf.reshape(count, [rows, length]) > 0, tf.int32)
     words = {"word_starts": word_starts, "word_ends": word_ends, "word_tokens": token}
-    return {**{name: value[:, :-1] for name, value in words.items()}, "word_mask": mask}
+    return {
+        **{name: value[:, :-1] for name, value in words.items()},
+        "word_mask": mask,
+        "token_mask": tf.cast(_own(tokens)[0], tf.int32),
+    }
 
 
 def own_characters(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -72,14 +76,19 @@ def own_characters(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tenso
     >>> [value.numpy().tolist() for value in found]
     [[[1, 3]], [[0, 1]], [[1, 3]]]
     """
+    own, starts = _own(tokens)
+    positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
+    positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, tokens["ends"]))
+    return positions, starts, ends
+
+
+def _own(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether each token covers characters which no earlier token covers, and where these start, `[B, S]`."""
     starts, ends = tokens["starts"], tokens["ends"]
     there = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts)
     reached = running_clip(tf.where(there, ends, 0), tf.fill(tf.shape(ends), MOST))
     starts = tf.maximum(starts, tf.concat([tf.zeros_like(ends[:, :1]), reached[:, :-1]], 1))
-    positions = tf.zeros_like(starts) + tf.range(tf.shape(starts)[1])
-    own = there & (ends > starts)
-    positions, starts, ends = (tf.ragged.boolean_mask(x, own).to_tensor(-1) for x in (positions, starts, ends))
-    return positions, starts, ends
+    return there & (ends > starts), starts
 
 
 def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:

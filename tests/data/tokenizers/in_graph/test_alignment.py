@@ -44,7 +44,7 @@ def test_no_texts():
     found = align_words({name: tf.zeros([0, 1], tf.int32) for name in ("starts", "ends", "segment_ids")}, none, none)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         **dict.fromkeys(("word_starts", "word_ends", "word_tokens"), (0, 0)),
-        "word_mask": (0, 1),
+        **dict.fromkeys(("word_mask", "token_mask"), (0, 1)),
     }
 
 
@@ -88,6 +88,8 @@ def test_equals_encodings():
         assert positions[positions >= 0].tolist() == places.tolist()
         assert np.stack([starts, ends], 1)[starts >= 0].tolist() == own.tolist()
     found = aligned(encodings, words)
+    for encoding, mask in zip(encodings, found["token_mask"], strict=True):
+        assert np.flatnonzero(mask).tolist() == encoding.own_characters()[0].tolist()
     assert (found["word_tokens"] >= 0).sum() > 200
     for i, (encoding, row) in enumerate(zip(encodings, words, strict=True)):
         first = encoding.word_tokens(row)
