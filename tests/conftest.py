@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,10 @@ os.environ |= {
     "MPLCONFIGDIR": f"{_caches.name}/matplotlib",
     "XDG_CACHE_HOME": f"{_caches.name}/cache",
 }
+
+# The background jobs of a shell ignore Ctrl-C, and so would the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

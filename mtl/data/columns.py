@@ -212,8 +212,11 @@ def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
         ValueError: an unknown name, a column that must be given, or a shape of other axes.
     """
     x = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS.name: x}
+    if x.get(TOKEN_IDS.name) is None:
+        others = sorted(x.keys() - {TOKEN_IDS.name}) or None
+        raise ValueError(f"The model expects token ids as x['{TOKEN_IDS.name}']; got {others}.")
     for name in x:
-        if name not in (known := (*columns, *STANDARD)):
+        if name not in (known := dict.fromkeys([*columns, *STANDARD])):
             raise unknown_name("input", name, known)
     refuse_texts(x)
     given = {n: keras.ops.convert_to_tensor(x[n], c.dtype) for n, c in columns.items() if x.get(n) is not None}
@@ -221,10 +224,8 @@ def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
         if name in given:
             continue
         if column.default is None:
-            what = "token ids as x['token_ids']" if name == TOKEN_IDS.name else f"x['{name}']"
-            raise ValueError(f"The model expects {what}; got {sorted(x.keys() - {name}) or None}.")
-        if TOKEN_IDS.name in given:  # Else this is the error to come.
-            given[name] = keras.ops.cast(column.default(given), column.dtype)
+            raise ValueError(f"The model expects x['{name}']; got {sorted(x)}. Give it, as mtl.data.mix does.")
+        given[name] = keras.ops.cast(column.default(given), column.dtype)
     for name, column in columns.items():
         if len(given[name].shape) != 1 + len(column.axes):
             axes = ", ".join(map(str, ("rows", *column.axes)))

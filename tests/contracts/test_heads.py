@@ -237,7 +237,7 @@ def test_encodes_and_decodes(case):
     offsets = np.array([[-1, -1], [0, 1], [2, 3], [4, 5], [-1, -1]], "int32")
     encoding = Encoding(np.arange(5, dtype="int32"), np.zeros(5, "int32"), offsets, example.text)
     target, weight = head.encode(case.label, example, encoding)
-    assert np.shape(target) == tuple(len(encoding) if n == "tokens" else n for n in head.target.shape)
+    assert np.shape(target) == tuple(len(encoding) if n == "tokens" else n for n in head.target.axes)
     assert np.shape(weight) == ((len(encoding),) if head.target.per_token else ())
     if not head.needs_offsets:
         blind = Encoding(encoding.token_ids, encoding.segment_ids, np.full_like(offsets, -1), example.text)

