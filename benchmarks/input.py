@@ -14,6 +14,7 @@ import typer
 
 import mtl
 from benchmarks import common
+from mtl.data.columns import encoder_columns
 
 __all__ = ["app"]
 
@@ -32,10 +33,9 @@ def texts_of(corpus: str, data_dir: Path | None, number: int) -> list[str]:
 class Encoder:
     """What `mix` asks of an encoder."""
 
-    uses_segments = False
-
     def __init__(self, tokenizer: mtl.data.Tokenizer, max_length: int):
         self.tokenizer, self.max_length = tokenizer, max_length
+        self.columns = encoder_columns(("token_ids", "padding_mask"), tokenizer.pad_id or 0)
 
 
 def ours(texts: list[str], tokenizer: mtl.data.Tokenizer, folder: Path) -> Callable[[], Any]:
