@@ -115,7 +115,7 @@ class Mixture:
             logger.warning("%s", sentence)
         if not parts:
             raise ValueError(f"Split '{self.split}' holds no labelled example for the tasks {[t.name for t in self.tasks]}.")
-        return [Group(names, each) for names, each in parts.items()]
+        return [Group(names, rows_of_stores) for names, rows_of_stores in parts.items()]
 
     def _padded_lengths(self, buckets: int | Sequence[int]) -> dict[str, list[int]]:
         """Return the padded lengths of each axis."""
