@@ -70,12 +70,12 @@ class Column:
 
     @property
     def static_shape(self) -> tuple[int | None, ...]:
-        """Return the sizes of the axes, None for those that differ between rows."""
+        """Sizes of the axes, None for those that differ between rows."""
         return tuple(None if isinstance(axis, str) else axis for axis in self.axes)
 
     @property
     def identity(self) -> list[str]:
-        """Return the texts that identify what prepared values depend on."""
+        """Texts that identify what prepared values depend on."""
         made = getattr(self.values, "__qualname__", type(self.values).__name__)
         return [self.name, str(self.axes), self.dtype, str(self.stored_dtype), made]
 
@@ -106,7 +106,7 @@ class Target:
 
     @property
     def per_token(self) -> bool:
-        """Return whether there is one value per token."""
+        """Whether there is one value per token."""
         return self.axes[:1] == ("tokens",)
 
 

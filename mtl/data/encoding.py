@@ -39,7 +39,7 @@ class Encoding:
     def word_of_tokens(self, words) -> np.ndarray:
         """Return the index of the word in which each token of the first text starts: int32 `[S]`, -1 for none.
 
-        This is the first word of which the token has a character, since a token may begin with the space before a word.
+        This is the first word of which the token has a character; a token may begin with the space before the word.
 
         Args:
             words: `(start, end)` character offsets, in order, not overlapping.

@@ -44,7 +44,7 @@ class Source:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits."""
+        """Names of the splits."""
         return tuple(self._read)
 
     def examples(self, split: str = "train") -> Iterator[Example]:

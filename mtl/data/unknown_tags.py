@@ -56,8 +56,8 @@ def known_rows(
         overlaps: see `annotated_units`.
 
     Returns:
-        Labels, predictions and examples: unchanged without an unknown tag, and missing if nothing else is left; and
-        `{"unknown": n}` for n unknown labels.
+        Labels, predictions and examples: rows without an unknown tag are unchanged, rows of which nothing is left are dropped;
+        and `{"unknown": n}`, where n is the number of unknown labels.
 
     Example:
 

@@ -27,7 +27,7 @@ class Fields:
     Args:
         text: field of the text, or the fields of text and pair. A value is a text or a list of words.
         label: one field, several, or label name -> field; None for records without labels. A field given without a label name
-            is the label's name.
+            names the label.
         convert: label name -> function of each value that is not missing; or a separator that splits values into lists, such
             as ",", for which an empty value is an empty list.
         decode: function of a field and its value that is called first, such as to decode bytes.
@@ -66,7 +66,7 @@ class Fields:
 
     @property
     def names(self) -> tuple[Field, ...]:
-        """The fields to read, each once."""
+        """Fields to read, each once."""
         weight = () if self.weight is None else (self.weight,)
         return tuple(dict.fromkeys((*self.text, *self.label.values(), *weight)))
 
@@ -78,7 +78,7 @@ class Fields:
                 raise unknown_name(f"field of '{name}'", str(field), map(str, known))
 
     def check_records(self, name: str, records: Iterable[Any]) -> None:
-        """Raise a `ValueError` for a label or weight whose field occurs in none of the records, which is a misspelt name.
+        """Raise a `ValueError` for a label or weight whose field occurs in none of the records, as a misspelt name does.
 
         Records are read until each field has occurred; without records there is no error.
         """
