@@ -52,7 +52,7 @@ class MaskedLM(Head):
     Reference:
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019; whole words: its authors' code, and
         Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word longer than the rest
-        of the row's share is still chosen where more than half of it fits.
+        of the row's share is still chosen where at least half of it fits.
     """
 
     predicts = False
