@@ -36,23 +36,23 @@ GRADIENTS_AT = ("parameters", "representation")
 class MultiTaskModel(Engine):
     """One model for many tasks: inputs -> sharing -> heads, a functional Keras model.
 
-    Its prediction is a dict with an entry a task. It is compiled with an optimizer alone; losses and metrics come from the heads,
-    and are exact for batches in which any row may be labelled for any subset of the tasks.
+    Its prediction is a dict with one entry per task. It is compiled with an optimizer alone; losses and metrics come from the
+    heads, and are exact for batches in which any row may be labelled for any subset of the tasks.
 
     Args:
         encoder: a `mtl.encoders.Encoder`.
         tasks: the tasks, with different names.
         sharing: how the tasks share the encoder; `Hard()` by default.
-        balancer: how their losses become one update: a balancer, or what `mtl.balancing.get` takes, such as `"rlw"`; `Static()`,
-            all weights 1, by default. Of one that serves another model already, the model makes a copy of its own.
-        gradients_at: where a balancer of gradients compares them: `"parameters"`, all that two or more tasks share;
-            `"representation"`, the features that the tasks share, at the cost of one pass back through the encoder for all tasks;
-            or names of the encoder's layers. Of rows that are labelled for one task alone, the representations have nothing
-            in common. Methods that need the gradients themselves take all parameters.
+        balancer: how their losses become one update: a balancer, or anything that `mtl.balancing.get` accepts, such as `"rlw"`;
+            `Static()`, all weights 1, by default. A balancer that another model uses already is copied.
+        gradients_at: where a gradient balancer compares gradients: `"parameters"`, all that two or more tasks share;
+            `"representation"`, the features that the tasks share, at the cost of one backward pass through the encoder for all
+            tasks; or names of the encoder's layers. Representations of rows labelled for a single task have nothing in common.
+            Methods that need the gradients themselves require `"parameters"`.
         penalties: terms added to the loss besides those of `sharing`, each a `mtl.penalties.Penalty`.
 
     Raises:
-        ValueError: no task, two tasks with one name, a head that does not know its labels, or another `gradients_at`.
+        ValueError: no task, two tasks with one name, a head that does not know its labels, or an invalid `gradients_at`.
 
     Example:
 
@@ -96,7 +96,7 @@ class MultiTaskModel(Engine):
         if isinstance(gradients_at, str) and gradients_at not in GRADIENTS_AT:
             raise unknown_name("place to compare gradients at", gradients_at, GRADIENTS_AT)
         balancer = balancing.get(balancer)
-        if balancer.bound:  # To another model, whose state it holds.
+        if balancer.bound:  # It holds the state of another model.
             balancer = type(balancer).from_config(balancer.get_config())
         balancer.bind(names)
         mixed = [task.name for task in tasks if task.readout == "scalar_mix"]
@@ -134,12 +134,13 @@ class MultiTaskModel(Engine):
             balancer.bind(names, shared_size(self))
         self.balancer_state = balancer.state  # A layer, so that it is saved and trained with the model.
 
-    # What the engine asks -----------------------------------------------------------------------------------------
+    # Methods that the engine calls -------------------------------------------------------------------------------
 
     def complete(self, x: Any) -> dict[str, Any]:
-        """The model's columns, with those filled in that may be left out: all but `token_ids`, where encoders and heads say so.
+        """Return the model's columns, with default values for those that were left out.
 
-        `padding_mask` is 1 where the token is not padding, `segment_ids` is 0, `word_mask` and `token_mask` are the padding mask.
+        `token_ids` is always required. The default of `padding_mask` is 1 at tokens other than padding, of `segment_ids` 0, of
+        `word_mask` and `token_mask` the padding mask.
         """
         return completed(x, self.columns)
 
@@ -153,7 +154,7 @@ class MultiTaskModel(Engine):
         return self.heads[task]
 
     def parts(self) -> dict[str, Part]:
-        """The layers that have weights, by names that a model of fewer tasks uses too, and the tasks that depend on each."""
+        """Return the layers that have weights, each with the tasks that depend on it; the same names in `subset`."""
         readouts = {f"readout/{task}": Part(layer, (task,)) for task, layer in self.readouts.items()}
         return {**self.sharing.parts(), **readouts, **{f"head/{task}": Part(head, (task,)) for task, head in self.heads.items()}}
 
@@ -161,9 +162,9 @@ class MultiTaskModel(Engine):
         return sum(penalty.value() for penalty in self._penalties) if self._penalties else None
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """As in Keras: an artifact that takes token ids. Outputs of a task that has several are named `TASK/NAME`.
+        """Export an artifact that takes token ids, as in Keras. The outputs of a task with several are named `TASK/NAME`.
 
-        `mtl.export.exporting.export` writes one that takes texts.
+        `mtl.export.exporting.export` writes an artifact that takes texts.
         """
         keras.Model(self.input, flat_outputs(self.output), name=self.name).export(filepath, *args, **kwargs)
 
@@ -172,7 +173,7 @@ class MultiTaskModel(Engine):
         return super().__call__(self.complete(inputs), *args, **kwargs)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
-        """The layer of a name or index, as in Keras; the head of a task under the task's name."""
+        """Return the layer with a name or index, as in Keras, or the head of the task with that name."""
         if index is None and name in self.heads and all(layer.name != name for layer in self.layers):
             return self.heads[name]
         return super().get_layer(name, index)
@@ -183,20 +184,20 @@ class MultiTaskModel(Engine):
     def predict_text(
         self, texts: Any, tasks: str | Iterable[str] | None = None, batch_size: Count = 32
     ) -> dict[str, list[dict[str, Any]]]:
-        """Predictions for texts, as a person reads them.
+        """Return decoded predictions for texts.
 
         Args:
             texts: a list whose items are a text, a pair `(text, text)`, a list of words, or a record `{"text": ..., "pair": ...}`
                 with or without `pair`; or one text, pair or record.
-            tasks: names of the tasks wanted; only their work is done. By default all that predict.
-            batch_size: texts in a batch.
+            tasks: names of the tasks to predict; no other heads are run. By default all tasks that predict.
+            batch_size: texts per batch.
 
         Returns:
-            Task -> one dict for each text, what the task's head decodes.
+            Task -> one dict per text, as returned by the `decode` of the task's head.
 
         Raises:
             ValueError: an unknown task, or an encoder without a tokenizer.
-            TypeError: what came is no text.
+            TypeError: an item is not a text.
         """
         return self.predict_examples(to_examples(texts), tasks, batch_size)
 
@@ -204,7 +205,7 @@ class MultiTaskModel(Engine):
     def predict_examples(
         self, examples: Sequence[Example], tasks: str | Iterable[str] | None = None, batch_size: Count = 32
     ) -> dict[str, list[dict[str, Any]]]:
-        """As `predict_text`, for `mtl.data.Example`s; their words are kept."""
+        """Return decoded predictions as `predict_text` does, for `mtl.data.Example`s; their words are kept."""
         check_process()
         heads = {name: self.heads[name] for name in self._chosen(tasks)}
         return predict_examples(examples, self.encoder, heads, self.columns, self._functions.get(self, list(heads)), batch_size)
@@ -219,18 +220,18 @@ class MultiTaskModel(Engine):
         limit: Count | None = None,
         seed: Size = 0,
     ) -> dict[str, dict[str, float]]:
-        """Each task's metrics over a whole split, from decoded predictions.
+        """Return each task's metrics over a whole split, computed from decoded predictions.
 
         Args:
             split: a split of the tasks' sources.
             tasks: names of tasks; by default all that predict and have the split.
-            batch_size: texts in a batch.
+            batch_size: texts per batch.
             sources: task -> a source to use in place of the task's own.
-            limit: at most so many examples a task, drawn at random but always the same; None for all.
-            seed: of the draw.
+            limit: maximum number of examples per task, a random sample that is the same in each call; None for all.
+            seed: seed of the sample.
 
         Returns:
-            Task -> metric -> value, with the numbers of `examples` and, where there are any, of labels left out as `unknown`.
+            Task -> metric -> value, with the number of `examples` and, if any labels were left out as `unknown`, their number.
 
         Raises:
             ValueError: an unknown task, a task without a source, a split that none of the sources has, or one without labels.
@@ -264,15 +265,15 @@ class MultiTaskModel(Engine):
 
     @checked
     def subset(self, tasks: Iterable[str]) -> "MultiTaskModel":
-        """A model of some of the tasks, with the same predictions and weights of its own.
+        """Return a model of some of the tasks, with the same predictions and a copy of the weights.
 
         Args:
             tasks: names of the tasks to keep.
         """
         names = self._chosen(tasks, predicting=False)
-        # A copy through the configuration, so that nothing is shared; the sources, which it does not hold, come along.
+        # A copy through the configuration shares nothing. The configuration has no sources, so they are copied afterwards.
         config = self.get_config()
-        config["tasks"] = [each for each in config["tasks"] if each["config"]["name"] in names]
+        config["tasks"] = [task for task in config["tasks"] if task["config"]["name"] in names]
         config["encoder"] = keras.saving.serialize_keras_object(self.sharing.encoder_of(names[0]))
         config["balancer"] = keras.saving.serialize_keras_object(self.balancer.subset(names))
         config.pop("name", None)
@@ -288,15 +289,15 @@ class MultiTaskModel(Engine):
 
     @checked
     def add_task(self, task: Task) -> "MultiTaskModel":
-        """A model with one task more, on the same encoder and heads: the other tasks' predictions stay as they are.
+        """Return a model with one more task, on the same encoder and heads; the other tasks' predictions do not change.
 
-        Compile the new model to train it; where `sharing` gives each task an encoder, the new one begins as a copy.
+        Compile the new model to train it. If `sharing` gives each task an encoder, that of the new task starts as a copy.
 
         Args:
             task: a task with a new name.
         """
         encoder = self.sharing.encoder_of(self.task_names[0])
-        balancer = self.balancer.subset(self.task_names)  # A copy: building the new model tells it the new tasks.
+        balancer = self.balancer.subset(self.task_names)  # A copy: the new model binds it to the new tasks.
         model = type(self)(encoder, [*self.tasks, task], self.sharing, balancer, self.gradients_at, self.penalties)
         for name, part in self.parts().items():
             if (layer := model.parts()[name].layer) is not part.layer:
@@ -305,7 +306,7 @@ class MultiTaskModel(Engine):
 
     @checked
     def export_text(self, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
-        """Writes a SavedModel that takes texts and gives labels and scores; see `mtl.export.export`.
+        """Write a SavedModel that takes texts and returns labels and scores; see `mtl.export.export`.
 
         Args:
             path: the folder to write. An earlier export is replaced once the new one is complete.
@@ -358,7 +359,7 @@ class MultiTaskModel(Engine):
 def _branch(
     sharing: Sharing, readouts: Mapping[str, Any], task: str, shared: Any, training: bool | None = None
 ) -> dict[str, Any]:
-    """A task's features, as its head reads them."""
+    """Return a task's features, as its head reads them."""
     features = sharing.branch(task, shared, training=training)
     if task in readouts:
         return readouts[task](features)
@@ -366,7 +367,7 @@ def _branch(
 
 
 def _restored(config: Any, kind: type, name: str, custom_objects: Any) -> Any:
-    """A part of a model from its configuration."""
+    """Return a part of a model, created from its configuration."""
     part = keras.saving.deserialize_keras_object(config, custom_objects)
     if not isinstance(part, kind):
         raise ValueError(f"The configuration of a MultiTaskModel holds its {name}; got {brief(part)}.")

@@ -1,4 +1,4 @@
-"""From texts to what a person reads."""
+"""Decoded predictions for texts."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,13 +33,13 @@ Text = str | tuple[str, str] | list[str]
 
 
 class Decoder(Protocol):
-    """What makes a prediction readable; every `mtl.heads.Head` is one."""
+    """A decoder of predictions; every `mtl.heads.Head` is one."""
 
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> Any: ...
 
 
 class PredictingModel(Protocol):
-    """What predictions ask of a model; a `mtl.MultiTaskModel` is one."""
+    """Part of a model that predictions use; a `mtl.MultiTaskModel` has it."""
 
     @property
     def inputs(self) -> Sequence[Any]: ...
@@ -49,7 +49,7 @@ class PredictingModel(Protocol):
 
 
 def to_example(text: Any, position: int = 0) -> Example:
-    """A text, a pair of texts (tuple), a list of words, or a record `{"text": ..., "pair": ...}` as an example.
+    """Return the example of a text, a pair of texts (tuple), a list of words, or a record `{"text": ..., "pair": ...}`.
 
     Raises:
         TypeError: anything else.
@@ -75,10 +75,10 @@ def to_example(text: Any, position: int = 0) -> Example:
 
 
 def to_examples(texts: Any) -> list[Example]:
-    """One text, as `to_example` takes it, or several, as examples.
+    """Return the examples of one text, in any form that `to_example` accepts, or of several.
 
     Raises:
-        TypeError: what came is neither; a table, for one, whose items are the names of its columns.
+        TypeError: the argument is neither; for instance a table, whose items are the names of its columns.
     """
     if isinstance(texts, (str, tuple, Mapping)):
         texts = [texts]
@@ -93,7 +93,7 @@ def to_examples(texts: Any) -> list[Example]:
 
 
 def pad(encodings: Sequence[Encoding], examples: Sequence[Example], columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
-    """Encodings as the columns of one batch, each axis as long as its longest row, and at least 1."""
+    """Return the columns of one batch of encodings, each axis padded to its longest row, and to at least 1."""
     rows: dict[str, list[np.ndarray]] = {}
     lengths = {"tokens": max(1, *(len(encoding) for encoding in encodings))}
     for name, column in columns.items():
@@ -118,15 +118,15 @@ def predict_examples(
     function: Callable[..., Any],
     batch_size: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Runs a compiled prediction function over examples, those of like length together, and decodes its results.
+    """Run a compiled prediction function on examples, batched by length, and decode its results.
 
     Args:
         examples: the examples.
         encoder: an encoder with a tokenizer.
         heads: task -> head.
-        columns: what the function takes, by name.
+        columns: the columns that the function takes, by name.
         function: a batch of inputs -> task -> prediction.
-        batch_size: examples in a batch.
+        batch_size: examples per batch.
 
     Raises:
         ValueError: the encoder has no tokenizer, or a batch has no text.
@@ -156,7 +156,7 @@ def predict_examples(
 
 
 class Prediction(keras.layers.Layer):
-    """A head's outputs -> what `predict` gives."""
+    """Layer that turns a head's outputs into the predictions of `predict`."""
 
     def __init__(self, head: Head, **kwargs: Any):
         super().__init__(dtype=head.dtype_policy, autocast=False, **kwargs)
@@ -168,7 +168,7 @@ class Prediction(keras.layers.Layer):
 
 
 def flat_outputs(predictions: Mapping[str, Any]) -> dict[str, Any]:
-    """Predictions without nesting: those of a task that has several are named `TASK/NAME`.
+    """Return predictions without nesting; those of a task that has several are named `TASK/NAME`.
 
     Example:
 
@@ -183,7 +183,7 @@ def flat_outputs(predictions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PredictionFunctions:
-    """Compiled prediction functions, one for each choice of tasks; made once, from any thread."""
+    """Compiled prediction functions, one per selection of tasks, each created once; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

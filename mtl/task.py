@@ -1,4 +1,4 @@
-"""A task: a name, a head, and where its examples come from."""
+"""A task: a name, a head, and the sources of its examples."""
 
 import logging
 import re
@@ -26,18 +26,19 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 @keras.saving.register_keras_serializable("mtl")
 class Task:
-    """A name, a head, and where its examples come from.
+    """A name, a head, and the sources of its examples.
 
-    A head holds weights: models made with the same task share them. Make new tasks for a model that is to begin anew.
+    A head holds weights, and models made with the same task share them. Make new tasks for a model that is to start with new
+    weights.
 
     Args:
         name: letters, digits and `_`; the key of the task's predictions, losses and metrics.
         head: a `mtl.heads.Head`.
-        source: a source, several sources, or None for a task that is trained on arrays or only used.
-        label: which of the source's labels is this task's. By default the one named like the task, or the only one.
-        source_label: True to label each example by the name of its source, as a task that tells domains or languages apart does;
-            or the name of each source -> the label of its examples. Rows that no other task labels are kept for it.
-        readout: what the head reads of the encoder: `"last"`, its last state, or `"scalar_mix"`, a learned mean of all its states
+        source: a source, several sources, or None for a task that is trained on arrays, or used for prediction only.
+        label: name of the label in the source. By default the label with the name of the task, or the only label.
+        source_label: True to label each example with the name of its source, as in classification of domains or languages; or
+            name of a source -> label of its examples. Rows that no other task labels are kept for this task.
+        readout: encoder states that the head reads: `"last"`, the last one, or `"scalar_mix"`, a learned mean of all states
             (`mtl.layers.ScalarMix`).
 
     Raises:
@@ -73,7 +74,7 @@ class Task:
         if readout not in READOUTS:
             raise unknown_name("readout", readout, READOUTS)
         if not head.built and not head.named:
-            head.name = f"{name}_head"  # So that no two heads of a model share a name, loaded ones included.
+            head.name = f"{name}_head"  # No two heads of a model may share a name, loaded ones included.
         self.name = name
         self.head = head
         self.label = label
@@ -86,7 +87,7 @@ class Task:
             self._check_source_names()
 
     def label_in(self, source: Source) -> str | None:
-        """The name of this task's label in a source's examples; None where the head needs no label."""
+        """Return the name of this task's label in a source's examples; None if the head needs no label."""
         if self.head.corrupts_inputs or self.source_label:
             return None
         if self.label is not None:
@@ -103,7 +104,7 @@ class Task:
         )
 
     def value(self, example: Example, source: Source) -> Any:
-        """This task's label of an example; None where it has none, or weighs nothing. Heads that need no label get True."""
+        """Return this task's label of an example; None without a label or with weight 0. Heads that need no label get True."""
         if example.weight == 0:
             return None
         if self.source_label:
@@ -114,7 +115,7 @@ class Task:
         return None if self.head.absent(value) else value
 
     def label_of(self, source: Source) -> Any:
-        """The label that all examples of a source have by `source_label`; None where they have one each, or none."""
+        """Return the label that `source_label` gives to all examples of a source; None if it gives none."""
         if isinstance(self.source_label, dict):
             return self.source_label.get(source.name)
         return source.name if self.source_label else None
@@ -133,7 +134,7 @@ class Task:
                 raise unknown_name(f"source of task '{self.name}'", name, names)
 
     def labelled(self, split: str) -> Iterator[tuple[Example, Any]]:
-        """The examples of a split that carry this task's label, and the labels."""
+        """Yield the examples of a split that have a label for this task, and the labels."""
         for source in self.sources:
             if split in source.splits:
                 for example in source.examples(split):
@@ -142,10 +143,10 @@ class Task:
                         yield example, value
 
     def prepare(self) -> None:
-        """Takes the head's label vocabulary from the training split, where the head does not know it yet.
+        """Learn the head's label vocabulary from the training split, unless the head has one.
 
         Raises:
-            ValueError: there is nothing to take it from.
+            ValueError: the training split has no labels to learn from.
         """
         if self.head.ready:
             return
@@ -171,7 +172,7 @@ class Task:
                 weights.append(example.weight)
                 place = f"{example.place}: " if example.place else ""
                 yield value
-            place = ""  # What is wrong now is wrong with all of them.
+            place = ""  # A later error concerns all labels.
 
         try:
             self.head.learn(values(), weights=weights)
@@ -190,7 +191,7 @@ class Task:
             logger.warning("Task '%s': %s", self.name, doubt)
 
     def get_config(self) -> dict[str, Any]:
-        """The task without its source."""
+        """Return the configuration of the task, without its source."""
         return {
             "name": self.name,
             "head": keras.saving.serialize_keras_object(self.head),
@@ -201,7 +202,7 @@ class Task:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
-        """The task from `get_config`."""
+        """Return a task, created from the result of `get_config`."""
         check_config(config, "a task")
         return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
 

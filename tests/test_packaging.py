@@ -71,5 +71,5 @@ def test_command() -> None:
 
 
 def test_changelog_begins_with_this_version() -> None:
-    first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    assert first is not None and first[1] == mtl.__version__
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert [heading for heading in headings if heading != "Unreleased"][0] == mtl.__version__

@@ -1,4 +1,4 @@
-"""How task losses or gradients become one update."""
+"""Methods that combine task losses or gradients into one update."""
 
 from mtl.balancing.balancer import Balancer
 from mtl.balancing.diagnosis import Diagnosis, diagnose

@@ -1,4 +1,4 @@
-"""What every balancer is."""
+"""Base class of the balancers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
@@ -15,7 +15,7 @@ __all__ = ["Balancer", "State"]
 
 
 class State(keras.layers.Layer):
-    """The variables of a balancer, as a layer: what tracks it saves them, and trains those that are trainable."""
+    """Layer that holds the variables of a balancer, so that a model saves them and trains the trainable ones."""
 
     def __init__(self) -> None:
         super().__init__(name="balancer", dtype="float32", autocast=False)
@@ -24,7 +24,7 @@ class State(keras.layers.Layer):
     def add(
         self, name: str, shape: Sequence[int] = (), value: float = 0.0, dtype: str = "float32", trainable: bool = False
     ) -> Any:
-        """A new variable, the same on every replica."""
+        """Create a variable with the same value on every replica."""
         variable = self.add_weight(
             name=name,
             shape=tuple(shape),
@@ -39,35 +39,35 @@ class State(keras.layers.Layer):
 
 
 class Balancer:
-    """How task losses, or task gradients, become one update.
+    """Base class of methods that combine task losses or task gradients into one update.
 
-    A method has one of two faces, and `needs` says which: `combine` makes one loss of the losses; `aggregate` makes one
-    direction of the tasks' gradients, `d = J^T w`, for which `weights` is enough where `w` follows from `G = J J^T`. For the
-    methods of the second face `combine` gives the loss that is shown, and that the heads are trained by: the plain sum, but
-    that of the scaled losses in `IMTL`.
+    `needs` tells which of two kinds a method is. A method on losses implements `combine`, which returns one loss. A method on
+    gradients implements `aggregate`, which returns one direction, `d = J^T w`; `weights` suffices where `w` depends on
+    `G = J J^T` only. For methods on gradients, `combine` returns the loss that is logged and that trains the heads: the sum of
+    the losses, or in `IMTL` the sum of the scaled losses.
 
-    `active` marks the tasks that have a labelled row in the step. The others are left out of the balance; their weight is 0.
-    Small problems are solved in float64, inside the graph; what is not finite comes out as NaN and leaves the state alone.
+    `active` marks the tasks that have a labelled row in the step. The others are left out; their weight is 0. Small problems
+    are solved in float64, inside the graph. Non-finite input gives NaN and leaves the state unchanged.
 
-    A subclass gives `_combine`, `_solve` or `_mix`, its constructor's arguments as attributes of the same names, and makes its
-    variables in `_make_state`.
+    A subclass implements `_combine`, `_solve` or `_mix`, stores its constructor's arguments as attributes of the same names,
+    and creates its variables in `_make_state`.
     """
 
-    #: What the update is made of: the losses, the Gramian of the gradients, or the gradients themselves.
+    #: Input of the method: the losses, the Gramian of the gradients, or the gradients themselves.
     needs: Literal["losses", "gramian", "jacobian"] = "losses"
-    #: Whether `weights` and `aggregate` want the losses too.
+    #: Whether `weights` and `aggregate` need the losses too.
     uses_losses: bool = False
-    #: Whether the state holds a row a task as long as a gradient, so that `bind` must know its `size`.
+    #: Whether the state holds one row per task with the size of a gradient, so that `bind` needs `size`.
     tracks_gradients: bool = False
-    #: Whether `after_step` wants the losses of the same batch after the update.
+    #: Whether `after_step` needs the losses of the same batch after the update.
     looks_ahead: bool = False
-    #: Whether `after_epoch` is to be called.
+    #: Whether `after_epoch` must be called.
     counts_epochs: bool = False
-    #: Whether `observe` wants the tasks' metrics.
+    #: Whether `observe` needs the tasks' metrics.
     uses_metrics: bool = False
-    #: How many independent batches the gradients of a step come from.
+    #: Number of independent batches from which the gradients of a step come.
     batches: int = 1
-    #: The arguments that are dicts by task.
+    #: Names of the arguments that are dicts by task.
     by_task: tuple[str, ...] = ()
 
     tasks: tuple[str, ...] = ()
@@ -78,19 +78,19 @@ class Balancer:
 
     @checked
     def __init__(self) -> None:
-        """Takes no arguments, where a subclass says nothing else."""
+        """Create a balancer without arguments."""
 
     # Tasks and state ----------------------------------------------------------------------------------------------
 
     def bind(self, tasks: Sequence[str], size: int | None = None) -> None:
-        """Tells the balancer the tasks, in the order of the losses and gradients, and makes its variables, in `state`.
+        """Set the tasks, in the order of the losses and gradients, and create the variables in `state`.
 
-        `MultiTaskModel` calls it. Alone, a balancer connects itself to the first losses or gradients that it sees. Doing so
-        again with the same tasks changes nothing; with others it starts anew.
+        `MultiTaskModel` calls it. Without it, a balancer binds itself to the first losses or gradients that it receives. A
+        second call with the same tasks changes nothing; with other tasks the state starts anew.
 
         Args:
             tasks: the names of the K tasks.
-            size: P, how long a gradient is; only methods that track gradients need it.
+            size: P, the length of a gradient; only methods that track gradients need it.
 
         Raises:
             ValueError: the balancer names a task that does not exist.
@@ -116,14 +116,14 @@ class Balancer:
                 self._make_state(len(tasks))
 
     def _make_state(self, count: int) -> None:
-        """Makes the variables for `count` tasks by `self.state.add`."""
+        """Create the variables for `count` tasks with `self.state.add`."""
 
     def task_variables(self, task: str) -> list[Any]:
-        """The trained variables that belong to one task alone; they stay as they are where the task is not active."""
+        """Return the trained variables that belong to one task alone; they stay unchanged while the task is not active."""
         return []
 
     def subset(self, tasks: Sequence[str]) -> "Balancer":
-        """A new balancer of the same kind for some of the tasks, with a state of its own."""
+        """Return a new balancer of the same class for some of the tasks, with a new state."""
         config = self.get_config()
         for argument in self.by_task:
             config[argument] = {task: value for task, value in (config[argument] or {}).items() if task in tasks}
@@ -131,18 +131,18 @@ class Balancer:
 
     @property
     def bound(self) -> bool:
-        """Whether a model, or its user, has told the balancer its tasks."""
+        """Whether `bind` has been called."""
         return self._named
 
-    # The two faces ------------------------------------------------------------------------------------------------
+    # The two kinds ------------------------------------------------------------------------------------------------
 
     def combine(self, losses: Any, active: Any = None, training: bool = True) -> Any:
-        """One scalar from the losses of the tasks.
+        """Return one scalar from the losses of the tasks.
 
         Args:
-            losses: float `[K]`; what stands there for a task that is not active is ignored.
+            losses: float `[K]`; entries of tasks that are not active are ignored.
             active: bool `[K]`; False for a task without a labelled row; None for all True.
-            training: whether this is a step of the training, which moves the balancer's state, or a figure to look at.
+            training: whether this is a training step, which updates the balancer's state, or evaluation.
         """
         losses = _float(losses, 1, "losses")
         active = self._begin(losses, active)
@@ -151,7 +151,7 @@ class Balancer:
         return self._combine(losses, active, training)
 
     def weights(self, gramian: Any, active: Any = None, losses: Any = None) -> Any:
-        """What each task's gradient counts in the update, for methods that need no more than the Gramian.
+        """Return the weight of each task's gradient in the update, for methods that need only the Gramian.
 
         Args:
             gramian: float `[K, K]`, the products of the gradients, `J J^T`.
@@ -180,7 +180,7 @@ class Balancer:
         return tf.cast(tf.where(self._valid, weights, tf.fill(tf.shape(weights), _nan(weights))), gramian.dtype)
 
     def aggregate(self, jacobian: Any, active: Any = None, losses: Any = None) -> Any:
-        """The direction of the update, to be subtracted from the parameters.
+        """Return the direction of the update, to be subtracted from the parameters.
 
         Args:
             jacobian: float `[K, P]`, the tasks' gradients; `[2, K, P]` for a method with two `batches`.
@@ -191,7 +191,7 @@ class Balancer:
             float `[P]`.
 
         Raises:
-            ValueError: the method balances losses, so that `combine` is to be called.
+            ValueError: the method balances losses; call `combine` instead.
         """
         if self.needs == "losses":
             raise ValueError(f"{type(self).__name__} balances losses, not gradients; call combine(losses).")
@@ -208,7 +208,7 @@ class Balancer:
             weights = self.weights(gramian_of(jacobian), active, losses)
             return tf.linalg.matvec(jacobian, weights, transpose_a=True)
         losses = self._losses(losses, active)
-        self._valid = tf.reduce_all(tf.math.is_finite(tf.reduce_sum(jacobian**2, axis=1)))  # Their products are, too.
+        self._valid = tf.reduce_all(tf.math.is_finite(tf.reduce_sum(jacobian**2, axis=1)))  # Then their products are finite too.
         if losses is not None:
             self._valid &= tf.reduce_all(tf.math.is_finite(losses))
         weights, rows = self._mix(jacobian, active, losses)
@@ -217,19 +217,19 @@ class Balancer:
         direction = tf.linalg.matvec(rows, weights, transpose_a=True)
         return tf.where(self._valid, direction, tf.fill(tf.shape(direction), _nan(direction)))
 
-    # What happens around a step -----------------------------------------------------------------------------------
+    # Between steps and epochs --------------------------------------------------------------------------------------
 
     def after_step(self, losses: Any, active: Any = None) -> None:
-        """Shows a method with `looks_ahead` the losses `[K]` of the same batch after the update."""
+        """Pass a method with `looks_ahead` the losses `[K]` of the same batch after the update."""
 
     def after_epoch(self) -> None:
-        """Tells the balancer that an epoch of training has ended."""
+        """Update the state at the end of an epoch of training."""
 
     def observe(self, metrics: Any, active: Any = None) -> None:
-        """Shows a method with `uses_metrics` each task's metric, `[K]`, between 0 and 1, more being better."""
+        """Pass a method with `uses_metrics` each task's metric, `[K]`, between 0 and 1; larger is better."""
 
     def current_weights(self) -> dict[str, float]:
-        """Task -> what its loss or gradient counted last, where every task was active; empty before the first step."""
+        """Return task -> the weight of its loss or gradient in its last active step; empty before the first step."""
         if self.state is None:
             return {}
         shown = keras.ops.convert_to_numpy(self._shown).tolist()
@@ -238,42 +238,42 @@ class Balancer:
     # Configuration ------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return constructor_arguments(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The object from `get_config`."""
+        """Create a balancer from the result of `get_config`."""
         return cls(**config)
 
     # For subclasses -----------------------------------------------------------------------------------------------
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
-        """`combine`, of losses that are 0 where not active."""
+        """Implement `combine` for losses that are 0 where not active."""
         if self.needs == "losses":
             raise NotImplementedError(f"{type(self).__name__} does not say how it combines losses.")
         return tf.reduce_sum(losses)
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
-        """`weights`, float64 `[K]`; what stands there for a task that is not active is ignored. `losses` are float64 too."""
+        """Implement `weights`, float64 `[K]`; entries of tasks that are not active are ignored. `losses` are float64 too."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it weights gradients.")
 
     def _mix(self, jacobian: Any, active: Any, losses: Any) -> tuple[Any, Any]:
-        """Weights `[K]` and the rows `[K, P]` that they weight, from gradients that are 0 where not active."""
+        """Return weights `[K]` and the rows `[K, P]` that they weight, from gradients that are 0 where not active."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it mixes gradients.")
 
     def _keep(self, variable: Any, value: Any) -> None:
-        """Sets a variable, unless the losses or gradients of the step are not finite."""
+        """Assign a variable, unless the losses or gradients of the step are not finite."""
         value = tf.cast(value, variable.dtype)
         variable.assign(tf.where(self._valid, value, tf.convert_to_tensor(variable)))
 
     def _show(self, weights: Any, active: Any) -> None:
-        """Remembers weights for `current_weights`."""
+        """Store weights for `current_weights`."""
         weights = tf.cast(tf.stop_gradient(weights), tf.float32)
         self._keep(self._shown, tf.where(active, weights, tf.convert_to_tensor(self._shown)))
 
     def _begin(self, value: Any, active: Any) -> Any:
-        """Connects a balancer that stands alone; gives `active` as a tensor."""
+        """Bind a balancer whose `bind` was not called, and return `active` as a tensor."""
         count = value.shape[0] if value.shape[0] is not None else len(self.tasks) or None
         if not count:
             raise ValueError(
@@ -292,7 +292,7 @@ class Balancer:
         return tf.fill([count], True) if active is None else self._one_each(tf.cast(active, tf.bool), "active")
 
     def _one_each(self, value: Any, what: str) -> Any:
-        """A tensor with a value a task."""
+        """Return a tensor after checking that it has one value per task."""
         if not value.shape.is_compatible_with([len(self.tasks)]):
             raise ValueError(f"{type(self).__name__} expects {what} of shape [{len(self.tasks)}], one a task; got {value.shape}.")
         return tf.ensure_shape(value, [len(self.tasks)])
@@ -307,7 +307,7 @@ class Balancer:
 
 
 def check_range(balancer: Balancer, name: str, value: float, low: float, high: float = float("inf"), open: str = "") -> float:
-    """A finite float from `low` to `high`, or an error; `open` holds `(` where `low` itself is left out, and `)` for `high`."""
+    """Return a finite float from `low` to `high`, or raise; `open` contains `(` to exclude `low` and `)` to exclude `high`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ValueError(f"{type(balancer).__name__} expects `{name}` as a number; got {value!r}.")
     value = float(value)
@@ -320,7 +320,7 @@ def check_range(balancer: Balancer, name: str, value: float, low: float, high: f
 
 
 def check_whole(balancer: Balancer, name: str, value: int, low: int = 0) -> int:
-    """A whole number from `low` to what 32 bits hold, or an error."""
+    """Return an integer from `low` to the largest int32, or raise."""
     number = check_range(balancer, name, value, low, 2**31 - 1)
     if number != int(number):
         raise ValueError(f"{type(balancer).__name__} expects `{name}` as a whole number; got {value!r}.")
@@ -328,7 +328,7 @@ def check_whole(balancer: Balancer, name: str, value: int, low: int = 0) -> int:
 
 
 def values_by_task(tasks: Iterable[str], given: Any, default: float, dtype: Any) -> Any:
-    """A number a task, `[K]`, from a dict by task."""
+    """Return one number per task, `[K]`, from a dict by task."""
     return tf.constant([float((given or {}).get(task, default)) for task in tasks], dtype)
 
 
@@ -347,9 +347,9 @@ def _nan(like: Any) -> Any:
 
 
 def _keep_order() -> None:
-    """Has TensorFlow keep the order of reading and writing variables, in all of this process's functions.
+    """Make TensorFlow keep the order of variable reads and writes, in all functions of this process.
 
-    Its dependency optimizer takes an order for granted that goes through a condition. It does not hold where the branch that is
-    not taken is the one that waits: a variable was read after the update that was to follow.
+    Its dependency optimizer removes an ordering edge that seems implied by a path through a condition. The path enforces no
+    order when it leads through the branch that is not taken: a variable was then read after an update that should follow.
     """
     tf.config.optimizer.set_experimental_options({"dependency_optimization": False})

@@ -1,4 +1,4 @@
-"""How a model's tasks stand to one another: their gradients, and what one task's step does to the others."""
+"""Comparison of a model's tasks: their gradients, and the effect of one task's step on the other losses."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ __all__ = ["DiagnosableModel", "Diagnosis", "diagnose"]
 
 
 class SharedGradients(Protocol):
-    """What a model tells of its tasks' gradients; `mtl.training.gradients.task_gradients.TaskGradients` does.
+    """Protocol for the gradients of tasks; `mtl.training.gradients.task_gradients.TaskGradients` implements it.
 
     Attributes:
         shared: the trained variables that two or more tasks share.
@@ -34,7 +34,7 @@ class SharedGradients(Protocol):
 
 
 class DiagnosableModel(Protocol):
-    """What `diagnose` asks of a model; a `mtl.MultiTaskModel` is one."""
+    """Protocol for the models that `diagnose` accepts; `mtl.MultiTaskModel` implements it."""
 
     task_names: tuple[str, ...]
     balancer: Balancer
@@ -44,17 +44,17 @@ class DiagnosableModel(Protocol):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found: means over batches, NaN where a task (or a pair) was never seen.
+    """Result of `diagnose`: means over batches, NaN for a task or pair of tasks that never occurred.
 
     Args:
         tasks: the names of the K tasks.
         losses: `[K]`.
-        norms: of the gradients of what the tasks share, `[K]`.
-        cosines: between the gradients, `[K, K]`.
+        norms: norms of the gradients with respect to the shared variables, `[K]`.
+        cosines: cosines between the gradients, `[K, K]`.
         conflicting: the share of batches in which the cosine was below 0, `[K, K]`.
         update: the cosines between the balancer's update and each gradient, `[K]`.
-        affinities: by how much of its size the loss of task j falls with a step of task i, `[i, j]`.
-        groups: the tasks in the groups that the affinities suggest.
+        affinities: relative decrease of the loss of task j after a step of task i, `[i, j]`.
+        groups: groups of tasks that the affinities suggest.
 
     Example:
 
@@ -76,7 +76,7 @@ class Diagnosis:
     groups: tuple[tuple[str, ...], ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON takes it, None for NaN."""
+        """Return all fields as a dict that JSON accepts, with None for NaN."""
         return {
             name: _plain(
                 value.tolist() if isinstance(value, np.ndarray) else [list(e) if isinstance(e, tuple) else e for e in value]
@@ -85,7 +85,7 @@ class Diagnosis:
         }
 
     def table(self) -> str:
-        """A table for people: a row a task."""
+        """Return a text table with one row per task."""
         lines = [["task", "loss", "gradient", "update", *(f"cos {t}" for t in self.tasks), *(f"helps {t}" for t in self.tasks)]]
         for i, task in enumerate(self.tasks):
             numbers = [_text(self.losses[i], ".4g"), _text(self.norms[i], ".3g"), _text(self.update[i], ".2f")]
@@ -98,7 +98,7 @@ class Diagnosis:
     __str__ = table
 
     def picture(self) -> np.ndarray:
-        """The cosines beside the affinities, uint8 `[height, width, 3]`."""
+        """Return an image of the cosines beside the affinities, uint8 `[height, width, 3]`."""
         most = float(np.nanmax(np.abs(self.affinities), initial=1e-9))
         cosines = matrix_image(
             self.cosines, _texts(self.cosines, ".2f"), self.tasks, colormap="RdBu", low=-1.0, columns="cosine between gradients"
@@ -116,7 +116,7 @@ class Diagnosis:
         return np.concatenate([cosines, affinities], axis=1)
 
     def save_picture(self, path: str | os.PathLike) -> None:
-        """Writes the picture as a PNG file, whole or not at all."""
+        """Write the picture to a PNG file atomically."""
         from matplotlib.image import imsave
 
         with atomic_write(path) as beside:
@@ -132,21 +132,22 @@ def diagnose(
     learning_rate: Positive = 0.1,
     groups: Count | None = None,
 ) -> Diagnosis:
-    """Compares the gradients of a model's tasks, and tries what a step of each does to all; the model stays as it is.
+    """Compare the gradients of a model's tasks and measure the effect of each task's step on all losses.
 
     The affinity of task i to task j is `1 - L_j(theta - learning_rate g_i) / L_j(theta)`, where `theta` are the variables that
-    tasks share and `g_i` is the gradient of task i. Dropout is off. Tasks are best grouped where the affinities onto each task,
-    from the others of its group, are largest in sum; a task alone counts 0. The update is a new balancer's of the model's kind.
+    tasks share and `g_i` is the gradient of task i. Dropout is off. The suggested groups maximise the sum of the affinities
+    between tasks of one group; a task alone counts 0. The update comes from a new balancer of the model's class. The model is
+    left unchanged.
 
     Args:
         model: a `MultiTaskModel`, compiled or not.
-        dataset: batches as `fit` takes them, such as `mtl.data.mix` gives.
-        batches: how many to look at.
-        learning_rate: of the trial steps, which are plain gradient descent.
-        groups: the most groups to suggest; None for any number.
+        dataset: batches as `fit` takes them, such as the result of `mtl.data.mix`.
+        batches: number of batches to use.
+        learning_rate: learning rate of the trial steps, which are plain gradient descent.
+        groups: maximal number of groups; None for any number.
 
     Returns:
-        A `Diagnosis`; printed it is a table.
+        A `Diagnosis`, which prints as a table.
 
     Raises:
         ValueError: no batch, fewer than two tasks, tasks that share no trained variable, or a number out of its range.
@@ -221,12 +222,12 @@ def diagnose(
     return Diagnosis(tasks=tasks, groups=tuple(tuple(tasks[i] for i in group) for group in found), **means)
 
 
-#: What is averaged -> its number of axes.
+#: Averaged quantity -> its number of axes.
 _RANKS = {"losses": 1, "norms": 1, "update": 1, "cosines": 2, "conflicting": 2, "affinities": 2}
 
 
 def _update(balancer: Balancer, rows: Sequence[Any], gramian: Any, losses: Any, active: Any) -> tuple[np.ndarray, float]:
-    """The products of the gradients with what a balancer makes of them, `[K]`; and that one's norm."""
+    """Return the products of the gradients with the balancer's update, `[K]`, and the norm of the update."""
     if balancer.needs == "jacobian":
         flat = tf.concat(rows, axis=1)
         direction = balancer.aggregate(flat, active, losses)

@@ -1,4 +1,4 @@
-"""A learned number that goes no lower than a floor."""
+"""Learned numbers with a lower bound."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ __all__ = ["floored"]
 
 
 def floored(values: Any, low: float) -> Any:
-    """Return `max(values, low)`, whose gradient is that of `values` but where descent would go on below the floor.
+    """Return `max(values, low)`, with the gradient of `values`, except 0 where descent would lead further below the floor.
 
-    A plain maximum has no gradient below the floor, so that a value that came to lie there would never rise again.
+    A plain maximum has no gradient below the floor, so that a value below it could never rise again.
 
     Args:
         values: floats of any shape.

@@ -13,14 +13,14 @@ __all__ = ["get"]
 
 
 def get(balancer: Any = None) -> Balancer:
-    """A balancer from its name, from a name with arguments, or itself.
+    """Return a balancer from its name, a name with arguments, or a balancer itself.
 
     Args:
-        balancer: a `Balancer`; a name, in which neither capitals nor `_` and `-` matter; `{name: {argument: value}}`, where an
-            argument `balancer` may be a name too; what Keras serialises a balancer to; or None for `Static()`.
+        balancer: a `Balancer`; a name, in which case, `_` and `-` are ignored; `{name: {argument: value}}`, where an argument
+            `balancer` may be a name too; a balancer as serialised by Keras; or None for `Static()`.
 
     Raises:
-        ValueError: there is no such balancer, or it does not take the arguments; or something else was given.
+        ValueError: an unknown name, unknown arguments, or a value of another type.
 
     Example:
 
@@ -59,7 +59,7 @@ def get(balancer: Any = None) -> Balancer:
 
 
 def _classes() -> dict[str, type[Balancer]]:
-    """The exported balancers by name."""
+    """Return the exported balancers by name."""
     import mtl.balancing as family
 
     found = {name: getattr(family, name) for name in family.__all__}

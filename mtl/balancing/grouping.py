@@ -1,4 +1,4 @@
-"""Which tasks to train together."""
+"""Choice of the tasks to train together."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -7,18 +7,18 @@ import numpy as np
 
 __all__ = ["group_tasks"]
 
-#: Up to so many tasks all ways to group them are tried: 115,975 for 10.
+#: Largest number of tasks for which all groupings are tried: 115,975 groupings for 10 tasks.
 _ALL = 10
 
 
 def group_tasks(affinities: np.ndarray, most: int | None = None) -> list[list[int]]:
-    """Groups in which the tasks help one another most: the affinities within groups are largest in sum.
+    """Return the groups of tasks that maximise the sum of the affinities within groups.
 
-    All ways to part up to 10 tasks are tried. Of more tasks, the two groups are joined that gain most, again and again.
+    Up to 10 tasks, all groupings are tried. For more tasks, the two groups with the largest gain are merged repeatedly.
 
     Args:
-        affinities: `[K, K]`, by how much task i helps task j; the diagonal is ignored, and NaN counts 0.
-        most: the most groups; None for any number.
+        affinities: `[K, K]`, the benefit of task i to task j; the diagonal is ignored, and NaN counts 0.
+        most: maximal number of groups; None for any number.
 
     Returns:
         The groups, each in the order of the tasks.
@@ -56,7 +56,7 @@ def group_tasks(affinities: np.ndarray, most: int | None = None) -> list[list[in
 
 
 def _partitions(count: int, most: int) -> Iterator[list[list[int]]]:
-    """All ways to part the tasks 0 to `count - 1` into at most `most` groups."""
+    """Yield all partitions of the tasks 0 to `count - 1` into at most `most` groups."""
 
     def extend(groups: list[list[int]], task: int) -> Iterator[list[list[int]]]:
         if task == count:

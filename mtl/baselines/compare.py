@@ -1,4 +1,4 @@
-"""Baselines beside a model: trained on the same split, scored on the same examples by the head's own report."""
+"""Baselines: trained on the same split as a model, and scored on the same examples by the head's own report."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,15 +18,15 @@ from mtl.utils.types import Count, Size
 
 __all__ = ["BASELINES", "Baseline", "compare"]
 
-#: Labelled training examples, test examples, the task's head -> predictions in the form of `head.decode`.
+#: Function of labelled training examples, test examples and the task's head that returns predictions as `head.decode` does.
 Baseline = Callable[[Sequence[tuple[Example, Any]], Sequence[Example], Head], list[dict[str, Any]]]
 
-#: Every baseline by name.
+#: Baselines by name.
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
-    {each.__name__: each for each in (majority, character_ngrams, word_ngrams, tnt, character_model)}
+    {baseline.__name__: baseline for baseline in (majority, character_ngrams, word_ngrams, tnt, character_model)}
 )
 
-#: What a baseline is scored on, where that is not all: TnT is told where words begin and end, so of spans only types count.
+#: Figures of a baseline, if not all: TnT is given the boundaries of words, so that only the types of spans are scored.
 _FIGURES = {"tnt": ("type_accuracy",)}
 
 
@@ -34,21 +34,21 @@ _FIGURES = {"tnt": ("type_accuracy",)}
 def compare(
     task: Task, names: Iterable[str] = ("majority",), split: str = "test", limit: Count | None = None, seed: Size = 0
 ) -> dict[str, dict[str, Any]]:
-    """Trains baselines on a task's training split and scores them as the task's head scores a model.
+    """Train baselines on a task's training split, and score them as the task's head scores a model.
 
     Args:
-        task: a task with a source; its head learns its labels, where it does not know them yet.
-        names: which of `BASELINES`.
+        task: a task with a source; its head learns its labels if it does not know them yet.
+        names: names from `BASELINES`.
         split: the split to score on.
-        limit: score on so many of its examples, as `MultiTaskModel.report` draws them; None for all.
-        seed: of the draw.
+        limit: number of its examples to score on, drawn as in `MultiTaskModel.report`; None for all.
+        seed: seed of the draw.
 
     Returns:
-        name -> `{"metrics": {...}, "seconds": ...}`, the metrics from `head.report`, the time of training and prediction.
+        name -> `{"metrics": {...}, "seconds": ...}`: the metrics of `head.report`, and the time of training and prediction.
 
     Raises:
-        ValueError: an unknown name, or a split without labelled examples.
-        TypeError: a baseline that does not fit the task's head.
+        ValueError: if a name is unknown, or a split has no labelled examples.
+        TypeError: if a baseline does not fit the task's head.
 
     Example:
 

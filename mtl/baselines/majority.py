@@ -1,4 +1,4 @@
-"""The answer that is right most often."""
+"""Most frequent label as a baseline."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,10 +21,10 @@ __all__ = ["majority"]
 
 @checked
 def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
-    """The same answer for every example: what the training split has most of.
+    """Predict the same answer for every example: the most frequent one in the training split.
 
     For `Classification` the most frequent class, for `MultiLabel` the most frequent set of labels. For `Tagging` each word (each
-    character, at `level="token"`) has the most frequent type and is a span by itself; no type, where most words have none.
+    character, at `level="token"`) is a separate span of the most frequent type; if most words have no type, neither do they.
 
     Args:
         train: examples and their labels.
@@ -32,10 +32,10 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
         head: the task's head, which knows its labels.
 
     Returns:
-        Predictions as `head.decode` gives them, without probabilities.
+        Predictions in the form of `head.decode`, without probabilities.
 
     Raises:
-        TypeError: another head.
+        TypeError: if the head is of another class.
 
     Example:
 
@@ -63,13 +63,13 @@ def majority(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head
 
 
 def _types(value: Any, example: Example, head: Tagging) -> list[str | None]:
-    """The type of each unit, or `O`."""
+    """Return the type of each unit, or `O`."""
     value = value if head.scheme is None else annotated_spans(value, example, head.overlaps)
     return annotated_units(value, example, units_of(example, head), None, head.overlaps)
 
 
 def _most(items: Iterable[tuple[Any, float]]) -> Any:
-    """The item of the greatest weight; of equals the first in sorted order."""
+    """Return the item with the greatest weight; of equal ones, the first in sorted order."""
     total: Counter[Any] = Counter()
     for item, weight in items:
         total[item] += weight  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Support-vector machines on n-grams."""
+"""Support-vector machines on n-grams as baselines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["character_ngrams", "word_ngrams"]
 
 @checked
 def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
-    """A linear support-vector machine on TF-IDF of 1 to 3 characters, for `Classification`; knows nothing of words.
+    """Predict with a linear support-vector machine on TF-IDF of 1 to 3 characters, for `Classification`, without words.
 
     Args:
         train: examples and their labels.
@@ -22,10 +22,10 @@ def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Exampl
         head: the task's head.
 
     Returns:
-        Predictions as `head.decode` gives them, without probabilities.
+        Predictions in the form of `head.decode`, without probabilities.
 
     Raises:
-        TypeError: the head is no `Classification`.
+        TypeError: if the head is no `Classification`.
 
     Example:
 
@@ -39,7 +39,7 @@ def character_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Exampl
 
 @checked
 def word_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
-    """A linear support-vector machine on TF-IDF of 1 and 2 words, for `Classification` of texts with spaces between words.
+    """Predict with a linear support-vector machine on TF-IDF of 1 and 2 words, for `Classification` of texts with spaces.
 
     Args:
         train: examples and their labels.
@@ -47,10 +47,10 @@ def word_ngrams(train: Sequence[tuple[Example, Any]], test: Sequence[Example], h
         head: the task's head.
 
     Returns:
-        Predictions as `head.decode` gives them, without probabilities.
+        Predictions in the form of `head.decode`, without probabilities.
 
     Raises:
-        TypeError: the head is no `Classification`.
+        TypeError: if the head is no `Classification`.
 
     Example:
 

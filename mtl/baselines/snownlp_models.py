@@ -1,4 +1,4 @@
-"""Classical models of the package snownlp: `pip install keras-mtl[demo]`."""
+"""Classical models of the package snownlp as baselines: `pip install keras-mtl[demo]`."""
 
 import importlib
 import re
@@ -20,7 +20,7 @@ __all__ = ["character_model", "tnt"]
 
 @checked
 def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
-    """TnT, a trigram hidden Markov model, that tags words; it is given the words of the test examples, not only their text.
+    """Tag words with TnT, a trigram hidden Markov model, which is given the words of the test examples and not only their text.
 
     Args:
         train: examples and their labels.
@@ -28,12 +28,12 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
         head: the task's `Tagging` head.
 
     Returns:
-        Predictions as `head.decode` gives them, without probabilities.
+        Predictions in the form of `head.decode`, without probabilities.
 
     Raises:
-        TypeError: another head.
-        ValueError: too few training texts.
-        ModuleNotFoundError: the package `snownlp` is not installed.
+        TypeError: if the head is of another class.
+        ValueError: if there are too few training texts.
+        ModuleNotFoundError: if the package `snownlp` is not installed.
 
     Example:
 
@@ -63,7 +63,7 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
         raise ValueError(
             f"Baseline 'tnt' expects training texts in which tags stand in many orders, got {count} words; give it more texts."
         ) from error
-    # Among equally likely tags the model takes the first: an order that does not change from process to process.
+    # Among equally probable tags the model takes the first; sorting gives the same order in every process.
     model.status = sorted(model.status)
     model.word = {word: sorted(tags) for word, tags in model.word.items()}
     results = []
@@ -76,7 +76,7 @@ def tnt(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Hea
 
 @checked
 def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example], head: Head) -> list[dict[str, Any]]:
-    """A generative trigram model of characters and their places in words, that cuts a text into words.
+    """Cut texts into words with a generative trigram model of characters and their places in words.
 
     Args:
         train: examples and their labels, the words as spans of one type.
@@ -84,12 +84,12 @@ def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example
         head: the task's `Tagging` head.
 
     Returns:
-        Predictions as `head.decode` gives them, without probabilities.
+        Predictions in the form of `head.decode`, without probabilities.
 
     Raises:
-        TypeError: another head.
-        ValueError: spans of several types.
-        ModuleNotFoundError: the package `snownlp` is not installed.
+        TypeError: if the head is of another class.
+        ValueError: if the spans have several types.
+        ModuleNotFoundError: if the package `snownlp` is not installed.
 
     Example:
 
@@ -107,11 +107,11 @@ def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example
     """
     head = tagging_head(head, "character_model")
     spans = [annotated_spans(value, example, head.overlaps) for example, value in train]
-    kinds = sorted({kind for each in spans for *_, kind in each})
+    kinds = sorted({kind for words in spans for *_, kind in words})
     if len(kinds) != 1:
         raise ValueError(f"Baseline 'character_model' expects spans of one type, words, got {kinds}; choose another baseline.")
     model = _snownlp("seg.y09_2047").CharacterBasedGenerativeModel()
-    model.train(list(_places(example.text, each)) for (example, _), each in zip(train, spans, strict=True))
+    model.train(list(_places(example.text, words)) for (example, _), words in zip(train, spans, strict=True))
     results = []
     for example in test:
         found = []
@@ -122,7 +122,7 @@ def character_model(train: Sequence[tuple[Example, Any]], test: Sequence[Example
     return results
 
 
-#: The model's names of a character's place in its word, and the tags that spell the same.
+#: The model's name of a character's place in its word -> the equivalent tag.
 _TAG_OF_PLACE = {"b": "B-word", "m": "I-word", "e": "E-word", "s": "S-word"}
 
 
@@ -134,9 +134,9 @@ def _places(text: str, words: Sequence[tuple[int, int, str]]) -> Iterator[tuple[
 
 
 def _snownlp(module: str) -> ModuleType:
-    """A module of snownlp, without its packages' `__init__`, which load models of its own for seconds.
+    """Return a module of snownlp without running its packages' `__init__`, which load models for seconds.
 
-    The packages stand under a name of our own as empty ones that only know their folder.
+    Under the name `_mtl_snownlp`, the packages are registered as empty modules with only a path.
     """
     folder = package_folder("snownlp")
     for part in ("", *module.split(".")[:-1]):

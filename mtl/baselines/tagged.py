@@ -1,4 +1,4 @@
-"""Tags and spans in the form in which a `Tagging` head decodes them."""
+"""Tags and spans in the form of `Tagging.decode`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ __all__ = ["decoded", "tagging_head", "typed_spans", "units_of"]
 
 
 def tagging_head(head: Head, baseline: str) -> Tagging:
-    """The head itself.
+    """Return the head after checking its class.
 
     Raises:
-        TypeError: it is no `Tagging`.
+        TypeError: if it is no `Tagging`.
     """
     if not isinstance(head, Tagging):
         raise TypeError(f"Baseline '{baseline}' expects a Tagging head, got {type(head).__name__}; choose another baseline.")
@@ -24,14 +24,14 @@ def tagging_head(head: Head, baseline: str) -> Tagging:
 
 
 def units_of(example: Example, head: Tagging) -> tuple[Span, ...]:
-    """What carries a tag: words, or at `level="token"`, where a baseline has no tokens, each character that is not a space."""
+    """Return the units to tag: words, or at `level="token"`, where a baseline has no tokens, each character except spaces."""
     if head.level == "word":
         return words_of(example)
     return tuple((i, i + 1) for i, character in enumerate(example.text) if not character.isspace())
 
 
 def typed_spans(units: Sequence[Span], tags: Sequence[str], scheme: str | None) -> list[tuple[int, int, str]]:
-    """The spans of characters that the units' tags spell; without a scheme each unit but `O` is a span.
+    """Return the character spans that the units' tags denote; without a scheme, each unit with a tag other than `O` is a span.
 
     Example:
 
@@ -44,7 +44,7 @@ def typed_spans(units: Sequence[Span], tags: Sequence[str], scheme: str | None) 
 
 
 def decoded(spans: Sequence[tuple[int, int, str]], example: Example, head: Tagging) -> dict[str, Any]:
-    """Spans of characters as `head.decode` gives them, without probabilities.
+    """Return character spans in the form of `head.decode`, without probabilities.
 
     Example:
 

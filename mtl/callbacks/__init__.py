@@ -1,4 +1,4 @@
-"""What goes along with `fit`."""
+"""Callbacks for `fit`."""
 
 from mtl.callbacks.best_model import BestModel
 from mtl.callbacks.task_board import TaskBoard

@@ -1,4 +1,4 @@
-"""The weights of the best epoch."""
+"""Callback that keeps the weights of the best epoch."""
 
 import os
 import warnings
@@ -18,34 +18,34 @@ __all__ = ["BestModel"]
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keeps the weights of the epoch that is best by one figure, or by several together, and restores them at the end.
+    """Callback that keeps the weights of the epoch that is best by one or several figures, and restores them at the end.
 
-    Several figures `m` count by their mean, `sum_i w_i m_i / sum_i w_i`, or by the worst of them. Over a `baseline` b, each
-    figure is first turned into its relative gain, `s (m - b) / |b|`, where s is -1 for figures of which less is better. An epoch
-    without the figures (one without validation), or where one is NaN (no row was labelled for it), is passed over. A warning
-    names a figure that no epoch has had so far.
+    Several figures `m` are combined by their mean, `sum_i w_i m_i / sum_i w_i`, or by the worst of them. With a `baseline` b,
+    each figure is first converted to its relative gain, `s (m - b) / |b|`, where s is -1 for figures of which less is better. An
+    epoch is skipped if it lacks a figure (for instance without validation), or if a figure is NaN (no row was labelled for it). A
+    warning names a figure that no epoch has had so far.
 
     Args:
-        path: where the best model is kept as well, at every improvement: `NAME.keras` for the model, `NAME.weights.h5` for its
-            weights; None to keep it in memory only. Of several machines the chief writes.
+        path: file to which the best model is written at every improvement: `NAME.keras` for the model, `NAME.weights.h5` for its
+            weights; None to keep it in memory only. With several machines, only the chief writes.
         monitor: the name of a figure in the logs, or several names.
         mode: `"min"`, `"max"`, or `"auto"`: less is better for losses, errors and perplexity, and more for all others.
-        baseline: figure -> what to compare it with, such as that of a model of one task, not 0; for all figures or for none.
-        combine: `"mean"`, or `"worst"` for the figure (or gain) that is worst.
-        weights: figure -> its weight `w` in the mean, above 0; 1 for a figure left out. None for ones.
-        patience: training stops after so many epochs without a better one; None to go through all.
-        stop: what `patience` waits for: `"best"`, a better epoch; `"any"`, an epoch that is better by any of the figures, so that
-            training stops when none of them improves.
-        each: whether the best model by each of the figures, such as one of each task, is kept too, as `NAME.FIGURE.keras` or
+        baseline: figure -> value to compare it with, such as that of a single-task model, not 0; for all figures or for none.
+        combine: `"mean"`, or `"worst"`, the worst figure (or gain).
+        weights: figure -> its weight `w` in the mean, above 0; 1 for figures that are left out.
+        patience: number of epochs without an improvement after which training stops; None to train all epochs.
+        stop: what counts as an improvement for `patience`: `"best"`, a better epoch; `"any"`, an epoch that is better by any of
+            the figures, so that training stops when none of them improves.
+        each: whether to keep the best model by each of the figures too, such as one per task, as `NAME.FIGURE.keras` or
             `NAME.FIGURE.weights.h5`.
 
     Attributes:
-        best: the best value, None before the first.
-        best_epoch: its epoch, counted from 0.
-        best_of_each: figure -> its best value and the epoch of it.
+        best: the best value; None before the first.
+        best_epoch: the epoch of the best value, counted from 0.
+        best_of_each: figure -> its best value and the epoch of that value.
 
     Raises:
-        ValueError: another ending of the path, an unknown mode or figure, figures of both kinds together, a baseline that does
+        ValueError: a path with another suffix, an unknown mode or figure, figures of both kinds together, a baseline that does
             not fit, or a number out of its range.
 
     Example:
@@ -125,7 +125,7 @@ class BestModel(keras.callbacks.Callback):
         logs = logs or {}
         for name in self.monitor:
             if name.removeprefix("val_") not in logs and name not in logs:
-                raise unknown_name("figure to monitor", name, {*logs, *(f"val_{each}" for each in logs if each[:4] != "val_")})
+                raise unknown_name("figure to monitor", name, {*logs, *(f"val_{key}" for key in logs if key[:4] != "val_")})
             if name not in logs:
                 return
         figures = {name: float(logs[name]) for name in self.monitor}
@@ -141,9 +141,7 @@ class BestModel(keras.callbacks.Callback):
                 if self.each:
                     self._save(f"{name}.")
         self._tell(figures)
-        self._waited = (
-            0 if better else self._waited + bool(self.best_of_each)
-        )  # Before the first, there is nothing to be better than.
+        self._waited = 0 if better else self._waited + bool(self.best_of_each)  # The patience starts at the first figure.
         if self.patience is not None and self._waited >= self.patience:
             self.model.stop_training = True
 
@@ -157,7 +155,7 @@ class BestModel(keras.callbacks.Callback):
         return float(np.average(list(values.values()), weights=[(self.weights or {}).get(name, 1.0) for name in values]))
 
     def _tell(self, figures: Mapping[str, float]) -> None:
-        """Warns once of a figure that was never there."""
+        """Warn once of a figure that no epoch has had."""
         absent = {name for name, value in figures.items() if np.isnan(value) and name not in self.best_of_each} - self._told
         self._told |= absent
         if absent:
@@ -169,17 +167,17 @@ class BestModel(keras.callbacks.Callback):
             )
 
     def state(self) -> dict[str, Any]:
-        """What is best so far, for `Checkpoint`."""
+        """Return the best values and weights so far, for `Checkpoint`."""
         state = {"best": self.best, "best_epoch": self.best_epoch, "weights": self._weights}
         return {**state, "waited": self._waited, "of_each": self.best_of_each}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `state()`."""
+        """Continue from a result of `state`."""
         self.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
         self._waited, self.best_of_each = state["waited"], {name: tuple(best) for name, best in state["of_each"].items()}
 
     def _save(self, figure: str = "") -> None:
-        """The file holds the old model or the new one, never a part."""
+        """Save the model; the file always holds the old model or the new one, never a part."""
         if self.path is None or not self.model.distribute_strategy.extended.should_checkpoint:
             return
         ending = ".weights.h5" if self.path.name.endswith(".weights.h5") else ".keras"

@@ -1,4 +1,4 @@
-"""Confusion matrices as pictures."""
+"""Images of confusion matrices."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ OTHER = "(other)"
 
 
 def condense(matrix: np.ndarray, labels: Sequence[str], most: int) -> tuple[np.ndarray, list[str]]:
-    """The matrix of the `most - 1` labels that occur most, in their order, and one row and column for all others.
+    """Return the matrix of the `most - 1` most frequent labels, in their order, with one row and column for all others.
 
     Args:
         matrix: `[C, C]`, gold by predicted.
         labels: the names of its rows.
-        most: how many rows to keep; a matrix of no more stays as it is.
+        most: maximum number of rows; a matrix with no more rows is returned unchanged.
 
     Example:
 
@@ -45,12 +45,12 @@ def condense(matrix: np.ndarray, labels: Sequence[str], most: int) -> tuple[np.n
 def tag_confusion(
     head: Tagging, gold: Sequence[Any], predicted: Sequence[dict[str, Any]], examples: Sequence[Example]
 ) -> tuple[np.ndarray, list[str]]:
-    """How types of words (or tokens) are taken for one another: a matrix `[C, C]`, gold by predicted, and its labels.
+    """Return the confusion matrix `[C, C]` of the types of words (or tokens), gold by predicted, and its labels.
 
     Args:
-        head: the head; with a scheme, `B-PER` and `I-PER` are both of the type `PER`.
-        gold: labels, as the source gave them.
-        predicted: what the head's `decode` gave for the same examples.
+        head: the head; with a scheme, `B-PER` and `I-PER` both have the type `PER`.
+        gold: labels, as in the source.
+        predicted: results of the head's `decode` for the same examples.
         examples: the examples.
     """
     pairs: Counter[tuple[str, str]] = Counter()
@@ -71,12 +71,12 @@ def tag_confusion(
 
 
 def _type_of(tag: str) -> str:
-    """What a tag of spans stands for in a table: its type, or `"span"` where spans have none."""
+    """Return the type of a tag of spans, or `"span"` if spans have no types."""
     return "O" if tag == "O" else split_tag(tag)[1] or "span"
 
 
 def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """A confusion matrix as a picture: rows are gold, columns predicted, a cell is as dark as its share of its row.
+    """Return the image of a confusion matrix: rows are gold, columns predicted, and a cell's shade is its share of its row.
 
     Args:
         matrix: `[C, C]` counts.

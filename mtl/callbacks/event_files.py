@@ -1,4 +1,4 @@
-"""Names of the files that a training writes for TensorBoard, by which it knows its own."""
+"""Names of the files that a training writes for TensorBoard, by which it recognizes them."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ PROJECTOR_CONFIG, PROJECTOR = "projector_config.pbtxt", "projector"
 
 
 def suffix_of(training: str) -> str:
-    """What the names of a training's event files end with.
+    """Return the suffix of the names of a training's event files.
 
     Args:
         training: eight hexadecimal digits.
@@ -24,14 +24,14 @@ def suffix_of(training: str) -> str:
 
 
 def event_files(log_dir: Path, training: str | None = None) -> list[Path]:
-    """The event files that a training wrote, or, by default, those that all trainings of `mtl` wrote there."""
+    """Return the event files that a training wrote, or, by default, those that all trainings of `mtl` wrote there."""
     found = [path for run in RUNS for path in sorted((log_dir / run).glob("events.out.tfevents.*")) if path.is_file()]
     ending = "" if training is None else suffix_of(training)
     return [path for path in found if EVENT_FILE.fullmatch(path.name) and path.name.endswith(ending)]
 
 
 def foreign_projector(folder: Path) -> Path | None:
-    """What is in the way of a projector's files in a folder, and was not written by `mtl`; None where nothing is."""
+    """Return a file with the name of a projector's file that `mtl` did not write; None if there is none."""
     config, files = folder / PROJECTOR_CONFIG, folder / PROJECTOR
     if config.exists():
         with contextlib.suppress(OSError, ValueError):
@@ -42,7 +42,7 @@ def foreign_projector(folder: Path) -> Path | None:
 
 
 def remove_logs(log_dir: Path) -> None:
-    """Removes what trainings of `mtl` wrote for TensorBoard, and the folders that are then empty."""
+    """Remove the files that trainings of `mtl` wrote for TensorBoard, and the folders that are then empty."""
     for path in event_files(log_dir):
         path.unlink()
     for run in (log_dir / name for name in RUNS):
@@ -52,7 +52,7 @@ def remove_logs(log_dir: Path) -> None:
                 (run / PROJECTOR / name).unlink(missing_ok=True)
             config.unlink()
         for folder in (run / PROJECTOR, run):
-            with contextlib.suppress(OSError):  # Something else is in it, or it is not there.
+            with contextlib.suppress(OSError):  # It is not empty, or does not exist.
                 folder.rmdir()
     with contextlib.suppress(OSError):
         log_dir.rmdir()

@@ -1,4 +1,4 @@
-"""Predictions and labels as short texts that a table can hold."""
+"""Predictions and labels as short texts for tables."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _MARKUP = re.compile(r"[\\`*_{}\[\]<>&#|~$!+.()-]")
 
 
 def example_text(example: Example, most: int = 200) -> str:
-    """An example's text, or both its texts, on one line.
+    """Return an example's text, or both its texts, on one line.
 
     Example:
 
@@ -28,7 +28,7 @@ def example_text(example: Example, most: int = 200) -> str:
 
 
 def prediction_text(prediction: Any) -> str:
-    """What a head's `decode` gave, in short.
+    """Return a short text for a result of a head's `decode`.
 
     Example:
 
@@ -51,7 +51,7 @@ def prediction_text(prediction: Any) -> str:
 
 
 def gold_text(value: Any, example: Example, head: Head) -> str:
-    """A label as its source gave it, in the form of `prediction_text`."""
+    """Return a text for a label of a source, in the form of `prediction_text`."""
     if isinstance(head, Tagging):
         if head.scheme is not None:
             return _spans(
@@ -67,7 +67,7 @@ def gold_text(value: Any, example: Example, head: Head) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its cells shown letter by letter.
+    """Return a table in Markdown, with special characters in its cells escaped.
 
     Example:
 

@@ -20,10 +20,10 @@ __all__ = ["pooled_features", "write_projector"]
 
 
 def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_size: int = 64) -> dict[str, np.ndarray]:
-    """The pooled features of examples, float32 `[N, H]`.
+    """Return the pooled features of examples, float32 `[N, H]`.
 
     Returns:
-        `{"pooled": ...}` where the tasks share their features, and else an entry `pooled_TASK` for each task.
+        `{"pooled": ...}` if the tasks share their features, otherwise one entry `pooled_TASK` per task.
     """
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
     names: list[str] = []
@@ -46,15 +46,15 @@ def pooled_features(model: MultiTaskModel, examples: Sequence[Example], batch_si
 
 
 def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[Any]]) -> None:
-    """Writes vectors and what is known of them so that TensorBoard's projector loads them.
+    """Write vectors and their metadata in the format of TensorBoard's projector.
 
     Args:
-        folder: a folder that holds event files: a run, for TensorBoard.
+        folder: a folder with event files, which is a run for TensorBoard.
         vectors: name (letters, digits and `_`) -> `[N, H]`.
         columns: name -> N values; the first column must not be empty in any row.
 
     Raises:
-        FileExistsError: a projector's configuration, or a folder `projector`, that `mtl` did not write.
+        FileExistsError: there is a projector's configuration, or a folder `projector`, that `mtl` did not write.
 
     Example:
 
@@ -72,12 +72,12 @@ def write_projector(folder: str | os.PathLike, vectors: Mapping[str, np.ndarray]
         rows_and_width = "".join(f"  tensor_shape: {size}\n" for size in array.shape)
         paths = f'  tensor_path: "{PROJECTOR}/{name}.tsv"\n  metadata_path: "{PROJECTOR}/metadata.tsv"\n'
         description += f'embeddings {{\n  tensor_name: "{name}"\n{rows_and_width}{paths}}}\n'
-    with atomic_write(config) as beside:  # First, as it marks the files as ours.
+    with atomic_write(config) as beside:  # First, because it marks the files as those of `mtl`.
         beside.write_text(description, "utf-8")
     files = Path(folder, PROJECTOR)
     files.mkdir(exist_ok=True)
     rows = [[one_line(value, 100) if value != "" else "" for value in row] for row in zip(*columns.values(), strict=True)]
-    header = [list(columns)] if len(columns) > 1 else []  # The projector takes a single column to have none.
+    header = [list(columns)] if len(columns) > 1 else []  # The projector expects no header for a single column.
     lines = ["\t".join(row) + "\n" for row in header + rows]
     with atomic_write(files / "metadata.tsv") as beside:
         beside.write_text("".join(lines), "utf-8")

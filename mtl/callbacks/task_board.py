@@ -1,4 +1,4 @@
-"""What happens in the tasks and between them, in TensorBoard."""
+"""Losses, metrics, gradients and examples of the tasks in TensorBoard."""
 
 import errno
 import os
@@ -31,41 +31,41 @@ from mtl.utils.types import Count, Size
 
 __all__ = ["TaskBoard"]
 
-#: What stands under `gradients/`, and what `Conflicts` calls it.
+#: Names below `gradients/`, and the corresponding keys of `Conflicts`.
 _COMPARED = (("norm", "norms"), ("update", "update"))
 
 
 class TaskBoard(keras.callbacks.Callback):
-    """Shows the training of a `MultiTaskModel` in TensorBoard: `tensorboard --logdir LOG_DIR`.
+    """Callback that shows the training of a `MultiTaskModel` in TensorBoard: `tensorboard --logdir LOG_DIR`.
 
-    Under one tag stand training and validation as two runs, `train` and `validation`, over the number of optimizer steps:
+    Training and validation are two runs, `train` and `validation`, with the same tags, over the number of optimizer steps:
 
     - `loss`, and for each task with labelled rows `TASK/loss` and `TASK/METRIC`;
-    - `learning_rate` (of several optimizers `learning_rate/NAME`) and `balancer/weight/TASK`;
+    - `learning_rate` (with several optimizers `learning_rate/NAME`) and `balancer/weight/TASK`;
     - `sampling/TASK`, the share of the epoch's rows that were labelled for the task, and `padding`, the share of its tokens that
       were padding, both counted by the training step;
-    - with a balancer of gradients, as means over the epoch: `gradients/norm/TASK`; `gradients/conflicting`, the share of pairs of
+    - with a gradient balancer, as means over the epoch: `gradients/norm/TASK`; `gradients/conflicting`, the share of pairs of
       tasks whose gradients had a cosine below 0; `gradients/update/TASK`, the cosine between the update and the task's gradient,
-      below 0 where the update works against it; and `gradients/cosines`, those between the tasks, as a picture;
-    - `examples`: a table of predictions beside what the source says;
-    - `TASK/confusion`: which classes, or which types of tags, are taken for one another in the validation data;
+      below 0 where the update increases its loss; and `gradients/cosines`, those between the tasks, as an image;
+    - `examples`: a table of predictions and labels;
+    - `TASK/confusion`: the confusion matrix of classes, or of types of tags, in the validation data;
     - the projector: pooled features of validation examples, at the end of training.
 
-    Examples, tags' confusion and projector need an encoder with a tokenizer. Under `tf.distribute` the chief alone writes.
-    Callbacks that put back other weights at the end, such as `BestModel`, go before it.
+    Examples, confusion of tags and projector need an encoder with a tokenizer. Under `tf.distribute` only the chief writes. List
+    callbacks that restore other weights at the end, such as `BestModel`, before this one.
 
     Args:
         log_dir: the folder of the event files; other trainings may write to the same one.
-        update_freq: `"epoch"`, or a number of steps: losses and metrics so far in the epoch are then written that often too, and
-            training waits for them.
-        examples: texts, pairs, lists of words or `mtl.data.Example`s to predict; or how many examples from the beginning of each
-            task's validation split.
+        update_freq: `"epoch"`, or a number of steps after which losses and metrics so far in the epoch are written too; training
+            then waits for them.
+        examples: texts, pairs, lists of words or `mtl.data.Example`s to predict; or a number of examples from the beginning of
+            each task's validation split.
         every: epochs between two tables of examples, and between two confusion matrices.
-        sample: how many validation examples of each task the projector and the confusion of tags look at; 0 for neither.
+        sample: number of validation examples per task for the projector and the confusion of tags; 0 for neither.
 
     Raises:
         ValueError: a number out of its range, or texts to predict and an encoder without a tokenizer.
-        TypeError: the model is no `MultiTaskModel`.
+        TypeError: the model is not a `MultiTaskModel`.
         OSError: (in training) the disk is full.
 
     Example:
@@ -98,7 +98,7 @@ class TaskBoard(keras.callbacks.Callback):
         self.examples = examples
         self.every = every
         self.sample = sample
-        # Keras need not wait for each step's logs where they are only read at the end of epochs.
+        # Keras need not wait for each step's logs if they are only read at the end of epochs.
         self.async_safe = update_freq == "epoch"
         self._writers: dict[str, Any] = {}
         self._training = uuid.uuid4().hex[:8]
@@ -115,7 +115,7 @@ class TaskBoard(keras.callbacks.Callback):
         super().set_model(model)
         self._writes = bool(model.distribute_strategy.extended.should_save_summary)
 
-    # When ---------------------------------------------------------------------------------------------------------
+    # Events -------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._epoch, self._begin, self._written, self._training = None, 0, 0, uuid.uuid4().hex[:8]
@@ -140,7 +140,7 @@ class TaskBoard(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self._epoch is not None:
-            # Of the training: evaluation starts counting anew after this.
+            # The values of the training: evaluation resets them after this.
             self._seen, self._compared = self.model.task_losses.realised(), self.model.conflicts.read()
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -171,16 +171,16 @@ class TaskBoard(keras.callbacks.Callback):
             self._project()
             self._close()
 
-    # Going on -----------------------------------------------------------------------------------------------------
+    # State for `Checkpoint` ---------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Where the training and the event files are, for `Checkpoint`."""
+        """Return the progress of the training and the sizes of the event files."""
         self._flush()
         sizes = {path.relative_to(self.log_dir).as_posix(): path.stat().st_size for path in self._event_files()}
         return {"training": self._training, "epoch": self._epoch, "begin": self._begin, "written": self._written, "sizes": sizes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `state()`: what was written after it is cut off, and will be written again."""
+        """Continue from a result of `state`; points written after it are cut off, as they will be written again."""
         self._training = state["training"]
         self._epoch, self._begin, self._written = state["epoch"], state["begin"], state["written"]
         for name, size in state["sizes"].items() if self._writes else ():
@@ -205,7 +205,7 @@ class TaskBoard(keras.callbacks.Callback):
     # Numbers ------------------------------------------------------------------------------------------------------
 
     def _losses(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        """Tag -> value of what Keras logs, without what no row contributed to, which is NaN."""
+        """Return tag -> value for the logs of Keras, without NaN, the value of a loss or metric without rows."""
         result = {}
         for name, value in logs.items():
             if np.isnan(value := float(value)):
@@ -220,16 +220,16 @@ class TaskBoard(keras.callbacks.Callback):
 
     def _settings(self) -> dict[str, float]:
         optimizer = unscaled(self.model.optimizer)
-        several = [each for each in getattr(optimizer, "optimizers", ()) if each.built]
-        names = [each.name for each in several]
+        several = [part for part in getattr(optimizer, "optimizers", ()) if part.built]
+        names = [part.name for part in several]
         numbered = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
         rates = zip(numbered, several, strict=True) if several else [("", optimizer)]
-        result = {f"learning_rate/{name}".rstrip("/"): float(tf.convert_to_tensor(each.learning_rate)) for name, each in rates}
+        result = {f"learning_rate/{name}".rstrip("/"): float(tf.convert_to_tensor(part.learning_rate)) for name, part in rates}
         weights = self.model.balancer.current_weights()
         return {**result, **{f"balancer/weight/{task}": float(weight) for task, weight in weights.items()}}
 
     def _gradients(self, compared: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Tag -> value of what was compared; draws the cosines."""
+        """Return tag -> value for the compared gradients, and write the image of the cosines."""
         cosines, tasks = compared["cosines"], self.model.task_names
         if not np.isfinite(cosines).any():
             return {}
@@ -250,7 +250,7 @@ class TaskBoard(keras.callbacks.Callback):
     # Examples and pictures ----------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Takes the examples to look at, once."""
+        """Choose the examples to show, once."""
         if self._prepared:
             return
         self._prepared = True
@@ -262,8 +262,8 @@ class TaskBoard(keras.callbacks.Callback):
         if isinstance(self.examples, int):
             self._shown = validation_rows(tasks, self.examples, first=True)
         else:
-            given = [each if isinstance(each, Example) else to_example(each, i) for i, each in enumerate(self.examples)]
-            self._shown = [(each, _labels(each, tasks)) for each in given]
+            given = [text if isinstance(text, Example) else to_example(text, i) for i, text in enumerate(self.examples)]
+            self._shown = [(example, _labels(example, tasks)) for example in given]
 
     def _predictions(self) -> None:
         if not self._shown:
@@ -279,7 +279,7 @@ class TaskBoard(keras.callbacks.Callback):
             tf.summary.text("examples", markdown_table(["text", "task", "predicted", "gold"], lines))
 
     def _confusions(self) -> None:
-        """Of classes, from the metrics' state, which holds the whole validation data."""
+        """Write the confusion of classes, from the metrics' state, which covers the whole validation data."""
         for task, metrics in self.model.task_metrics.items():
             for metric in metrics.values():
                 if isinstance(metric, ConfusionMatrix):
@@ -287,7 +287,7 @@ class TaskBoard(keras.callbacks.Callback):
                     self._picture(task, matrix, [str(label) for label in labels or ()])
 
     def _tag_confusions(self) -> None:
-        """Of types of tags, from predictions of a sample."""
+        """Write the confusion of types of tags, from predictions on a sample."""
         for task, head in self.model.heads.items():
             rows = [(example, labels[task]) for example, labels in self._sample if task in labels]
             if isinstance(head, Tagging) and rows:
@@ -313,7 +313,7 @@ class TaskBoard(keras.callbacks.Callback):
         for task, head in self.model.heads.items():
             if any(task in labels for _, labels in self._sample):
                 columns[task] = [gold_text(v[task], e, head) if task in v else "" for e, v in self._sample]
-        with self._writer("validation"):  # The projector reads a folder that is a run.
+        with self._writer("validation"):  # The projector reads only folders that are runs.
             tf.summary.text("projector", f"{len(examples)} validation examples")
         write_projector(self.log_dir / "validation", pooled_features(self.model, examples), columns)
 
@@ -329,7 +329,7 @@ class TaskBoard(keras.callbacks.Callback):
         return self._writers[run].as_default(self._step() if step is None else step)
 
     def _flush(self) -> None:
-        """Writes what waits, and looks whether it could be: TensorFlow does not say that it could not."""
+        """Write pending points, and check the disk, as TensorFlow does not report a failure to write."""
         for writer in self._writers.values():
             writer.flush()
         if self._writers and shutil.disk_usage(self.log_dir).free == 0:
@@ -343,6 +343,6 @@ class TaskBoard(keras.callbacks.Callback):
 
 
 def _labels(example: Example, tasks: Sequence[Task]) -> dict[str, Any]:
-    """An example's labels by task, as far as they are named like the tasks."""
+    """Return an example's labels by task, for labels with the name of a task."""
     named = {task.name: example.labels.get(task.label or task.name) for task in tasks}
     return {task: value for task, value in named.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Validation examples to look at."""
+"""Validation examples to show."""
 
 import itertools
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ Row = tuple[Example, dict[str, Any]]
 
 
 def validation_rows(tasks: Iterable[Task], limit: int, first: bool = False) -> list[Row]:
-    """Validation examples of each task with their labels by task; an example of several tasks comes once.
+    """Return validation examples of each task with their labels by task; an example of several tasks occurs once.
 
     Args:
         tasks: the tasks; those without a validation split add nothing.
-        limit: at most so many of each task.
-        first: whether to take the first ones, or ones drawn at random but always the same.
+        limit: maximum number per task.
+        first: whether to take the first examples, or else a random sample that is the same in each call.
     """
     found: dict[Any, Row] = {}
     for task in tasks if limit else ():

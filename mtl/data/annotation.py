@@ -1,4 +1,4 @@
-"""Labels of words, characters or spans of a text, brought to one form."""
+"""Labels of words, characters or spans of a text, converted to one form."""
 
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -26,17 +26,17 @@ __all__ = [
     "words_of",
 ]
 
-#: What becomes of spans that overlap: an error, or the longest (shortest) of them is kept, of equals the first.
+#: Treatment of overlapping spans: an error, or keep the longest (shortest), and the first of equally long ones.
 OVERLAPS = ("raise", "longest", "shortest")
 
 
 def words_of(example: Example) -> tuple[Span, ...]:
-    """The example's words, `(start, end)` in characters: those of its source, or else those its text splits into."""
+    """Return the example's words, `(start, end)` in characters: those of its source, or else those that its text splits into."""
     return example.words if example.words is not None else split_words(example.text)
 
 
 def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
-    """The types that one label names: span types, or without a scheme plain tags (and `O`, where spans leave gaps)."""
+    """Return the types in one label: span types, or without a scheme plain tags (and `O`, if spans leave gaps)."""
     if _holds_spans(value):
         return {kind for *_, kind in map(_span, value)} | (set() if scheme else {"O"})
     if scheme is None:
@@ -45,17 +45,17 @@ def annotated_types(value: Sequence[Any], scheme: str | None) -> set[str]:
 
 
 def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None = "raise") -> list[tuple[int, int, str]]:
-    """One label as spans of characters, in order.
+    """Convert one label to spans of characters, in order.
 
     Args:
-        value: tags of any scheme, one per word (or one per character, where the example has no words), or spans of
-            characters, `(start, end, type)` or `{"start": 0, "end": 3, "type": "PER"}`, where "label" may stand for "type" and
-            other keys are ignored; white space at the ends of a span is left out, and so is a span of nothing else.
+        value: tags of any scheme, one per word (or one per character, if the example has no words), or spans of characters,
+            `(start, end, type)` or `{"start": 0, "end": 3, "type": "PER"}`, where "label" may replace "type" and other keys are
+            ignored. White space at the ends of a span is removed, and a span of only white space is left out.
         example: the example.
-        overlaps: one of `OVERLAPS`, by which spans that overlap a kept one are left out; None to keep all.
+        overlaps: one of `OVERLAPS`; spans that overlap a kept one are left out. None to keep all.
 
     Raises:
-        ValueError: the numbers of tags and words differ, spans lie outside the text, or they overlap (with `"raise"`).
+        ValueError: if the numbers of tags and words differ, spans lie outside the text, or they overlap (with `"raise"`).
 
     Example:
 
@@ -70,7 +70,7 @@ def annotated_spans(value: Sequence[Any], example: Example, overlaps: str | None
 
 
 def blank_spans(value: Sequence[Any], example: Example) -> list[tuple[int, int, str]]:
-    """A label's spans of white space alone, which `annotated_spans` leaves out.
+    """Return a label's spans of only white space, which `annotated_spans` leaves out.
 
     Example:
 
@@ -83,7 +83,7 @@ def blank_spans(value: Sequence[Any], example: Example) -> list[tuple[int, int, 
 
 
 def count_overlapping(value: Sequence[Any], example: Example) -> int:
-    """The number of a label's spans that overlap others and are left out where the longest are kept.
+    """Return the number of a label's spans that are left out because they overlap others, if the longest are kept.
 
     Example:
 
@@ -98,19 +98,19 @@ def count_overlapping(value: Sequence[Any], example: Example) -> int:
 def annotated_units(
     value: Sequence[Any], example: Example, units: Any, scheme: str | None, overlaps: str = "raise"
 ) -> list[str | None]:
-    """One label as one tag per unit, such as a word or a token.
+    """Convert one label to one tag per unit, such as a word or a token.
 
     A unit belongs to the first span, or the first word, that it touches.
 
     Args:
-        value: as for `annotated_spans`; without a scheme any tags.
+        value: see `annotated_spans`; without a scheme, any tags.
         example: the example.
-        units: int `[N, 2]`, `(start, end)` in characters, in order; `(-1, -1)` for units to be left out.
+        units: int `[N, 2]`, `(start, end)` in characters, in order; `(-1, -1)` for units to leave out.
         scheme: a scheme of tags, or None for tags as they are.
-        overlaps: as for `annotated_spans`.
+        overlaps: see `annotated_spans`.
 
     Returns:
-        Tags; None for units that carry none.
+        Tags; None for units without a tag.
 
     Example:
 
@@ -139,7 +139,7 @@ def annotated_units(
 
 
 def tagged_words(value: Sequence[Any], example: Example, overlaps: str = "raise") -> tuple[Sequence[Span], list[str]]:
-    """The words that plain tags are for (characters, where the example has no words), and their tags; `O` between spans."""
+    """Return the words that plain tags label (characters, if the example has no words), and their tags; `O` between spans."""
     if _holds_spans(value):
         units = words_of(example)
         return units, [str(tag) for tag in annotated_units(value, example, units, None, overlaps)]
@@ -168,7 +168,7 @@ def _holds_spans(value: Sequence[Any]) -> bool:
 
 
 def _span(value: Any) -> tuple[Any, Any, str]:
-    """A span's start and end as they are, and the text of its type."""
+    """Return a span's unconverted start and end, and the text of its type."""
     if isinstance(value, Mapping):
         parts = value.get("start"), value.get("end"), value.get("type", value.get("label"))
     else:
@@ -182,14 +182,14 @@ def _span(value: Any) -> tuple[Any, Any, str]:
 
 
 def _tag(value: Any, what: str = "a tag") -> str:
-    """The text of a tag or type, which is a text or a number."""
+    """Return the text of a tag or type, which may be a text or a number."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, Real)) or value != value:
         raise ValueError(f"Expected {what} as a text, such as 'B-PER' or 'PER'; got {brief(value, 80)}. Give each one its name.")
     return label_text(value)
 
 
 def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
-    """The different spans of a label, in order."""
+    """Return the distinct spans of a label, in order."""
     spans = set()
     for start, end, kind in map(_span, value):
         if not (fits(int, start) and fits(int, end) and 0 <= start < end <= len(text)):
@@ -202,14 +202,14 @@ def _checked(value: Sequence[Any], text: str) -> list[tuple[int, int, str]]:
 
 
 def _trimmed(span: tuple[int, int, str], text: str) -> tuple[int, int, str]:
-    """A span without the white space at its ends; its end is before its start where it has nothing else."""
+    """Remove the white space at the ends of a span; if nothing remains, its end is before its start."""
     start, end, kind = span
     piece = text[start:end]
     return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip()), kind
 
 
 def _apart(spans: list[tuple[int, int, str]], overlaps: str | None) -> list[tuple[int, int, str]]:
-    """Those of sorted spans that are kept, in order."""
+    """Return the sorted spans that are kept, in order."""
     nearest = [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
     if not nearest or overlaps is None:
         return spans

@@ -1,4 +1,4 @@
-"""Columns: what the rows of a batch hold, by name."""
+"""Columns of a batch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,20 +37,20 @@ Axes = tuple[int | str, ...]
 class Column:
     """Values that every row of a batch has under one name.
 
-    Encoders and heads declare the columns that they take. From these follow the inputs of the model, what is prepared and
-    stored, the signature of the batches, and what predicting and exported models make of a text.
+    Encoders and heads declare the columns that they read. The model's inputs, the prepared and stored data, the signature of the
+    batches, and the preprocessing of texts in prediction and in exported models are derived from these declarations.
 
     Args:
-        name: the key in a batch's `x`.
-        axes: the axes after that of rows: numbers, or names, such as `"tokens"`, for lengths that differ from row to row. Axes
-            of one name are of one length in each row.
-        dtype: NumPy's name of the type.
-        filler: the value beyond a row's own length.
-        values: an example and its tokens -> the row's values, an array of these axes; None for 1 along the whole of its axis,
-            which with a filler of 0 marks what is not filled.
-        default: the columns given, as tensors -> the values where a batch leaves the column out; None where it must be given.
-        stored_dtype: the type on disk, where a narrower one holds the values; None for `dtype`.
-        reads_offsets: whether `values` reads where tokens stand in the text. Tokenizing is faster where nothing does.
+        name: key in a batch's `x`.
+        axes: axes after the batch axis: numbers, or names, such as `"tokens"`, for lengths that differ between rows. Axes with
+            the same name have the same length in each row.
+        dtype: NumPy dtype name.
+        filler: value of positions beyond a row's length.
+        values: function of an example and its tokens that returns the row's values, an array with these axes; None for ones
+            along the whole axis, which with a filler of 0 mark the positions that are not padding.
+        default: function of the given columns, as tensors, that returns the values if a batch lacks the column; None if required.
+        stored_dtype: dtype on disk, if a narrower one holds the values; None for `dtype`.
+        reads_offsets: whether `values` reads the tokens' offsets in the text. Tokenization is faster if no column does.
 
     Example:
 
@@ -70,25 +70,25 @@ class Column:
 
     @property
     def static_shape(self) -> tuple[int | None, ...]:
-        """The sizes of the axes, None for those that differ from row to row."""
+        """Sizes of the axes, None for those that differ between rows."""
         return tuple(None if isinstance(axis, str) else axis for axis in self.axes)
 
     @property
     def identity(self) -> list[str]:
-        """What prepared values depend on, as texts."""
+        """Texts that identify what prepared values depend on."""
         made = getattr(self.values, "__qualname__", type(self.values).__name__)
         return [self.name, str(self.axes), self.dtype, str(self.stored_dtype), made]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one row's target looks like.
+    """Axes and dtype of one row's target.
 
     Args:
-        axes: as for a `Column`: `()` for one value per row, `(n,)`, `("tokens",)` for one value per token, `("words", "words")`
+        axes: see `Column`: `()` for one value per row, `(n,)`, `("tokens",)` for one value per token, `("words", "words")`
             for one per pair of words.
-        dtype: NumPy's name of its type.
-        weight_axes: axes of its weights; None for those of the target where one of them is named, and else one weight per row.
+        dtype: NumPy dtype name.
+        weight_axes: axes of its weights; None for those of the target if one of them is named, and otherwise one weight per row.
 
     Example:
 
@@ -111,19 +111,19 @@ class Target:
 
 
 def row_values(column: Column, example: Example, encoding: Encoding) -> np.ndarray:
-    """A column's values for one row."""
+    """Return a column's values for one row."""
     if column.values is None:
         return np.ones([len(encoding)] * len(column.axes), column.dtype)
     return np.asarray(column.values(example, encoding))
 
 
 def is_named(axes: Axes) -> bool:
-    """Return whether a row's shape differs from row to row."""
+    """Return whether the axes' lengths differ between rows."""
     return any(isinstance(axis, str) for axis in axes)
 
 
 def padded_shape(axes: Axes, lengths: Mapping[str, Any]) -> tuple:
-    """The shape of some axes, where named ones have the lengths given.
+    """Return the shape of axes, with the given lengths for named ones.
 
     Example:
 
@@ -134,7 +134,7 @@ def padded_shape(axes: Axes, lengths: Mapping[str, Any]) -> tuple:
 
 
 def _word_mask(example: Example, encoding: Encoding) -> np.ndarray:
-    """1 at the tokens at which words of the first text are read, 0 elsewhere."""
+    """Return 1 at the tokens at which words of the first text are read, and 0 elsewhere."""
     spans = example.words if example.words is not None else split_words(example.text)
     result = np.zeros(len(encoding), np.int8)
     first = encoding.word_tokens(spans)
@@ -143,7 +143,7 @@ def _word_mask(example: Example, encoding: Encoding) -> np.ndarray:
 
 
 def _token_mask(example: Example, encoding: Encoding) -> np.ndarray:
-    """1 at the tokens of the first text that cover characters which no earlier token covers, 0 elsewhere."""
+    """Return 1 at the tokens of the first text that cover characters which no earlier token covers, and 0 elsewhere."""
     result = np.zeros(len(encoding), np.int8)
     result[encoding.own_characters()[0]] = 1
     return result
@@ -167,10 +167,10 @@ STANDARD = {column.name: column for column in (TOKEN_IDS, PADDING_MASK, SEGMENT_
 
 
 def columns_of(encoder: Any, heads: Iterable[Any]) -> dict[str, Column]:
-    """All columns that an encoder and heads take, the encoder's first.
+    """Return all columns that an encoder and heads read, the encoder's first.
 
     Raises:
-        ValueError: two of them declare columns of one name that differ.
+        ValueError: if two of them declare different columns with the same name.
     """
     found: dict[str, Column] = {}
     for owner in (encoder, *heads):
@@ -184,10 +184,10 @@ def columns_of(encoder: Any, heads: Iterable[Any]) -> dict[str, Column]:
 
 
 def encoder_columns(names: Sequence[str], pad_id: int) -> tuple[Column, ...]:
-    """The columns of an encoder whose inputs bear standard names.
+    """Return the columns of an encoder whose inputs have standard names.
 
     Raises:
-        ValueError: a name that is not standard.
+        ValueError: if a name is not standard.
     """
     for name in names:
         if name not in STANDARD:
@@ -202,14 +202,14 @@ def encoder_columns(names: Sequence[str], pad_id: int) -> tuple[Column, ...]:
 
 
 def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """A batch's columns as tensors, with those filled in that have a default.
+    """Return a batch's columns as tensors, with missing ones set to their defaults.
 
     Args:
-        x: the columns given, by name; a lone array holds token ids.
-        columns: those wanted.
+        x: the given columns by name; a single array holds token ids.
+        columns: the required columns by name.
 
     Raises:
-        ValueError: an unknown name, a column that must be given, or a shape of other axes.
+        ValueError: if a name is unknown, a column without a default is missing, or a shape does not have the column's axes.
     """
     x = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS.name: x}
     if x.get(TOKEN_IDS.name) is None:

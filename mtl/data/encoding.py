@@ -1,4 +1,4 @@
-"""A tokenized text with its way back to characters."""
+"""Tokenized texts with offsets in characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Encoding:
     Args:
         token_ids: int32 `[S]`.
         segment_ids: int32 `[S]`, 0 for the first text (and its special tokens), 1 for the second.
-        offsets: int32 `[S, 2]`, each token's `(start, end)` in characters (Python `str` indices) of the text it comes from;
-            `(-1, -1)` for special tokens, and for all where the tokenizer was not asked for them.
+        offsets: int32 `[S, 2]`, each token's `(start, end)` in characters (Python `str` indices) of its text; `(-1, -1)` for
+            special tokens, and for all tokens if offsets were not requested.
         text: the first text.
         pair: the second text, or None.
-        truncated: whether tokens were cut off to keep within the length allowed.
+        truncated: whether tokens were cut off to satisfy the maximum length.
     """
 
     token_ids: np.ndarray
@@ -37,9 +37,9 @@ class Encoding:
         return len(self.token_ids)
 
     def word_of_tokens(self, words) -> np.ndarray:
-        """Index of the word that each token of the first text starts in: int32 `[S]`, -1 for none.
+        """Return the index of the word in which each token of the first text starts: int32 `[S]`, -1 for none.
 
-        It is the first word of which the token has a character; a token may begin with the space before it.
+        This is the first word of which the token has a character; a token may begin with the space before the word.
 
         Args:
             words: `(start, end)` character offsets, in order, not overlapping.
@@ -56,10 +56,10 @@ class Encoding:
         return result
 
     def word_tokens(self, words) -> np.ndarray:
-        """Index of the token at which each word is read and labelled: int32 `[len(words)]`, -1 for a word without tokens.
+        """Return the index of the token at which each word is read and labelled: int32 `[len(words)]`, -1 without tokens.
 
-        It is the first token that has a character of the word and at which no earlier word is read. Where earlier words leave
-        none, as where one token covers several words, it is the last that has a character of the word:
+        This is the first token that has a character of the word and at which no earlier word is read. If there is none, as when
+        one token covers several words, it is the last token that has a character of the word:
         `token[w] = min(last[w], max(first[w], token[w - 1] + 1))`.
 
         Args:
@@ -75,19 +75,19 @@ class Encoding:
         last = np.searchsorted(starts, bounds[:, 1], side="left") - 1
         there = np.flatnonzero(first <= last)
         first, last = first[there], last[there]
-        if (first[1:] <= first[:-1]).any():  # Words share tokens.
+        if (first[1:] <= first[:-1]).any():  # Some words share tokens.
             pairs = zip(first.tolist(), last.tolist(), strict=True)
             first = np.array(list(accumulate(pairs, lambda token, pair: min(pair[1], max(pair[0], token + 1)), initial=-1))[1:])
         result[there] = places[first]
         return result
 
     def own_characters(self) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of the first text that cover characters which no earlier token covers, and these characters.
+        """Return the tokens of the first text that cover characters which no earlier token covers, and these characters.
 
-        Of the tokens that cover one character, such as its bytes, that is the first.
+        If several tokens cover one character, such as its bytes, the first is returned.
 
         Returns:
-            The tokens' indices, int64 `[T]`, and `(start, end)` of their own characters, int `[T, 2]`, which do not overlap.
+            The tokens' indices, int64 `[T]`, and `(start, end)` of these characters, int `[T, 2]`, without overlaps.
         """
         places = self.with_characters()
         starts, ends = self.offsets[places].T
@@ -97,13 +97,13 @@ class Encoding:
         return places[own], np.stack([starts, ends], 1)[own]
 
     def with_characters(self) -> np.ndarray:
-        """Indices of the tokens that have characters of the first text: int64 `[T]`."""
+        """Return the indices of the tokens that have characters of the first text: int64 `[T]`."""
         starts, ends = self.offsets.T
         return np.flatnonzero((self.segment_ids == 0) & (starts >= 0) & (ends > starts))
 
 
 def encode_examples(examples: Sequence[Example], tokenizer: Any, max_length: int | None, offsets: bool = True) -> list[Encoding]:
-    """Encodings of examples, with or without pairs."""
+    """Return the encodings of examples, with or without pairs."""
     result: list[Any] = [None] * len(examples)
     for paired in (False, True):
         rows = [i for i, example in enumerate(examples) if (example.pair is not None) == paired]

@@ -1,4 +1,4 @@
-"""One example: a text, perhaps a second one, and its labels."""
+"""Examples: a text, optionally a second text, and labels."""
 
 import re
 import unicodedata
@@ -25,13 +25,13 @@ class Example:
     Args:
         text: the text.
         pair: a second text, for tasks on pairs of texts.
-        words: the words of `text` as `(start, end)` character offsets, where the source has words.
-        labels: label name -> value. A name that is absent, or None, means "not labelled". Values are whatever the task's
-            head takes: a class name, a list of names, a number, a list of tags (one a word), a list of
+        words: words of `text` as `(start, end)` character offsets, if the source has words.
+        labels: label name -> value. A name that is absent, or None, means "not labelled". The type of a value depends on the
+            task's head: a class name, a list of names, a number, a list of tags (one per word), a list of
             `(start, end, type)` character spans.
-        place: where the example stands, such as `"news.csv, line 3"`; None where there is no such place. Examples that differ
-            in their place alone are equal.
-        weight: the example's importance, 1 for an ordinary one: what it counts in losses and metrics. 0: it counts for nothing.
+        place: place of the example in its source, such as `"news.csv, line 3"`; None if there is no such place. Examples that
+            differ only in their places are equal.
+        weight: importance of the example in losses and metrics; 1 for an ordinary example, 0 to ignore it.
     """
 
     text: str
@@ -50,18 +50,18 @@ class Example:
         place: str | None = None,
         weight: float = 1.0,
     ) -> "Example":
-        """An example whose text is given as words."""
+        """Return an example whose text is given as words."""
         text, spans = join_words(words)
         return cls(text, pair, spans, labels or {}, place, weight)
 
 
 def weights_of(examples: Iterable[Example]) -> np.ndarray:
-    """The examples' weights: float64 `[N]`."""
+    """Return the examples' weights: float64 `[N]`."""
     return np.array([example.weight for example in examples], np.float64)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
-    """Joins words to a text: a space between two words, none between two Chinese characters.
+    """Join words to a text: a space between two words, none between two Chinese characters.
 
     Returns:
         The text, and each word's `(start, end)` in it.
@@ -85,8 +85,8 @@ def join_words(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
 
 
 def split_words(text: str) -> tuple[Span, ...]:
-    """Words of a text as `(start, end)`: runs of letters (with their accents) and digits, single Chinese characters, single
-    other signs.
+    """Split a text into words, `(start, end)`: runs of letters (with accents) and digits, single Chinese characters, and other
+    single characters except spaces.
 
     Example:
 
@@ -98,8 +98,8 @@ def split_words(text: str) -> tuple[Span, ...]:
 
 @lru_cache(maxsize=1)
 def combining_marks() -> str:
-    """The characters that belong to the one before them, such as accents, vowel signs and variation selectors."""
-    planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # All that hold marks.
+    """Return the characters that modify the one before them, such as accents, vowel signs and variation selectors."""
+    planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # All blocks that contain marks.
     return "".join(char for char in map(chr, planes) if unicodedata.category(char).startswith("M"))
 
 

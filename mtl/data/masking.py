@@ -1,4 +1,4 @@
-"""Choosing and hiding the tokens that masked language modelling predicts."""
+"""Selection and masking of tokens for masked language modelling."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ __all__ = ["choose_groups", "hide_tokens"]
 
 
 def choose_groups(groups: np.ndarray, allowed: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Draws whole groups of tokens, such as words, until about `rate` of each row's tokens are chosen.
+    """Choose whole groups of tokens, such as words, at random until about `rate` of each row's tokens are chosen.
 
-    Groups come in random order; one is taken where most of it lies within the row's share, whose fraction of a token is rounded
-    at random, and the first one always. So the share is kept on average, in short rows too.
+    Groups are visited in random order. A group is chosen if most of it lies within the row's number of tokens to choose, which
+    is rounded at random; the first group is always chosen. So the rate is met on average, even in short rows.
 
     Args:
-        groups: int `[B, S]`, each token's group in its row, from 0.
+        groups: int `[B, S]`, index of each token's group in its row, from 0.
         allowed: bool `[B, S]`, the tokens that may be chosen.
-        rate: the share of the tokens allowed.
-        rng: where chance comes from.
+        rate: share of the allowed tokens to choose.
+        rng: random generator.
 
     Returns:
         bool `[B, S]`.
@@ -51,16 +51,16 @@ def hide_tokens(
     random: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Token ids with the chosen ones hidden: left as they are (`keep`), changed at random (`random`), or else masked.
+    """Replace chosen token ids: keep them (`keep`), change them at random (`random`), or else mask them.
 
     Args:
         token_ids: int `[B, S]`.
         chosen: bool `[B, S]`.
-        mask_id: the id of the mask token.
-        replacements: the ids that a token may change to.
-        keep: the share of the chosen tokens that stay.
-        random: the share that changes to one of `replacements`.
-        rng: where chance comes from.
+        mask_id: id of the mask token.
+        replacements: ids to draw random tokens from.
+        keep: share of the chosen tokens that stay unchanged.
+        random: share of the chosen tokens that change to one of `replacements`.
+        rng: random generator.
 
     Example:
 

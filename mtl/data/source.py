@@ -1,4 +1,4 @@
-"""Where examples come from."""
+"""Sources of examples."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +14,16 @@ SPLITS = ("train", "validation", "test")
 
 
 class Source:
-    """A stream of examples for each split.
+    """Streams of examples, one per split.
 
-    A source is made by a function (`mtl.data.csv`, `mtl.data.conll`, ...). It is read one example at a time and can be read
-    again, and again in the same order.
+    A source is made by a function (`mtl.data.csv`, `mtl.data.conll`, ...). It yields one example at a time, and can be read
+    repeatedly, always in the same order.
 
     Args:
-        name: what errors and tables call it, such as the file's name.
-        read: split -> a function without arguments that starts a new pass over that split's examples.
+        name: name in errors and tables, such as the file's name.
+        read: split -> function without arguments that starts a new pass over that split's examples.
         labels: names of the labels that the examples carry.
-        fingerprint: text that changes when the examples do (such as a digest of the files). None: the
+        fingerprint: text that changes when the examples change (such as a digest of the files). None: the
             source is never cached between processes.
     """
 
@@ -39,19 +39,19 @@ class Source:
         self._read = dict(read)
         self.labels = tuple(labels)
         self.fingerprint = fingerprint
-        #: split -> number of malformed records that were left out in the last pass (`on_error="skip"`).
+        #: split -> number of malformed records that the last pass skipped (`on_error="skip"`).
         self.skipped: dict[str, int] = {}
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits."""
+        """Names of the splits."""
         return tuple(self._read)
 
     def examples(self, split: str = "train") -> Iterator[Example]:
-        """A new pass over the examples of one split.
+        """Start a new pass over the examples of one split.
 
         Raises:
-            ValueError: the source has no such split.
+            ValueError: if the source has no such split.
         """
         if split not in self._read:
             raise unknown_name(f"split of source '{self.name}'", split, self._read)
@@ -62,10 +62,10 @@ class Source:
 
 
 def checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
-    """Shares of the splits, once it is sure that they are shares.
+    """Return the shares of the splits after checking them.
 
     Raises:
-        ValueError: an unknown split, or shares below 0 or of more than 1 together.
+        ValueError: if a split is unknown, a share is negative, or their sum exceeds 1.
     """
     for split in fractions:
         if split not in SPLITS:
@@ -79,14 +79,14 @@ def checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
 
 
 def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str | None:
-    """The split that a text belongs to, from a hash of the text and the seed; None for a text that belongs to none.
+    """Return the split of a text, from a hash of the text and the seed; None for a text that belongs to none.
 
-    Equal texts land on the same side, whatever else the file holds, so no text stands in two splits; nothing is stored.
+    Equal texts are in the same split, whatever else the file holds, so no text is in two splits; nothing is stored.
 
     Args:
-        text: the text (for pairs, both).
-        fractions: split -> share of the texts; what they leave of 1 is left out.
-        seed: another seed is another split.
+        text: text (for pairs, both texts).
+        fractions: split -> share of the texts; if their sum is below 1, the remaining texts are left out.
+        seed: seed of the hash; another seed gives another split.
 
     Example:
 
@@ -99,9 +99,9 @@ def split_of(text: str, fractions: Mapping[str, float], seed: int = 0) -> str | 
         position -= share
         if position < 0:
             return split
-    return list(fractions)[-1] if sum(fractions.values()) > 1 - 1e-6 else None  # All of 1, but for rounding: the last split.
+    return list(fractions)[-1] if sum(fractions.values()) > 1 - 1e-6 else None  # The sum is 1 up to rounding: the last split.
 
 
 def fingerprint_of(*parts: Any) -> str:
-    """A short digest of anything whose `repr` says what it is."""
+    """Return a short digest of objects that their `repr` identifies."""
     return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

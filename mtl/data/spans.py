@@ -1,4 +1,4 @@
-"""Tags of a sequence, and the spans that they spell."""
+"""Conversion between tags of a sequence and spans."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +18,7 @@ __all__ = [
 
 
 def scheme_labels(types: Iterable[str], scheme: str = "BIO") -> list[str]:
-    """All tags of a scheme: `O` first, then each type's, the types sorted; those of the type `""` are prefixes alone.
+    """Return all tags of a scheme: `O` first, then those of each type in sorted order; those of the type `""` are prefixes only.
 
     Example:
 
@@ -29,12 +29,12 @@ def scheme_labels(types: Iterable[str], scheme: str = "BIO") -> list[str]:
 
 
 def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """The spans that tags spell, as `(start, end, type)` with `end` exclusive.
+    """Return the spans that tags denote, as `(start, end, type)` with `end` exclusive.
 
-    The tags tell their scheme: BIO (IOB2), IOB1, BIOES, BILOU (`L` is read as `E`, `U` as `S`) or BMES (`M` is read as `I`).
-    Prefixes alone, as of word segmentation, spell spans of the type `""`.
-    Invalid sequences are read as the CoNLL evaluation reads them: a span begins at `B` and `S`, after `O`, `E` and `S`, and
-    where the type changes; it ends before the next `O` and before the next beginning.
+    The tags determine their scheme: BIO (IOB2), IOB1, BIOES, BILOU (`L` is read as `E`, `U` as `S`) or BMES (`M` is read as `I`).
+    Prefixes alone, as in word segmentation, denote spans of the type `""`. Invalid sequences are read as in the CoNLL evaluation:
+    a span begins at `B` and `S`, after `O`, `E` and `S`, and at a change of the type; it ends before the next `O` and before the
+    next beginning.
 
     Example:
 
@@ -58,7 +58,7 @@ def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def tags_of_spans(spans: Iterable[tuple[int, int, str]], length: int, scheme: str = "BIO") -> list[str]:
-    """The tags that spell spans, which must not overlap.
+    """Return the tags that denote spans, which must not overlap.
 
     Example:
 
@@ -74,7 +74,7 @@ def tags_of_spans(spans: Iterable[tuple[int, int, str]], length: int, scheme: st
 
 
 def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
-    """Tags of any of the schemes as valid tags of one.
+    """Convert tags of any of the schemes to valid tags of one.
 
     Example:
 
@@ -85,10 +85,10 @@ def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which tag may follow which; a scheme that marks the ends of spans is told by its tags for them, such as `E` and `S`.
+    """Return which tag may follow which; schemes that mark the ends of spans are recognized by tags such as `E` and `S`.
 
     Returns:
-        bool `[C, C]` (row: the tag before, column: the tag after), bool `[C]` (may begin a row), bool `[C]` (may end one).
+        bool `[C, C]` (row: previous tag, column: next tag), bool `[C]` (may begin a row), bool `[C]` (may end one).
 
     Example:
 
@@ -105,7 +105,7 @@ def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def cover(units: np.ndarray, spans: Sequence[tuple]) -> np.ndarray:
-    """Which span each unit lies in: int32 `[N]`, -1 for none; a unit that touches several lies in the first of them.
+    """Return the span in which each unit lies: int32 `[N]`, -1 for none; a unit that touches several lies in the first of them.
 
     Args:
         units: int `[N, 2]`, `(start, end)` in characters; units without characters lie in none.

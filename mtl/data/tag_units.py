@@ -1,4 +1,4 @@
-"""Words, or tokens, and the tokens at which their tags are read."""
+"""Units that carry tags, words or characters, and the tokens at which their tags are read."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ __all__ = ["TagUnits", "lost_labels", "tag_units"]
 
 
 class TagUnits(NamedTuple):
-    """The units of a text that carry tags, and the tokens at which these are read.
+    """Units of a text that carry tags, and the tokens at which these are read.
 
     Args:
         units: `(start, end)` of each unit in characters, int `[N, 2]`.
-        first: the first of the units that are read at each such token, int `[T]`.
-        last: the last of them, int `[T]`. Units without a token are read nowhere; they may stand between.
-        positions: the tokens, int `[T]`.
+        first: index of the first unit read at each such token, int `[T]`.
+        last: index of the last unit read at each such token, int `[T]`. Units without a token are read nowhere.
+        positions: indices of these tokens, int `[T]`.
     """
 
     units: np.ndarray
@@ -30,7 +30,7 @@ class TagUnits(NamedTuple):
     positions: np.ndarray
 
     def spread(self, values: Sequence[Any], filler: Any) -> list[Any]:
-        """The values of the tokens at the units that are read there, and a filler at the others: `[N]`."""
+        """Return, for each unit, the value of the token at which it is read, or `filler` if there is none: `[N]`."""
         result = [filler] * len(self.units)
         for value, first, last in zip(values, self.first.tolist(), self.last.tolist(), strict=True):
             for unit in range(first, last + 1):
@@ -38,16 +38,16 @@ class TagUnits(NamedTuple):
         return result
 
     def spans(self, tags: Sequence[str]) -> list[tuple[int, int, str]]:
-        """The spans that the tokens' tags spell, `(start, end, type)` in units, those without a token within them included."""
+        """Return the spans that the tokens' tags denote, `(start, end, type)` in units, including inner units without a token."""
         return [(int(self.first[start]), int(self.last[end - 1]) + 1, kind) for start, end, kind in spans_of_tags(tags)]
 
     def characters(self, spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-        """Spans in units as spans in characters."""
+        """Convert spans in units to spans in characters."""
         return [(int(self.units[start][0]), int(self.units[end - 1][1]), kind) for start, end, kind in spans]
 
 
 def tag_units(example: Example, encoding: Encoding, level: str) -> TagUnits:
-    """The units that carry tags: words (`level="word"`), or the characters of each token that has its own (`level="token"`).
+    """Return the units that carry tags: words, or with `level="token"` the characters of each token that no earlier one covers.
 
     Example:
 
@@ -78,16 +78,16 @@ def lost_labels(
     scheme: str | None,
     overlaps: str = "raise",
 ) -> int:
-    """The number of a label's spans (without a scheme, of its tags) that do not come back from its tokens' tags.
+    """Return the number of a label's spans (without a scheme, of its tags) that cannot be recovered from its tokens' tags.
 
     Args:
-        value: the label, as `annotated_spans` takes it.
+        value: label; see `annotated_spans`.
         example: the example.
-        found: its units.
-        tags: the tags of the tokens at which units are read, `[T]`.
-        names: the tags that are known; labels of other types do not count.
-        scheme: the scheme of the tags, or None.
-        overlaps: as for `annotated_spans`; spans that it leaves out are lost, and those of white space alone.
+        found: units of the example.
+        tags: tags of the tokens at which units are read, `[T]`.
+        names: known tags; labels of other types do not count.
+        scheme: scheme of the tags, or None.
+        overlaps: see `annotated_spans`; the spans that it leaves out are lost, and so are those of only white space.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Tags that a head does not know: how many there are, and a labelled text without them."""
+"""Tags that a head does not know: their number, and labelled texts without them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ def unknown_tags(value: Sequence[Any], known: Sequence[str], scheme: str | None)
     """Return how many of a label's spans or tags are of a type that is not known.
 
     Args:
-        value: tags or spans, as for `annotated_types`.
-        known: the tags that are known.
-        scheme: the scheme of `known`; None for tags that spell no spans.
+        value: tags or spans; see `annotated_types`.
+        known: known tags.
+        scheme: scheme of `known`; None for tags that do not denote spans.
 
     Example:
 
@@ -44,20 +44,20 @@ def known_rows(
 ) -> tuple[list[Any], list[Any], list[Any], dict[str, int]]:
     """Return labelled texts and their predictions without the words or tokens whose tags are not known.
 
-    In the graph such words have weight 0, and spans are read from the others.
+    In the graph, such words have weight 0, and spans are read from the others.
 
     Args:
         gold: labels.
-        predicted: what `Tagging.decode` gave.
+        predicted: predictions in the form of `Tagging.decode`.
         examples: the examples.
         level: `"word"` or `"token"`.
-        known: the tags that are known; None for all.
-        scheme: their scheme, or None.
-        overlaps: as for `annotated_units`.
+        known: known tags; None for all.
+        scheme: scheme of `known`, or None.
+        overlaps: see `annotated_units`.
 
     Returns:
-        Labels, predictions and examples, those without an unknown tag as they are and those of which nothing is left missing; and
-        `{"unknown": n}` where n of the labels are not known.
+        Labels, predictions and examples: rows without an unknown tag are unchanged, rows of which nothing is left are dropped;
+        and `{"unknown": n}`, where n is the number of unknown labels.
 
     Example:
 

@@ -28,34 +28,34 @@ __all__ = ["Classification"]
 class Classification(Head):
     """One class out of several for each text or pair of texts: softmax and cross-entropy.
 
-    Labels are compared as text, so that 3, 3.0 and "3" are one label, whether CSV or JSON brought it.
+    Labels are compared as text, so that 3, 3.0 and "3" are one label, whether read from CSV or JSON.
 
-    With class weights the loss is a weighted mean: a row of class `c` counts `w_c` times, in the sum of losses and in the sum
-    of weights that divides it. The metrics count every row once.
+    With class weights the loss is a weighted mean: a row of class `c` counts `w_c` times, both in the sum of losses and in the
+    sum of weights that divides it. The metrics count every row once.
 
     Args:
         labels: the classes in the order of their ids; a number `n` for the classes `0 ... n - 1`; None to learn them from the
             training split, in sorted order (numbers by value).
         label_smoothing: the share of each target that is spread evenly over the classes.
-        class_weights: label -> weight (1 for a label left out); one weight a class; `"balanced"` for `n / (C n_c)`, where
+        class_weights: label -> weight (default 1); a list of one weight per class; `"balanced"` for `n / (C n_c)`, where
             `n` is the weight of the training split's labelled examples, `n_c` of those of the class (1 for a class that never
             occurs) and `C` the number of classes; None for ones.
-        focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
+        focal: exponent of the focal loss, which down-weights rows that are already right; 0 for plain cross-entropy.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the classes; 0 for none.
-        features: which `[B, H]` features it reads.
-        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave the row without one. Such
-            rows count neither in `evaluate` nor in `report`, which says how many there were.
+        features: name of the `[B, H]` features that the head reads.
+        unknown: `"raise"` for an error where a row's label is not among the labels, `"ignore"` to treat the row as not labelled.
+            Such rows count neither in `evaluate` nor in `report`, which reports their number as `unknown`.
         ngrams: the arguments of a `mtl.layers.NGramLinear` that reads n-grams of tokens beside the features, or its `order`;
-            0 for none. For texts whose class hangs on single phrases, where labels are too few to learn all in the encoder.
+            0 for none. Useful where single phrases decide the class and labels are too few to train the encoder well.
 
     Returns:
         Logits, float32 `[B, C]`. `loss` takes class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`; `activate`
-        gives probabilities; `decode` gives `label`, its `probability`, and the `probabilities` of all labels (of the five
+        returns probabilities; `decode` returns `label`, its `probability`, and the `probabilities` of all labels (of the five
         likeliest where there are more than 20).
 
     Raises:
-        ValueError: a label that is not known, or an argument out of its range.
+        ValueError: an unknown label, or an argument out of its range.
 
     Example:
 
@@ -165,15 +165,15 @@ class Classification(Head):
     def report(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
     ) -> dict[str, float]:
-        """Accuracy, macro and micro precision, recall and F1, and Matthews' correlation, by scikit-learn.
+        """Return accuracy, macro and micro precision, recall and F1, and Matthews' correlation, by scikit-learn.
 
-        Macro means are over the classes that occur in gold or predictions. Rows count with their examples' weights; those with a
-        label that training did not know count only as `unknown`.
+        Macro means are over the classes that occur in `gold` or `predicted`. Rows are weighted by their examples; those with a
+        label unknown to training count only as `unknown`.
 
         Args:
             gold: labels.
-            predicted: what `decode` gave.
-            examples: the examples, or none where all weigh 1.
+            predicted: the results of `decode`.
+            examples: the examples; empty for weights of 1.
             per_class: whether to add each class's F1 as `f1:LABEL`.
         """
         from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_recall_fscore_support
@@ -222,7 +222,7 @@ class Classification(Head):
         return ops.softmax(ops.cast(outputs, "float32"), axis=-1)
 
     def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
-        """The likeliest `label [B]` (a string), its probability as `score [B]`, and all labels' as `scores [B, C]`."""
+        """Return the likeliest `label [B]` (a string), its probability as `score [B]`, and all labels' as `scores [B, C]`."""
         label = tf.gather(self._known().texts, tf.argmax(prediction, axis=-1))
         return {"label": label, "score": tf.reduce_max(prediction, axis=-1), "scores": prediction}
 

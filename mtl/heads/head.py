@@ -1,4 +1,4 @@
-"""What every head is."""
+"""Base class of the heads."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,49 +21,49 @@ __all__ = ["Head", "Target"]
 
 
 class Head(keras.layers.Layer):
-    """Features -> one task's prediction.
+    """Base class of heads, which map features to one task's prediction.
 
-    A head owns its loss, its metrics, its label vocabulary, and the way back from numbers to what a person reads.
+    A head holds its loss, its metrics, its label vocabulary, and the conversion of predictions to readable labels.
 
-    On the host, once an example: `learn` (labels of the training split), `encode` (label -> target), `decode`
-    (prediction -> what a person reads), `report` (metrics of a whole corpus).
-    In the graph, once a batch: `call` (features -> outputs), `loss`, `activate` (outputs -> prediction), `serve` (prediction ->
+    On the host, once per example: `encode` (label -> target) and `decode` (prediction -> readable result); once per corpus:
+    `learn` (labels of the training split) and `report` (metrics).
+    In the graph, once per batch: `call` (features -> outputs), `loss`, `activate` (outputs -> prediction), `serve` (prediction ->
     strings and numbers, in exported models), and the metrics.
 
-    A head of one's own gives `encode`, `decode`, `call` and `loss`, with `target` where targets are no whole numbers and `labels`
-    where it has classes. Its constructor keeps each argument as an attribute of the same name. `serve` is for exports.
+    A subclass implements `encode`, `decode`, `call` and `loss`, `target` where targets are not single integers, `labels` where
+    it has classes, and `serve` for exports. Its constructor stores each argument as an attribute of the same name.
 
     `features` is a dict: `sequence [B, S, H]`, `pooled [B, H]`, `padding_mask [B, S]`, `token_ids [B, S]`.
 
-    One rule says what is not labelled: in arrays, weight 0, NaN, and the number `missing`; in sources, an absent field, None,
-    NaN, "", and the number `missing` where labels are numbers and no names (`Regression`, multi-hot lists). The sources of
-    Hugging Face and TFDS, whose data sets say -1, have a `missing` of their own.
+    These values mean "not labelled": in arrays, weight 0, NaN, and the number `missing`; in sources, an absent field, None,
+    NaN, "", and the number `missing` where labels are numbers rather than names (`Regression`, multi-hot lists). The sources
+    for Hugging Face and TFDS, whose data sets use -1, have a separate `missing` argument.
 
     Args:
         missing: the number that means "not labelled"; `"auto"` for -1 where targets are classes, and no number where any number
             may be a label; None for no number.
         metrics: further metrics, each a `mtl.metrics.TaskMetric` or a Keras metric, such as `keras.metrics.AUC()` for
-            `MultiLabel`: weighted, of the labelled rows alone, right on several replicas, and saved with the model. A Keras
-            metric is shown predictions (what `activate` gives), and is for heads with one target per row; its state must add up
-            over batches.
+            `MultiLabel`. They are weighted, count labelled rows only, are correct on several replicas, and are saved with the
+            model. A Keras metric receives predictions (the result of `activate`) and requires a head with one target per row;
+            its state must be a sum over batches.
     """
 
-    #: Whether `predict` runs this head. An objective that only serves training, such as masked language modelling, says False.
+    #: Whether `predict` runs this head; False for an objective that only serves training, such as masked language modelling.
     predicts = True
-    #: Whether the head changes its rows' inputs, and so needs rows of its own.
+    #: Whether the head changes the inputs of its rows, which other tasks then cannot use.
     corrupts_inputs = False
-    #: The arguments that `learn` finds, as errors show them.
+    #: The arguments that `learn` determines, as error messages show them.
     learned = "labels=[...]"
-    #: Whether `encode` reads where tokens stand in the text. Tokenizing is faster where no head does.
+    #: Whether `encode` reads the tokens' offsets. Tokenizing is faster where no head does.
     needs_offsets = True
-    #: Whether a head without a target a token takes the features' `sequence` all the same.
+    #: Whether a head with one target per row still reads `sequence`.
     needs_sequence = False
-    #: The metric in logs that says how far the task has come, between 0 and 1.
+    #: Name of the logged metric that measures the task's progress, between 0 and 1.
     progress = "accuracy"
-    #: Names of the settings that `encode` and `target` depend on: prepared data is found again whatever the others are. None for
-    #: all of them.
+    #: Names of the settings that `encode` and `target` depend on; a change of any other setting keeps cached data valid. None for
+    #: all settings.
     cache_key: tuple[str, ...] | None = None
-    #: The number that means "not labelled" where no other is set: -1 for heads of classes; None where every number is a label.
+    #: The default of `missing`: -1 for heads of classes; None where every number is a label.
     not_labelled: float | None = None
 
     @checked
@@ -83,22 +83,22 @@ class Head(keras.layers.Layer):
         self.missing: float | None = self.not_labelled if isinstance(missing, str) else missing
         made = [keras.saving.deserialize_keras_object(each) if isinstance(each, dict) else each for each in metrics]
         for metric in made:
-            _copied(metric, self)  # What cannot serve is said now.
-        # In a function, so that Keras does not take their state for the head's: each model makes its own.
+            _copied(metric, self)  # Raises at once for an unusable metric.
+        # Inside a function, so that Keras does not track their state as the head's: each model makes new copies.
         self._added = lambda: made
-        #: Whether the name was given; one that Keras made up gives way to the task's.
+        #: Whether the user gave the name; the task's name replaces one that Keras generated.
         self.named = name is not None
 
     # Host ---------------------------------------------------------------------------------------------------------
 
     @property
     def labels(self) -> tuple | None:
-        """The classes in the order of their ids; None where there are none, or not yet."""
+        """The classes in the order of their ids; None where there are none or they are not known yet."""
         return None
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of a batch that the head reads besides the encoder's; its features hold them by name."""
+        """Columns of a batch that the head reads besides those of the encoder; `features` holds them by name."""
         return ()
 
     @property
@@ -107,71 +107,71 @@ class Head(keras.layers.Layer):
         return True
 
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
-        """Takes what the head does not know of its labels from the training split; called only where not `ready`.
+        """Learn the label vocabulary or statistics from the training split; called only while `ready` is False.
 
         Args:
-            values: the labels that the split holds.
-            weights: their examples' weights, complete once `values` was read to its end; None where all weigh 1. What is counted
-                or averaged counts them, so that an example of weight 2 is two examples.
+            values: the labels of the split.
+            weights: weights of their examples, complete once `values` has been read to its end; None where all are 1. Counts
+                and means use them, so that an example of weight 2 counts as two examples.
         """
 
     @property
     def target(self) -> Target:
-        """What one row's target looks like; one whole number, where a head does not say."""
+        """Shape and dtype of one row's target; by default one integer."""
         return Target()
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[Any, Any]:
-        """One label as numbers.
+        """Return the target and weight of one label.
 
         Args:
-            value: the label, as the source gave it; never None.
+            value: the label as the source yields it; never None.
             example: the example.
             encoding: its tokens.
 
         Returns:
-            The target (of `target`'s shape) and its weight: a number, or float32 `[S]` for targets that are per token.
+            The target (of `target`'s shape) and its weight: a number, or float32 `[S]` for targets per token.
 
         Raises:
-            ValueError: the label is not in the vocabulary, or is not of the form that the head takes.
+            ValueError: the label is not in the vocabulary, or has a form that the head does not accept.
         """
         raise NotImplementedError
 
     def decode(self, prediction: Any, example: Example, encoding: Encoding) -> Any:
-        """One row's prediction (NumPy, per-token parts cut to the row's tokens) as a person reads it: a JSON-ready dict."""
+        """Convert one row's prediction (NumPy, per-token parts cut to the row's tokens) to a readable dict that JSON accepts."""
         raise NotImplementedError
 
     def lost(self, value: Any, example: Example, encoding: Encoding, target: Any) -> int:
-        """The number of labels in `value` that `decode` cannot give back, however well `target` is predicted.
+        """Return the number of labels in `value` that `decode` cannot restore from a perfect prediction of `target`.
 
         `mtl.data.mix` and `mtl inspect` report them.
 
         Args:
-            value: the label, as the source gave it.
+            value: the label as the source yields it.
             example: the example.
             encoding: its tokens.
-            target: what `encode` gave.
+            target: the result of `encode`.
         """
         return 0
 
     def known(self, value: Any) -> tuple[Any, int]:
-        """Return what the head's vocabulary holds of a label, None for nothing, and how many labels it does not hold.
+        """Return the part of a label that the vocabulary contains (None if none) and the number of unknown labels in it.
 
-        The labels that it does not hold count neither in the graph, where they have weight 0, nor in `report`.
+        Unknown labels count neither in the graph, where they have weight 0, nor in `report`.
         """
         return value, 0
 
     def absent(self, value: Any) -> bool:
-        """Whether a source's value means "not labelled" to this head, beside what no source gives on."""
+        """Return whether a value means "not labelled" to this head, beyond the values that every source skips."""
         return False
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Metrics of a whole corpus, weighted by the examples; labels that training did not know count only as `unknown`.
+        """Return metrics of a whole corpus, weighted by the examples; labels unknown to training count only as `unknown`.
 
-        By default the `accuracy`: the share of rows whose prediction's first entry equals the label, compared as text.
+        The default is `accuracy`, the share of rows whose prediction's first entry equals the label, compared as text.
 
         Args:
-            gold: labels, as the source gave them.
-            predicted: what `decode` gave for the same examples.
+            gold: labels as the source yields them.
+            predicted: the results of `decode` for the same examples.
             examples: the examples.
         """
         rows, weights, unknown = self._judged(gold, predicted, examples)
@@ -183,7 +183,7 @@ class Head(keras.layers.Layer):
     def _judged(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]
     ) -> tuple[list[tuple[Any, Any]], np.ndarray, dict[str, Any]]:
-        """The rows that `report` counts, `(gold, prediction)`, their weights, and how many labels are `unknown`, if any are."""
+        """Return the rows that `report` counts, `(gold, prediction)`, their weights, and the number of `unknown` labels."""
         rows, weights, unknown = [], [], 0
         for i, (value, found) in enumerate(zip(gold, predicted, strict=True)):
             value, others = self.known(value)
@@ -197,24 +197,24 @@ class Head(keras.layers.Layer):
     # Graph --------------------------------------------------------------------------------------------------------
 
     def attach(self, encoder: Any) -> None:
-        """Shows the head its encoder, before it is built; for heads that share the encoder's embeddings."""
+        """Receive the encoder before the head is built; for heads that share the encoder's embeddings."""
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Outputs that the loss takes, such as logits."""
+        """Return the outputs that `loss` takes, such as logits."""
         raise NotImplementedError
 
     def activate(self, outputs: Any, features: Mapping[str, Any]) -> Any:
-        """The prediction that `predict` gives, such as probabilities; differentiable use is not intended."""
+        """Return the prediction that `predict` yields, such as probabilities; not meant for differentiation."""
         return outputs
 
     def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
-        """`decode` in the graph, for a whole batch, as exported models give it.
+        """Return what exported models output for a whole batch: `decode` in the graph.
 
         Args:
-            prediction: what `activate` gave.
+            prediction: the result of `activate`.
             tokens: int32 tensors: each token's `starts` and `ends` (characters, -1 for special tokens and padding) and
-                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 beyond a text's words) and `word_tokens`,
-                the token at which it is read (-1 for a word without one), `[B, W]`.
+                `segment_ids`, `[B, S]`; each word's `word_starts` and `word_ends` (-1 after a text's last word) and
+                `word_tokens`, the token that predicts its tag (-1 for a word without a token), `[B, W]`.
 
         Returns:
             Name -> dense tensor whose first axis is the batch.
@@ -222,11 +222,11 @@ class Head(keras.layers.Layer):
         raise NotImplementedError
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Loss summed over the batch, and the sum of weights to divide it by.
+        """Return the loss summed over the batch, and the sum of weights to divide it by.
 
         Args:
             target: `[B]`, `[B, n]` or `[B, S]`.
-            outputs: what `call` gave.
+            outputs: the result of `call`.
             weight: float32 `[B]` or `[B, S]`; 0 where the row has no label for this task.
 
         Returns:
@@ -235,10 +235,10 @@ class Head(keras.layers.Layer):
         raise NotImplementedError
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
-        """Runs the head for training: `(loss_sum, weight_sum, outputs)`.
+        """Run the head for training and return `(loss_sum, weight_sum, outputs)`.
 
-        A head with an expensive output overrides this, to do no work for rows that are not its own; its `outputs` are then
-        whatever its metrics take.
+        A head with an expensive output overrides this to skip the rows of other tasks; its `outputs` are then whatever its
+        metrics take.
         """
         outputs = self(features, training=training)
         return (*self.loss(target, outputs, weight, features), outputs)
@@ -256,14 +256,14 @@ class Head(keras.layers.Layer):
         return ops.where(known, weight, 0.0)
 
     def make_metrics(self) -> dict[str, Any]:
-        """New metrics by name, each a `mtl.metrics.TaskMetric`."""
+        """Return new metrics by name, each a `mtl.metrics.TaskMetric`."""
         return {}
 
     def all_metrics(self) -> dict[str, Any]:
-        """New metrics by name: the head's, and those that its `metrics` argument added.
+        """Return new metrics by name: those of the head and those of its `metrics` argument.
 
         Raises:
-            ValueError: two have one name.
+            ValueError: two metrics have the same name.
         """
         metrics = self.make_metrics()
         taken = {name for each in metrics.values() for name in _figures(each)} | set(metrics)
@@ -286,21 +286,21 @@ class Head(keras.layers.Layer):
         return config
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """What Keras builds a loaded head from; None for one without `build`, whose layers the model builds as it calls them."""
+        """Return the shapes from which Keras builds a loaded head; None without a `build` method: the model's call builds it."""
         return None if type(self).build is keras.layers.Layer.build else super().get_build_config()
 
     def prepare_batch(self, x: dict[str, np.ndarray], target: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> None:
-        """Changes one batch's NumPy arrays in place before they go to the model; only for heads with `corrupts_inputs`.
+        """Change one batch's NumPy arrays in place before the model receives them; only for heads with `corrupts_inputs`.
 
         Only rows with a weight above 0 may be changed.
         """
 
 
 def _copied(metric: Any, head: Head) -> TaskMetric:
-    """Return a copy of a metric with new state, as the engine takes it.
+    """Return a copy of a metric with new state, as a `TaskMetric`.
 
     Raises:
-        TypeError: it is no metric.
+        TypeError: the value is not a metric.
     """
     if isinstance(metric, type):
         raise TypeError(
@@ -322,11 +322,11 @@ def _copied(metric: Any, head: Head) -> TaskMetric:
 
 
 def _text(value: Any) -> str:
-    """A label as text; numbers as `label_text` compares them."""
+    """Return a label as text; numbers as `label_text` compares them."""
     return label_text(value) if isinstance(value, str | int | float | np.number) else str(value)
 
 
 def _figures(metric: Any) -> list[str]:
-    """Names of what a metric's result holds; none for one figure, which has the metric's name."""
+    """Return the names of a metric's results; empty for a single result, which has the metric's name."""
     result = metric.result()
     return list(result) if isinstance(result, Mapping) else []

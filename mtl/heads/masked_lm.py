@@ -25,21 +25,21 @@ _UNATTACHED = "Head '{}' shares its encoder's embeddings and tokenizer: call att
 
 @keras.saving.register_keras_serializable("mtl")
 class MaskedLM(Head):
-    """Masked language modelling: tokens are hidden, and predicted from what is left. It needs no labels.
+    """Masked language modelling: tokens are hidden and predicted from the others. It needs no labels.
 
-    `logits = E LayerNorm(gelu(W h + a)) + b`, where `E` are the encoder's token embeddings; they are computed at the hidden
-    tokens only. Tokens are chosen anew for each batch.
+    `logits = E LayerNorm(gelu(W h + a)) + b`, where `E` is the matrix of the encoder's token embeddings; logits are computed at
+    the hidden tokens only. Tokens are chosen anew for each batch.
 
     Args:
         rate: the share of the tokens that is predicted; special tokens never are.
-        whole_words: whether all tokens of a word are hidden together; words are those of the example, or else those its text
-            splits into.
+        whole_words: whether all tokens of a word are hidden together; words are those of the example, or else those that
+            its text is split into.
         keep: the share of the chosen tokens that stays visible.
-        random: the share of the chosen tokens that a random token takes the place of; all others become the mask token.
+        random: the share of the chosen tokens that a random token replaces; the mask token replaces the others.
         embedding_shape: the shape of the encoder's token embeddings, `(V, E)`; None to take it from the encoder.
 
     Returns:
-        The transformed features, `[B, S, E]`, from which `loss` and `score` take the logits.
+        The transformed features, `[B, S, E]`, from which `loss` and `score` compute the logits.
 
     Raises:
         ValueError: shares out of range, or an encoder whose tokenizer has no mask token.
@@ -51,8 +51,8 @@ class MaskedLM(Head):
 
     Reference:
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019; whole words: its authors' code, and
-        Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word too long for what is
-        left of the row's share is taken where most of it fits.
+        Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019. Unlike that code, a word longer than the rest
+        of the row's share is still chosen where at least half of it fits.
     """
 
     predicts = False
@@ -87,7 +87,7 @@ class MaskedLM(Head):
         return Target(("tokens",), "int32")
 
     def encode(self, value: Any, example: Example, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
-        """Each token's word, with weight 1 at the tokens that may be hidden; `prepare_batch` puts the token ids in its place."""
+        """Return each token's word, with weight 1 at tokens that may be hidden; `prepare_batch` replaces words by token ids."""
         real = encoding.offsets[:, 0] >= 0
         if not self.whole_words:
             return np.arange(len(encoding), dtype=np.int32), real.astype(np.float32)
@@ -118,7 +118,7 @@ class MaskedLM(Head):
             raise ValueError(f"Head '{self.name}' belongs to a model with another encoder. Make a new MaskedLM for this one.")
         self._mask_id = tokenizer.mask_id
         self._replacements = np.setdiff1d(np.arange(tokenizer.vocabulary_size), tokenizer.special_ids)
-        # Inside a function, so that Keras does not take the encoder's variables for the head's.
+        # Inside a function, so that Keras does not track the encoder's variables as the head's.
         self._embeddings = lambda: encoder.token_embedding.embeddings
         self.embedding_shape = tuple(self._embeddings().shape)
 
@@ -145,7 +145,7 @@ class MaskedLM(Head):
         return ops.sum(losses * weights), ops.sum(weights)
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
-        """Works at the hidden tokens only; its outputs are their predicted `ids` and their `loss`, both `[B, S]`."""
+        """Run the head at the hidden tokens only; the outputs are their predicted `ids` and their `loss`, both `[B, S]`."""
         if not self.built:
             self.build({name: value.shape for name, value in features.items()})
         positions = _positions(weight)
@@ -161,7 +161,7 @@ class MaskedLM(Head):
         return ops.sum(losses * weights), ops.sum(weights), outputs
 
     def _predict(self, target: Any, hidden: Any) -> tuple[Any, Any]:
-        """Each hidden token's cross-entropy and likeliest id, both `[N]`, from `[N]` and `[N, E]`."""
+        """Return each hidden token's cross-entropy and likeliest id, both `[N]`, from `[N]` and `[N, E]`."""
         if self._embeddings is None:
             raise ValueError(_UNATTACHED.format(self.name))
         matrix = ops.cast(self._embeddings(), hidden.dtype)
@@ -184,11 +184,11 @@ class MaskedLM(Head):
 
 
 def _positions(weight: Any) -> Any:
-    """Where, in the flattened batch, the weight is above 0: int32 `[N]`."""
+    """Return the positions in the flattened batch whose weight is above 0: int32 `[N]`."""
     return ops.cast(ops.nonzero(ops.reshape(ops.convert_to_tensor(weight), (-1,)) > 0)[0], "int32")
 
 
 def _at(array: Any, positions: Any) -> Any:
-    """`[N, ...]` from `[B, S, ...]`."""
+    """Return the entries of `[B, S, ...]` at the flat positions: `[N, ...]`."""
     array = ops.convert_to_tensor(array)
     return ops.take(ops.reshape(array, (-1, *array.shape[2:])), positions, axis=0)

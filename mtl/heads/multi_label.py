@@ -24,7 +24,7 @@ from mtl.utils.types import Between, Rate, Size, Weight
 
 __all__ = ["MultiLabel"]
 
-#: What a multi-hot list holds.
+#: Entries of a multi-hot list -> their values.
 _BITS = {"0": 0.0, "1": 1.0, "False": 0.0, "True": 1.0, "false": 0.0, "true": 1.0}
 
 _CHOICE = " Give the head multi_hot=True if this is one 0 or 1 for each label, False if these are names."
@@ -34,37 +34,37 @@ _CHOICE = " Give the head multi_hot=True if this is one 0 or 1 for each label, F
 class MultiLabel(Head):
     """Any number of labels for each text or pair of texts: sigmoids and binary cross-entropy, averaged over the labels.
 
-    A source gives each example's labels as a list of different names, or as one string with a separator; an empty list or string
-    says that none holds. With `multi_hot` it gives one 0 or 1 for each label, or None where it is not known. A mapping from
-    labels to 1, 0 or None does the same, and labels that it leaves out are not known. Labels are compared as text, so that 3,
-    3.0 and "3" are one label.
+    A source yields each example's labels as a list of different names, or as one string with a separator; an empty list or
+    string means that no label applies. With `multi_hot` it yields one entry per label: 1, 0, or None for not known. A mapping
+    from labels to 1, 0 or None does the same; labels absent from it are not known. Labels are compared as text, so that 3, 3.0
+    and "3" are one label.
 
-    Arrays given to `fit` are multi-hot, with NaN or `missing` (-1) where a label is not known; their weights are `[B]` or, for
-    each label its own, `[B, C]`. The loss is the mean over all labels that are known.
+    Arrays given to `fit` are multi-hot, with NaN or `missing` (-1) where a label is not known; their weights are `[B]`, or
+    `[B, C]` for one weight per label. The loss is the mean over all labels that are known.
 
     Args:
         labels: the labels in the order of their ids; a number `n` for the labels `0 ... n - 1`; None to learn them from the
             training split, in sorted order (numbers by value).
         threshold: a label is predicted where its probability is this or more.
-        pos_weights: label -> what the label's positive examples count in its loss (1 for a label left out), or one number a
-            label; None for ones. They do not change what the loss is divided by.
-        label_smoothing: how far targets are drawn to 1/2.
-        focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
-        unknown: `"raise"` for an error where a row's label is none of the labels, `"ignore"` to leave that label out. Such labels
-            count neither in `evaluate` nor in `report`, which says how many there were.
-        separator: what stands between labels where a source gives them as one string.
-        multi_hot: whether a source gives one 0 or 1 for each label, in the order of the labels, rather than names. None: names,
-            and an error where a value may be either.
+        pos_weights: label -> factor of the label's positive examples in its loss (default 1), or a list of one factor per
+            label; None for ones. They do not change the sum of weights that divides the loss.
+        label_smoothing: `s` in the smoothed target `(1 - s) target + s / 2`.
+        focal: exponent of the focal loss, which down-weights labels that are already right; 0 for plain cross-entropy.
+        unknown: `"raise"` for an error where a row's label is not among the labels, `"ignore"` to leave that label out. Such
+            labels count neither in `evaluate` nor in `report`, which reports their number as `unknown`.
+        separator: the string between labels where a source yields them as one string.
+        multi_hot: whether a source yields one 0 or 1 per label, in the order of the labels, rather than names. None for names,
+            with an error where a value may be either.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the labels; 0 for none.
-        features: which `[B, H]` features it reads.
+        features: name of the `[B, H]` features that the head reads.
 
     Returns:
-        Logits, float32 `[B, C]`. `activate` gives probabilities; `decode` gives the predicted `labels` and the `probabilities`
-        of all labels (of the five likeliest where there are more than 20).
+        Logits, float32 `[B, C]`. `activate` returns probabilities; `decode` returns the predicted `labels` and the
+        `probabilities` of all labels (of the five likeliest where there are more than 20).
 
     Raises:
-        ValueError: a label that is not known, or an argument out of its range.
+        ValueError: an unknown label, or an argument out of its range.
 
     Example:
 
@@ -127,7 +127,7 @@ class MultiLabel(Head):
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
         if not self.multi_hot:
             names: dict[Any, None] = {}
-            widths: set[int | None] = set()  # The lengths of what may be multi-hot; None for what cannot be.
+            widths: set[int | None] = set()  # Lengths of values that may be multi-hot; None for others.
             example: Any = None
             for example in values:
                 said = self._said(example)
@@ -164,14 +164,14 @@ class MultiLabel(Head):
         return list(value)
 
     def names_of(self, value: Any) -> list[Any]:
-        """The labels that a value names, or marks with 1."""
+        """Return the labels that a value names or marks with 1."""
         return [name for name, truth in self._said(value).items() if truth == 1]
 
     def _said(self, value: Any) -> dict[Any, float]:
-        """Label -> 1 where it holds, 0 where not, NaN where that is not known, of the labels that a value speaks of.
+        """Return label -> 1, 0, or NaN for not known, for the labels that a value mentions.
 
         Raises:
-            ValueError: the value has another form, names a label twice, or may be names or multi-hot.
+            ValueError: the value has another form, names a label twice, or could be either names or multi-hot.
         """
         if isinstance(value, Mapping):
             said = {name: self._truth(entry) for name, entry in value.items()}
@@ -214,15 +214,14 @@ class MultiLabel(Head):
         return ValueError(f"MultiLabel takes a list of labels; got {brief(value)}, which may be multi-hot.{_CHOICE}")
 
     def _truth(self, entry: Any) -> float | None:
-        """1 or 0; NaN for what is not known; None for anything else."""
+        """Return 1 or 0; NaN for an entry that means not known; None for anything else."""
         if entry is None or entry != entry or entry == "":
             return math.nan
         text = label_text(entry)
         return _BITS.get(text, math.nan if self.missing is not None and text == label_text(self.missing) else None)
 
     def _target(self, value: Any) -> np.ndarray:
-        """What is said of each label, float32 `[C]`: labels that a mapping leaves out are not known, those that a list leaves out
-        do not hold."""
+        """Return the target, float32 `[C]`: NaN for labels that are absent from a mapping, 0 for those absent from a list."""
         labels, said = self._known(), self._said(value)
         target = np.full(len(labels), math.nan if isinstance(value, Mapping) else 0.0, np.float32)
         for name, entry in said.items():
@@ -257,15 +256,15 @@ class MultiLabel(Head):
     def report(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
     ) -> dict[str, float]:
-        """Subset accuracy, and macro and micro precision, recall and F1, of the labels that are known of each row.
+        """Return subset accuracy, and macro and micro precision, recall and F1, over the labels that are known for each row.
 
-        Macro means are over the labels that are known of some row. Rows count with their examples' weights; labels that training
-        did not know count only as `unknown`.
+        Macro means are over the labels that are known for some row. Rows are weighted by their examples; labels unknown to
+        training count only as `unknown`.
 
         Args:
             gold: labels.
-            predicted: what `decode` gave.
-            examples: the examples, or none where all weigh 1.
+            predicted: the results of `decode`.
+            examples: the examples; empty for weights of 1.
             per_class: whether to add each label's F1 as `f1:LABEL`.
         """
         labels = self._known()
@@ -276,7 +275,7 @@ class MultiLabel(Head):
         guess = np.array(
             [[name in held for name in labels.texts] for held in ({*map(label_text, found["labels"])} for _, found in rows)]
         )
-        # The metrics of the graph, whose outputs are logits.
+        # The same metrics as in the graph, which take logits.
         counts, subset = LabelCounts(len(labels)), SubsetAccuracy()
         for metric in (counts, subset):
             metric.update_state(target, np.where(guess, 1.0, -1.0), weights, {})
@@ -311,11 +310,11 @@ class MultiLabel(Head):
         return ops.sigmoid(ops.cast(outputs, "float32"))
 
     def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
-        """Which `labels` are predicted, 1 or 0, int32 `[B, C]`, and the labels' probabilities as `scores [B, C]`."""
+        """Return the predicted `labels`, 1 or 0, int32 `[B, C]`, and their probabilities as `scores [B, C]`."""
         return {"labels": tf.cast(prediction >= self.threshold, tf.int32), "scores": prediction}
 
     def given(self, target: Any, weight: Any) -> Any:
-        """Return what each label of each row counts, float32 `[B, C]`: 0 where it is not known."""
+        """Return the weight of each label of each row, float32 `[B, C]`: 0 where it is not known."""
         return by_class(target, weight, self.missing)
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -328,7 +327,7 @@ class MultiLabel(Head):
             focal=self.focal,
             weights=weight,
         )
-        weight = ops.mean(weight, axis=-1)  # A row counts as far as its labels are known.
+        weight = ops.mean(weight, axis=-1)  # A row counts in proportion to its known labels.
         return ops.sum(rows * weight), ops.sum(weight)
 
     def make_metrics(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ __all__ = ["Regression"]
 LOSSES = {"mse": squared_error, "mae": absolute_error, "huber": huber}
 
 
-#: The greatest float32, as which labels are kept.
+#: Largest float32, the dtype in which labels are stored.
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -32,25 +32,25 @@ LARGEST = float(np.finfo(np.float32).max)
 class Regression(Head):
     """One number for each text or pair of texts.
 
-    The layer learns the standardised label `(label - mean) / scale`, and the loss is in that unit, so that tasks with small and
-    large numbers weigh alike. Labels come in, and predictions and metrics come out, in the labels' own unit.
+    The head predicts the standardised label `(label - mean) / scale`, and the loss is computed on it, so that tasks with small
+    and large numbers have losses of like size. Labels, predictions and metrics are in the unit of the labels.
 
     Args:
-        loss: `"mse"`, `"mae"` or `"huber"` (which bends at one `scale`).
-        mean: the labels' mean; None to learn it from the training split, where examples count with their weights.
-        scale: the labels' standard deviation; None to learn it likewise (1 where all labels are equal). For labels that need no
-            standardising, and for plain arrays, `mean=0.0, scale=1.0`.
+        loss: `"mse"`, `"mae"` or `"huber"` (linear beyond an error of one `scale`).
+        mean: the labels' mean; None to learn it from the training split, where examples are weighted.
+        scale: the labels' standard deviation; None to learn it likewise (1 where all labels are equal). Use `mean=0.0,
+            scale=1.0` for labels that need no standardising and for plain arrays.
         range: `(low, high)` to which predictions are clipped; a label outside is an error. None for no limits.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the number; 0 for none.
-        features: which `[B, H]` features it reads.
+        features: name of the `[B, H]` features that the head reads.
 
     Returns:
-        Standardised numbers, float32 `[B]`. `loss` takes labels `[B]` or `[B, 1]`; `activate` gives numbers in the labels'
-        unit; `decode` gives the `value`.
+        Standardised numbers, float32 `[B]`. `loss` takes labels `[B]` or `[B, 1]`; `activate` returns numbers in the
+        labels' unit; `decode` returns the `value`.
 
     Raises:
-        ValueError: a label that is no finite number or is out of range, or an argument out of its range.
+        ValueError: a label that is not a finite number or is out of range, or an argument out of its range.
 
     Example:
 
@@ -101,7 +101,7 @@ class Regression(Head):
         if not numbers.size:
             raise ValueError("Regression needs labels to learn `mean` and `scale` from, got none; pass both.")
         mean = float(np.average(numbers, weights=weights))
-        # Asked of the numbers, for the deviation of equal numbers need not come out as 0.
+        # Equality is tested on the numbers: rounding may give equal numbers a deviation above 0.
         spread = math.sqrt(np.average((numbers - mean) ** 2, weights=weights)) if np.ptp(numbers) > 0 else 1.0
         self.mean = mean if self.mean is None else self.mean
         self.scale = spread if self.scale is None else self.scale
@@ -142,15 +142,15 @@ class Regression(Head):
         return {"value": float(prediction)}
 
     def report(self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
-        """Mean absolute and squared error and its root, and Pearson's and Spearman's correlation.
+        """Return the mean absolute error, the mean squared error and its root, and Pearson's and Spearman's correlation.
 
-        Spearman's is Pearson's of the ranks. Without spread in gold or predictions, the correlations are 0. Rows count with their
-        examples' weights.
+        Spearman's is Pearson's correlation of the ranks. The correlations are 0 where `gold` or `predicted` is constant. Rows are
+        weighted by their examples.
 
         Args:
             gold: labels.
-            predicted: what `decode` gave.
-            examples: the examples, or none where all weigh 1.
+            predicted: the results of `decode`.
+            examples: the examples; empty for weights of 1.
         """
         rows, weights, _ = self._judged(gold, predicted, examples)
         if not rows:
@@ -188,7 +188,7 @@ class Regression(Head):
         return values if self.range is None else ops.clip(values, *self.range)
 
     def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
-        """The `value [B]`."""
+        """Return the predicted `value [B]`."""
         return {"value": prediction}
 
     def loss(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -216,7 +216,7 @@ class Regression(Head):
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
-    """Pearson's correlation of weighted rows, in float64; 0 without spread."""
+    """Return Pearson's correlation of weighted rows, in float64; 0 where either array is constant."""
     if not (np.ptp(one) > 0 and np.ptp(other) > 0):
         return 0.0
     one, other = (values - np.average(values, weights=weights) for values in (one, other))
@@ -225,7 +225,7 @@ def _correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> flo
 
 
 def _ranks(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weight below each value, and half of its own: the ranks that so many copies of each row have, but for a constant."""
+    """Return weighted ranks up to a constant: the total weight below each value plus half the weight of its ties."""
     _, inverse = np.unique(x, return_inverse=True)
     ties = np.bincount(inverse, weights)
     return (np.cumsum(ties) - ties / 2)[inverse]

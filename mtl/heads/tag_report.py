@@ -1,4 +1,4 @@
-"""The figures of tags and spans over a whole corpus."""
+"""Metrics of tags and spans over a whole corpus."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,20 +25,20 @@ def tag_report(
     *,
     per_class: bool = False,
 ) -> dict[str, float]:
-    """Return the accuracy of words or tokens, and with a scheme precision, recall and F1 of the spans.
+    """Return the accuracy of words or tokens, and, with a scheme, precision, recall and F1 of the spans.
 
     Args:
         gold: labels, as for `annotated_units`.
-        predicted: what `Tagging.decode` gave.
-        examples: the examples, which count with their weights.
+        predicted: the results of `Tagging.decode`.
+        examples: the examples, whose weights apply.
         level: `"word"` or `"token"`.
-        known: the tags that training knew; words with others count only as `unknown`. None for all.
+        known: the tags known to training; words with other tags count only as `unknown`. None for all tags.
         scheme: the tags' scheme, or None.
         overlaps: as for `annotated_units`.
         per_class: whether to add each type's F1 as `span_f1:TYPE`.
 
     Returns:
-        Figure -> value; without a word whose tag is known nothing but `unknown`.
+        Metric name -> value; only `unknown` where no word has a known tag.
 
     Example:
 

@@ -39,42 +39,42 @@ class Tagging(Head):
     """One tag for each word or token of a text: named entities, slots, parts of speech, word segmentation.
 
     A label is a list of tags, one per word (one per character, where the example has no words), or a list of
-    `(start, end, type)` spans of characters. With a scheme, tags of BIO, IOB1, BIOES, BILOU and BMES are all taken, and turned
-    into the scheme's; prefixes alone, such as `B M E S` of word segmentation, spell spans of the type `""`.
+    `(start, end, type)` spans of characters. With a scheme, tags in BIO, IOB1, BIOES, BILOU and BMES are all accepted and
+    converted to that scheme; prefixes alone, such as `B M E S` in word segmentation, denote spans of the type `""`.
 
-    A token that covers several words carries the label of the word that it starts in, and each of these words is given the
-    token's type. A span runs on over words without a token. `lost` counts the labels that tokens cannot express.
+    A token that covers several words has the label of the word in which it starts, and each of these words receives the
+    token's type. A span continues over words without a token. `lost` counts the labels that tokens cannot express.
 
     With a scheme or a CRF the prediction is the best sequence of tags (Viterbi), found among those that the scheme allows; the
-    loss does not know the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides
-    it is that of the tagged tokens, so that it compares with the loss of independent tags.
+    loss ignores the scheme's rules. The CRF's loss is each row's negative log-likelihood; the sum of weights that divides
+    it is that of the tagged tokens, so that it is comparable to the loss of independent tags.
 
     Args:
-        labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags of the
+        labels: the tags in the order of their ids; None to learn them from the training split (with a scheme all its tags for the
             types that occur, `O` first; else sorted); a number `n` for the tags `0 ... n - 1` of tokens, which means
             `level="token"` and no scheme.
-        level: `"word"`: a word's tag sits on the token at which it is read (see `Encoding.word_tokens`), and its other tokens
-            have none; `"token"`: every token of the first text has a tag that covers characters which no earlier token covers,
-            so of several tokens for one character, such as its bytes, the first.
-        scheme: `"BIO"`, `"BIOES"`, `"BILOU"`, `"BMES"`, or None for tags that spell no spans.
+        level: `"word"`: one token of each word carries its tag (see `Encoding.word_tokens`), and its other tokens have none;
+            `"token"`: each token of the first text that covers characters which no earlier token covers has a tag; of several
+            tokens for one character, such as its bytes, only the first has one.
+        scheme: `"BIO"`, `"BIOES"`, `"BILOU"`, `"BMES"`, or None for tags that do not denote spans.
         crf: whether a linear-chain CRF scores the sequence of tags.
-        label_smoothing: the share of each target that is spread evenly over the tags; without a CRF only, as the next two.
-        class_weights: tag -> weight (1 for a tag left out), or one weight a tag; they count in the sum of weights too.
-        focal: the exponent that makes light of tokens already right; 0 for plain cross-entropy.
+        label_smoothing: the share of each target that is spread evenly over the tags; only without a CRF, like the next two.
+        class_weights: tag -> weight (default 1), or a list of one weight per tag; they count in the sum of weights too.
+        focal: exponent of the focal loss, which down-weights tokens that are already right; 0 for plain cross-entropy.
         dropout: the share of the features dropped in training.
         hidden: the width of a tanh layer before the tags; 0 for none.
-        unknown: `"raise"` for an error where a tag is not among the labels, `"ignore"` to leave its token out.
+        unknown: `"raise"` for an error where a tag is not among the labels, `"ignore"` to treat its token as not labelled.
         overlaps: `"raise"` for an error where spans of one label overlap or are nested, `"longest"` or `"shortest"` to keep the
-            longest or shortest of them (of equals the first); the others count as lost.
+            longest or shortest of them (the first of equals); the others count as lost.
 
     Returns:
-        Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` gives a dict of the best tags' ids, `tags` int32
-        `[B, S]`, and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or without scheme and CRF the
-        probabilities `[B, S, C]`. `decode` gives `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with a
-        scheme `spans`; words that were cut off have the tag `O`, and words without a token that are in no span too.
+        Scores, float32 `[B, S, C]`. `loss` takes tag ids `[B, S]`. `activate` returns a dict of the best tags' ids, `tags` int32
+        `[B, S]`, and their `probability` float32 `[B, S]` (0 at tokens that carry no tag), or, without scheme and CRF,
+        probabilities `[B, S, C]`. `decode` returns `words` (or `tokens`, with their `offsets`), `tags`, `probabilities`, and with
+        a scheme `spans`; truncated words, and words without a token outside all spans, have the tag `O`.
 
     Raises:
-        ValueError: a tag that is not known or not of the scheme, a label that does not fit the text, or a bad argument.
+        ValueError: a tag that is unknown or not in the scheme, a label that does not fit the text, or a bad argument.
 
     Example:
 
@@ -159,7 +159,7 @@ class Tagging(Head):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The mask of the tokens that carry tags, where these are a sequence; without one all tokens form it."""
+        """Mask of the tokens that carry tags, where tags are predicted as a sequence; without it all tokens form it."""
         return ((WORD_MASK if self.level == "word" else TOKEN_MASK),) if self.structured else ()
 
     def learn(self, values: Iterable[Any], weights: Sequence[float] | None = None) -> None:
@@ -228,7 +228,7 @@ class Tagging(Head):
         return result
 
     def lost(self, value: Any, example: Example, encoding: Encoding, target: np.ndarray) -> int:
-        """The number of the label's spans (without a scheme, of its tags), of known types, that `decode` does not give back."""
+        """Return the number of spans (without a scheme, of tags) of known types that `decode` cannot restore."""
         found = tag_units(example, encoding, self.level)
         names = self._known().texts
         return lost_labels(value, example, found, [names[target[i]] for i in found.positions], names, self.scheme, self.overlaps)
@@ -236,14 +236,14 @@ class Tagging(Head):
     def report(
         self, gold: Sequence[Any], predicted: Sequence[Any], examples: Sequence[Example], *, per_class: bool = False
     ) -> dict[str, float]:
-        """Accuracy of the words or tokens, and with a scheme precision, recall and F1 of the spans.
+        """Return the accuracy of words or tokens and, with a scheme, precision, recall and F1 of the spans.
 
         Spans are compared by their characters and type. `type_accuracy` is the share of gold spans whose first character lies in
         a predicted span of the same type.
 
         Args:
             gold: labels.
-            predicted: what `decode` gave.
+            predicted: the results of `decode`.
             examples: the examples.
             per_class: whether to add each type's F1 as `span_f1:TYPE`.
         """
@@ -290,8 +290,8 @@ class Tagging(Head):
         return {"tags": tags, "probability": ops.where(mask, probability, 0.0)}
 
     def serve(self, prediction: Any, tokens: Mapping[str, Any]) -> dict[str, Any]:
-        """Each word's or token's `tags` (strings), `score`, `starts` and `ends` (characters), `[B, N]`, and with a scheme each
-        span's `span_types`, `span_starts` and `span_ends`, `[B, M]`; beyond a row's end "", 0 and -1."""
+        """Return each word's or token's `tags` (strings), `score`, `starts` and `ends` (characters), `[B, N]`, and with a scheme
+        each span's `span_types`, `span_starts` and `span_ends`, `[B, M]`, padded with "", 0 and -1."""
         if isinstance(prediction, Mapping):
             ids, score = prediction["tags"], prediction["probability"]
         else:
@@ -331,7 +331,7 @@ class Tagging(Head):
         return loss_sum, ops.sum(weight)
 
     def score(self, target: Any, weight: Any, features: Mapping[str, Any], training: bool) -> tuple[Any, Any, Any]:
-        """As for all heads; in evaluation, where tags are predicted as a sequence, its outputs are their ids, `[B, S]`."""
+        """Run the head as `Head.score` does; in evaluation of tags predicted as a sequence, the outputs are ids, `[B, S]`."""
         outputs = self(features, training=training)
         losses = self.loss(target, outputs, weight, features)
         if self.structured and not training:
@@ -343,7 +343,7 @@ class Tagging(Head):
 
     @property
     def progress(self) -> str:  # type: ignore[override]
-        """Spans, where the tags are of spans."""
+        """Name of the progress metric: `span_f1` with a scheme, else `accuracy`."""
         return "accuracy" if self.scheme is None else "span_f1"
 
     def make_metrics(self) -> dict[str, Any]:
@@ -353,13 +353,13 @@ class Tagging(Head):
         return metrics
 
     def _scores(self, rules: bool = False) -> list[Any]:
-        """Scores of transitions, starts and ends: what the CRF learned, and where wanted -1e4 for what the scheme forbids."""
+        """Return the CRF's scores of transitions, starts and ends, plus, with `rules`, -1e4 for what the scheme forbids."""
         learned = [self.transitions, self.start, self.end] if self.crf else [0.0, 0.0, 0.0]
         fixed = self._rules if rules else [0.0, 0.0, 0.0]
         return [ops.add(a, b) for a, b in zip(learned, fixed, strict=True)]
 
     def _sequence_mask(self, features: Mapping[str, Any]) -> Any:
-        """The tokens that form the sequence of tags: bool `[B, S]`."""
+        """Return the mask of the tokens that form the sequence of tags: bool `[B, S]`."""
         if self.level == "word" and "word_mask" in features:
             return ops.cast(features["word_mask"], "bool")
         mask = ops.cast(features["padding_mask"], "bool")
@@ -387,5 +387,5 @@ class Tagging(Head):
 
 
 def _labelled_rows(weight: Any) -> Any:
-    """The rows that carry a label: int32 `[N]`."""
+    """Return the indices of the rows that carry a label: int32 `[N]`."""
     return ops.cast(ops.nonzero(ops.any(ops.convert_to_tensor(weight) > 0, axis=1))[0], "int32")

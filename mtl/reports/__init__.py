@@ -1,1 +1,1 @@
-"""What data and results hold, as facts and tables."""
+"""Facts and tables about data and results."""

@@ -1,4 +1,4 @@
-"""What stands in the data of a recipe: sizes, labels, lengths, repeated and contradicted texts."""
+"""Facts about the data of a recipe: sizes, labels, lengths, repeated and contradictory texts."""
 
 import hashlib
 from array import array
@@ -29,21 +29,21 @@ __all__ = [
 ]
 
 CHUNK = 1000
-#: More different labels than this are not told apart: they are numbers or texts.
+#: Number of distinct labels above which they are treated as numbers or texts and not counted one by one.
 MOST_LABELS = 1000
 
 
 @dataclass
 class SplitFacts:
-    """What a pass over one split of a source gives. Of each text only eight bytes are kept.
+    """Facts from a pass over one split of a source. Only eight bytes of each text are kept.
 
     Attributes:
         examples: number of examples.
         texts: digest of each example's text (and pair).
-        lengths: tokens of each example, before anything is cut.
+        lengths: number of tokens of each example, before truncation.
         tokens: number of tokens, special ones included.
-        unknown: how many of them are the unknown token.
-        truncated: how many texts are longer than the encoder takes.
+        unknown: number of unknown tokens among them.
+        truncated: number of texts longer than the encoder's maximum length.
     """
 
     examples: int = 0
@@ -55,18 +55,18 @@ class SplitFacts:
 
     @property
     def duplicates(self) -> int:
-        """How many examples repeat the text of an earlier one."""
+        """Number of examples that repeat the text of an earlier one."""
         return self.examples - len(np.unique(_numbers(self.texts)))
 
 
 @dataclass
 class TaskFacts:
-    """What a pass over one split of a task gives.
+    """Facts from a pass over one split of a task.
 
     Attributes:
         examples: number of labelled examples.
-        labels: label -> how often; None where there are too many different ones, or where they are numbers.
-        numbers: the labels of a regression, else None.
+        labels: label -> its count; None if there are too many distinct labels, or if they are numbers.
+        numbers: the labels of a regression; None for other tasks.
     """
 
     examples: int = 0
@@ -75,7 +75,7 @@ class TaskFacts:
 
 
 def digest(*parts: Any) -> int:
-    """Eight bytes of a hash of anything whose `repr` says what it is."""
+    """Return eight bytes of a hash of objects that their `repr` identifies."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
@@ -90,13 +90,13 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def read_split(source: Any, split: str, tokenizer: Any = None, max_length: int | None = None) -> SplitFacts:
-    """Reads one split of a source once.
+    """Read one split of a source once.
 
     Args:
-        source: a `mtl.data.Source`.
+        source: `mtl.data.Source`.
         split: one of its splits.
-        tokenizer: counts tokens; None leaves them out.
-        max_length: tokens beyond which a text is cut.
+        tokenizer: tokenizer to count tokens with; None to count none.
+        max_length: number of tokens to which texts are truncated.
 
     Example:
 
@@ -122,14 +122,14 @@ def read_split(source: Any, split: str, tokenizer: Any = None, max_length: int |
 
 
 def overlaps(splits: Mapping[str, SplitFacts]) -> dict[tuple[str, str], int]:
-    """How many different texts stand in both of two splits; pairs of splits without such a text are left out."""
+    """Return the number of distinct texts that occur in both of two splits; pairs of splits without such a text are left out."""
     texts = {split: np.unique(_numbers(facts.texts)) for split, facts in splits.items()}
     shared = {(a, b): len(np.intersect1d(texts[a], texts[b], assume_unique=True)) for a, b in combinations(texts, 2)}
     return {pair: count for pair, count in shared.items() if count}
 
 
 def read_task(task: Any, split: str) -> TaskFacts:
-    """Counts the labels of a task in a split.
+    """Count the labels of a task in a split.
 
     Example:
 
@@ -157,14 +157,14 @@ def read_task(task: Any, split: str) -> TaskFacts:
 
 
 def read_texts(task: Any, split: str) -> SplitFacts:
-    """The texts that a task's sources hold in a split, and nothing else."""
+    """Return the texts of a task's sources in a split, and nothing else."""
     facts = SplitFacts()
     facts.texts.extend(digest(example.text, example.pair) for example, _ in task.labelled(split))
     return facts
 
 
 def label_names(value: Any) -> list[str]:
-    """What is counted of a label: the label, each of a list of labels or tags, or the types of a list of spans.
+    """Return the names to count for a label: the label, the items of a list of labels or tags, or the types of a list of spans.
 
     Example:
 
@@ -172,10 +172,10 @@ def label_names(value: Any) -> list[str]:
     (['up'], ['B-LOC', 'O'], ['LOC'])
     """
     if isinstance(value, Mapping):
-        return [name for each in value.values() for name in label_names(each)]
+        return [name for part in value.values() for name in label_names(part)]
     if not isinstance(value, (list, tuple)):
         return [str(value)]
-    return [_label_name(each) for each in value]
+    return [_label_name(item) for item in value]
 
 
 def _label_name(value: Any) -> str:
@@ -185,7 +185,7 @@ def _label_name(value: Any) -> str:
 
 
 def contradictions(task: Any, splits: Iterable[str]) -> int:
-    """How many texts carry different labels of a task in different places of the splits."""
+    """Return the number of texts that have different labels of a task in different places of the splits."""
     texts, labels = array("Q"), array("Q")
     for split in splits:
         for example, value in task.labelled(split):
@@ -198,7 +198,7 @@ def contradictions(task: Any, splits: Iterable[str]) -> int:
 
 
 def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tuple[str, int, str]]:
-    """Bars of the lengths, `(range, count, bar)`: bins of equal width, the last one open for the longest hundredth.
+    """Return bars of the lengths, `(range, count, bar)`: bins of equal width, the last one open for the longest hundredth.
 
     Example:
 
@@ -221,7 +221,7 @@ def histogram(lengths: Iterable[int], bins: int = 8, width: int = 40) -> list[tu
 
 
 def number_histogram(numbers: Iterable[float], bins: int = 8, width: int = 40) -> list[tuple[str, int, str]]:
-    """Bars of numbers, `(range, count, bar)`: bins of equal width from the smallest to the greatest.
+    """Return bars of numbers, `(range, count, bar)`: bins of equal width from the smallest to the greatest.
 
     Example:
 
@@ -250,7 +250,7 @@ def _bars(counts: np.ndarray, width: int) -> list[str]:
 
 
 def unseen_labels(facts: Mapping[str, TaskFacts]) -> dict[str, Counter]:
-    """The labels of each split that the training split never shows: split -> label -> how often; splits without are left out.
+    """Return the labels that are missing in the training split: split -> label -> count; splits without such labels are left out.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Which of a task's figures stand in tables, and which of two is better."""
+"""Choice, comparison and formatting of a task's figures in tables."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,12 +12,12 @@ MAIN = (
 
 
 def main_metrics(scores: Mapping[str, float], others: Iterable[Mapping[str, float]] = (), most: int = 3) -> list[str]:
-    """The figures of a report that tell most, in the report's order; the first ones where none is known.
+    """Return the most important figures of a report, in its order; the first ones if none is known.
 
     Args:
         scores: the report.
-        others: reports to compare it with; where one has none of the figures chosen, those that it has come in too.
-        most: how many at most, without `others`.
+        others: reports to compare it with; if it has none of the chosen figures, those that it shares with `scores` are added.
+        most: maximum number, not counting those added for `others`.
 
     Example:
 
@@ -26,7 +26,7 @@ def main_metrics(scores: Mapping[str, float], others: Iterable[Mapping[str, floa
     """
     names = [name for name in scores if name not in ("examples", "unknown")]
     known = [name for name in names if name in MAIN]
-    if "macro_f1" in known and "accuracy" in known:  # Of one class out of several, micro F1 is accuracy once more.
+    if "macro_f1" in known and "accuracy" in known:  # For one class out of several, micro F1 equals accuracy.
         known = [name for name in known if name != "micro_f1"]
     chosen = (known or names)[:most]
     for other in others:
@@ -36,7 +36,7 @@ def main_metrics(scores: Mapping[str, float], others: Iterable[Mapping[str, floa
 
 
 def better(figure: str, value: float, other: float) -> bool:
-    """Whether a value is better than another: greater, or for losses and errors less.
+    """Return whether a value is better than another: greater, or for losses and errors lower.
 
     Example:
 
@@ -47,5 +47,5 @@ def better(figure: str, value: float, other: float) -> bool:
 
 
 def shown(value: float) -> str:
-    """A figure as text: four decimals, whole numbers without."""
+    """Format a figure: four decimals, whole numbers without decimals."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

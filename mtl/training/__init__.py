@@ -1,4 +1,4 @@
-"""The engine under `fit`."""
+"""Training, evaluation and prediction steps of multi-task models."""
 
 from mtl.training.engine import Engine
 from mtl.training.forking import check_process

@@ -1,4 +1,4 @@
-"""Gradients of several batches that make one update."""
+"""Accumulation of the gradients of several batches for one update."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["AccumulationWindow", "batches_to_an_update"]
 
 
 def batches_to_an_update(optimizer: keras.optimizers.Optimizer) -> int:
-    """How many batches make an update, by the optimizer's `gradient_accumulation_steps`.
+    """Return the number of batches per update, the optimizer's `gradient_accumulation_steps`.
 
     Raises:
         ValueError: optimizers of several groups of variables accumulate over different numbers of batches.
@@ -42,14 +42,14 @@ def batches_to_an_update(optimizer: keras.optimizers.Optimizer) -> int:
 class AccumulationWindow:
     """Sums over the batches since the last update, so that `k` batches train as one batch of all their rows.
 
-    `g_t = sum_b sum_rows w grad l_t / sum_b sum_rows w`, over the batches `b` of the window; a balancer sees the window's losses
-    and gradients, and nothing of a single batch. A sum is kept for each variable that one task alone depends on, and
+    `g_t = sum_b sum_rows w grad l_t / sum_b sum_rows w`, over the batches `b` of the window; a balancer gets the losses
+    and gradients of the window, not of single batches. A sum is kept for each variable that one task alone depends on, and
     one sum per task for each variable that several depend on: the window's weights are known only at its end. The sums are
     variables of the optimizer, and are saved with it.
 
     Args:
         optimizer: a built optimizer.
-        gradients: the model's, with `window=True`.
+        gradients: the `TaskGradients` of the model, with `window=True`.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, gradients: TaskGradients):
@@ -89,11 +89,11 @@ class AccumulationWindow:
 
     @property
     def counts(self) -> tf.Tensor:
-        """Whether any batch counts; one that is left out does not."""
+        """Whether the window has any batch that was not skipped."""
         return self._batches.value > 0
 
     def steps(self) -> tf.Tensor:
-        """Number of batches that the optimizer has seen."""
+        """Number of batches that the optimizer has counted."""
         return tf.identity(iterations_of(self._optimizer).value)
 
     def due(self) -> tf.Tensor:
@@ -106,7 +106,7 @@ class AccumulationWindow:
             iterations_of(optimizer).assign_add(1)
 
     def add(self, measured: Measured, finite: tf.Tensor) -> None:
-        """Add a batch, or nothing where it is not finite."""
+        """Add a batch, or nothing if it is not finite."""
         scale = self.gradients.scale()
 
         def accumulate(variable: Any, value: tf.Tensor) -> None:
@@ -137,7 +137,7 @@ class AccumulationWindow:
         accumulate(self._batches, tf.constant(1.0))
 
     def measured(self) -> Measured:
-        """Return the gradients of all batches together, as of one batch."""
+        """Return the gradients of all batches, as those of one batch."""
         gradients, scale = self.gradients, self.gradients.scale()
         sizes = tf.unstack(self._sizes.value)
         count, shared = len(gradients.model.task_names), []
@@ -158,7 +158,7 @@ class AccumulationWindow:
         return Measured(compared, [], specific, sizes, totals, update, gramian, of_penalty)
 
     def close(self, before: tf.Tensor) -> None:
-        """Reset the sums after an update; one that the optimizer left out is not counted, and nor are its batches.
+        """Reset the sums after an update; an update that the optimizer skipped is not counted, and nor are its batches.
 
         Args:
             before: the optimizer's count of batches before the update.

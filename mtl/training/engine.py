@@ -1,6 +1,6 @@
-"""The step under `fit`, `evaluate` and `predict`.
+"""Steps of `fit`, `evaluate` and `predict`.
 
-The engine knows a model only as features of a task, and as loss sum and weight sum of a head.
+The engine uses a model only through the features of a task, and the loss sum and weight sum of a head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,17 +34,17 @@ from mtl.utils.configs import check_config
 
 __all__ = ["Engine"]
 
-#: Arguments of `compile` beside the optimizer.
+#: Arguments of `compile` besides the optimizer.
 COMPILED = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss", "skip_nonfinite")
 
 
 class Engine(Loop):
     """A Keras model whose training step takes batches with rows of any task.
 
-    A task's loss is its weighted sum over the rows of the batch, on all replicas, over the sum of the weights. A task without
-    a labelled row leaves its own layers and their optimizer state as they were, and its metrics too.
+    A task's loss is the weighted sum over the rows of the batch, on all replicas, divided by the sum of the weights. A step
+    without labelled rows of a task does not change the task's layers, their optimizer state, or its metrics.
 
-    A subclass gives `task_names`, `complete`, `trunk`, `branch`, `head_of`, `parts`, `balancer`, `gradients_at` and `penalty`,
+    A subclass defines `task_names`, `complete`, `trunk`, `branch`, `head_of`, `parts`, `balancer`, `gradients_at` and `penalty`,
     and calls `start_engine` when its heads are built.
     """
 
@@ -62,7 +62,7 @@ class Engine(Loop):
         raise NotImplementedError
 
     def trunk(self, x: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """Return what is computed once for all tasks."""
+        """Return the outputs that are computed once for all tasks."""
         raise NotImplementedError
 
     def branch(self, task: str, shared: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
@@ -84,10 +84,10 @@ class Engine(Loop):
     # Set-up -------------------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Make the metrics. All state exists before the first step: Keras locks a built model.
+        """Create the metrics, since all state must exist before the first step: Keras locks a built model.
 
         Raises:
-            ValueError: the model is made under a strategy or a distribution that it cannot train under.
+            ValueError: the model is made under a strategy or a distribution that does not support its training.
         """
         check_strategy(strategy_of(self))
         self.task_losses = TaskLosses(self.task_names, name="task_losses")
@@ -96,16 +96,16 @@ class Engine(Loop):
         self.task_metrics = {task: self.head_of(task).all_metrics() for task in self.task_names}
 
     def compile(self, optimizer: Any = "adamw", **kwargs: Any) -> None:
-        """Sets the optimizer. Losses and metrics come from the heads.
+        """Set the optimizer. Losses and metrics come from the heads.
 
         Args:
-            optimizer: a Keras optimizer, or its name. Adam and AdamW take Keras's step in one operation per variable.
+            optimizer: a Keras optimizer, or its name. Adam and AdamW compute Keras's step in one operation per variable.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss`, as in Keras. XLA is off
-                unless `jit_compile=True`: batches come in several lengths, and each would be compiled. A step whose losses or
-                gradients are not finite ends the training before it has moved a weight, and one whose update makes weights that
-                are not finite ends it after that. With `skip_nonfinite=True` such a step changes no trained weight, and nothing
-                of the optimizer but its count of steps, and a warning reports it; weights and optimizer are copied before each
-                update. Where gradients are accumulated, a batch that is not finite counts as one without labels.
+                unless `jit_compile=True`: batches have several lengths, and each would be compiled. A step whose losses or
+                gradients are not finite ends the training before any weight changes, and one whose update makes weights that
+                are not finite ends it after the update. With `skip_nonfinite=True` such a step changes no trained weight, and
+                only the step count of the optimizer, and a warning reports it; weights and optimizer are copied before each
+                update. When gradients are accumulated, a batch that is not finite counts as one without labels.
 
         Raises:
             ValueError: a loss or metrics were given, the optimizer was made outside the scope of the model's strategy, or XLA is
@@ -136,7 +136,7 @@ class Engine(Loop):
         optimizer_internals.spare_from_decay(self.optimizer, self.balancer.state.trainable_variables)
 
     def _instead_of(self, name: str, given: Any) -> str:
-        """What takes an argument's place that `compile` of other models has."""
+        """Return the replacement of an argument that `compile` of other models has."""
         if name == "loss_weights":
             weights = brief(dict(given)) if isinstance(given, Mapping) else "{'task': 2.0}"
             return f"the balancer weighs losses. Give MultiTaskModel balancer=mtl.balancing.Static({weights})."
@@ -152,14 +152,14 @@ class Engine(Loop):
         return {**config, "skip_nonfinite": self.skip_nonfinite} if config else None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """As in Keras: compiles and makes the optimizer's variables, so that their values can be loaded."""
+        """Compile, as in Keras, and create the optimizer's variables, so that their values can be loaded."""
         check_config(config, f"compiling {type(self).__name__}")
         with self.distribute_strategy.scope():
             self.compile(**keras.saving.deserialize_keras_object(config))
         self._build_optimizer()
 
     def _build_optimizer(self) -> None:
-        """Make the optimizer's variables, and the sums of gradients where several batches make an update."""
+        """Create the optimizer's variables, and the sums of gradients if an update has several batches."""
         with self.distribute_strategy.scope():
             optimizer_internals.build(self.optimizer, self.trainable_variables)
             if self._window is None and batches_to_an_update(self.optimizer) > 1:
@@ -179,18 +179,18 @@ class Engine(Loop):
         return super().fit(**given)
 
     def task_gradients(self) -> TaskGradients:
-        """The gradients of what the tasks share, whatever the balancer: of a batch `(x, y, sample_weight)` by its `jacobian`."""
+        """Return the tasks' gradients of the shared variables, for any balancer; call its `jacobian` with a batch."""
         check_process()
         return TaskGradients(self)
 
     @property
     def static_shapes(self) -> bool:
-        """Whether the step's shapes may not depend on the data, as for XLA."""
+        """Whether the step's shapes must not depend on the data, as for XLA."""
         return bool(self.jit_compile) or isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """All metrics, which Keras resets at the start of an epoch."""
+        """List of all metrics, which Keras resets at the start of an epoch."""
         if not hasattr(self, "task_metrics"):
             return []
         return [
@@ -247,7 +247,7 @@ class Engine(Loop):
         self.train_function = checked
 
     def _variables_of_some_tasks(self) -> dict[tuple[str, ...], list[keras.Variable]]:
-        """Return the trained variables that not all tasks depend on, by the tasks that do; of a single task, all."""
+        """Return the trained variables that not all tasks depend on, by their tasks; with a single task, all variables."""
         variables: dict[tuple[str, ...], list[keras.Variable]] = {}
         for part in self.parts().values():
             if len(part.tasks) < len(self.task_names) or len(self.task_names) == 1:
@@ -331,18 +331,18 @@ class Engine(Loop):
             tape.watch(whole_losses)
             whole = self.balancer.combine(whole_losses, totals.active)
         shares = tape.gradient(whole, whole_losses, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # The second term is 0; its gradient reaches what the balancer itself learns, once from all replicas together.
+        # The second term is 0; its gradient is that of the balancer's own variables, counted once for all replicas.
         return tf.reduce_sum(tf.stop_gradient(shares) * losses) + (whole - tf.stop_gradient(whole)) / replicas()
 
     def _apply(self, gradients: list[Any], active: tf.Tensor, finite: tf.Tensor) -> None:
-        """Update the variables except those of inactive tasks; none where a step that is not finite is left out."""
+        """Update the variables except those of inactive tasks; none if a step that is not finite is skipped."""
         variables, before = self.trainable_variables, self._guard.keep()
         kept = []
         for tasks, owned in self._task_variables.items():
             any_active = tf.reduce_any([active[self.task_names.index(task)] for task in tasks])
             kept.append((owned, owned.read(any_active), any_active))
         several = isinstance(optimizer_internals.unscaled(self.optimizer), keras.optimizers.MultiOptimizer)
-        if several:  # It takes no fewer gradients than it has variables.
+        if several:  # It requires one gradient per variable.
             untouched = TaskVariables(self.optimizer, [v for g, v in zip(gradients, variables, strict=True) if g is None])
             kept.append((untouched, untouched.read(tf.constant(False)), tf.constant(False)))
             gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
@@ -359,7 +359,7 @@ class Engine(Loop):
                 metric.accumulate(value)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Loss, each task's loss, and each task's metrics as `TASK_METRIC`."""
+        """Return the loss, each task's loss, and each task's metrics as `TASK_METRIC`."""
         logs = dict(self.task_losses.result())
         for task, metrics in self.task_metrics.items():
             for name, metric in metrics.items():

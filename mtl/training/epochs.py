@@ -13,7 +13,7 @@ __all__ = ["Epochs"]
 class Epochs(keras.callbacks.Callback):
     """Reports to the balancer that an epoch of training has ended, with the tasks' metrics.
 
-    A task's metric is the one that its head names as `progress`, of the training rows; a task without rows has none.
+    A task's metric is the one that its head names as `progress`, on the training rows; a task without rows has none.
     """
 
     model: TrainableModel
@@ -23,7 +23,7 @@ class Epochs(keras.callbacks.Callback):
         self._rows = None
 
     def on_test_begin(self, logs: Any = None) -> None:
-        if self._rows is None:  # Of the training: evaluation starts counting anew after this.
+        if self._rows is None:  # The values of the training: evaluation resets them after this.
             self._rows = self.model.task_losses.rows()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -36,7 +36,7 @@ class Epochs(keras.callbacks.Callback):
 
     @classmethod
     def before(cls, callbacks: Any, model: TrainableModel) -> Any:
-        """Return callbacks of `fit` with this one first, so that the others save and show the state after it."""
+        """Return callbacks of `fit` with this one first, so that the others save and show the state after its call."""
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             return [cls(), *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else [])]
         if not any(isinstance(callback, cls) for callback in callbacks.callbacks):

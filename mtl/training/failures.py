@@ -1,4 +1,4 @@
-"""Errors for failures from outside the training, in one sentence."""
+"""One-sentence errors for failures outside the training."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mtl.training.keras_internals.strategies import several_processes
 
 __all__ = ["explained"]
 
-#: What the others see when a process is gone.
+#: Errors of the other processes when one has ended.
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 CONNECTION = re.compile("connect|socket|peer|rpc|heartbeat|collective", re.IGNORECASE)
 ASSERTED = re.compile(r"assertion failed: \[(Expected class ids .*?)\] \[(-?\d+)\]")
@@ -23,14 +23,14 @@ NAMES = re.compile(r"\{\{.*?\}\}( = \w+\[.*?\]\(.*?\))? ?|\[Op:\w+\]|Detected at
 
 @contextmanager
 def explained(strategy: Any) -> Iterator[None]:
-    """Context of a training; explains the error where another worker or a file of the data is gone, or a target is wrong.
+    """Context of a training; explains the errors for a worker that ended, a missing data file, and an invalid target.
 
     Args:
         strategy: the model's strategy, or None.
 
     Raises:
         ConnectionError: another worker ended.
-        FileNotFoundError: a file of the data cannot be found any more.
+        FileNotFoundError: a data file no longer exists.
         ValueError: a class id that the head does not have.
 
     Example:

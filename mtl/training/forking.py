@@ -10,15 +10,15 @@ _state = {"useless": False}
 
 
 def _look() -> None:
-    """In a new process: TensorFlow's threads do not come along, and what waits for them waits for ever."""
+    """Record in a forked process that TensorFlow's threads are missing; waiting for them would never end."""
     _state["useless"] = tensorflow_in_use()
 
 
 def check_process() -> None:
-    """Refuses to work where it would wait for ever.
+    """Raise an error in a process in which TensorFlow would wait forever.
 
     Raises:
-        RuntimeError: this process was forked off one in which TensorFlow had begun to work.
+        RuntimeError: this process was forked from one that had used TensorFlow.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Keras's loops, on any number of replicas."""
+"""Loops of Keras on any number of replicas."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -18,9 +18,9 @@ __all__ = ["Loop"]
 
 
 class Loop(BuiltModel):
-    """A Keras model whose `fit`, `evaluate` and `predict` run its steps on every replica of the strategy it was made under.
+    """A Keras model whose `fit`, `evaluate` and `predict` run its steps on every replica of its strategy.
 
-    Batches stay whole until a replica takes its rows. On several machines all give the same data in the same order.
+    Batches stay whole until a replica takes its rows. All machines must have the same data in the same order.
     """
 
     train_function: Any
@@ -28,11 +28,11 @@ class Loop(BuiltModel):
     predict_function: Any
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As in Keras. A `tf.data.Dataset` comes in its own order.
+        """Train the model, as in Keras. The order of a `tf.data.Dataset` is not changed.
 
-        Under a strategy, each step splits its batch over the replicas. On several machines all give the same data, such as
-        `mtl.data.mix` does; arrays are shuffled alike. With a `mtl.callbacks.Checkpoint` among the callbacks, training goes on
-        where it was ended.
+        Under a strategy, each step splits its batch over the replicas. All machines must have the same data, as with
+        `mtl.data.mix`; arrays are shuffled in the same order. With a `mtl.callbacks.Checkpoint` among the callbacks, an
+        interrupted training continues.
         """
         check_process()
         given = named_arguments(keras.Model.fit, self, args, kwargs)
@@ -43,7 +43,7 @@ class Loop(BuiltModel):
         if isinstance(given.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset)):
             given.setdefault("shuffle", False)
         callbacks = keras.tree.flatten(getattr(given.get("callbacks"), "callbacks", given.get("callbacks")))
-        checkpoints = [each for each in callbacks if isinstance(each, Checkpoint)]
+        checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
         if len(checkpoints) > 1:
             raise ValueError(
                 f"Expected at most one Checkpoint among the callbacks; got {len(checkpoints)}. Leave out the others."
@@ -54,7 +54,7 @@ class Loop(BuiltModel):
             return super().fit(**self._whole_fit(given))
 
     def training_state(self) -> list[keras.Variable]:
-        """All variables that training moves: weights, random numbers, metrics, optimizer."""
+        """List of all variables that training changes: weights, random numbers, metrics, optimizer."""
         return [*self.variables, *self.metrics_variables, *self.optimizer.variables]
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -85,7 +85,7 @@ class Loop(BuiltModel):
         return super().predict(**given)
 
     def _whole_fit(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of `fit` with data whose batches stay whole until a replica takes its rows."""
+        """Return the arguments of `fit` with data whose batches stay whole until a replica takes its rows."""
         given = dict(given)
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         share, batch_size = given.pop("validation_split", 0.0), given.pop("batch_size", None)

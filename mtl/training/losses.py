@@ -1,4 +1,4 @@
-"""The running losses of a model's tasks."""
+"""Metric of the losses of a model's tasks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ __all__ = ["TaskLosses"]
 
 
 class TaskLosses(keras.metrics.Metric):
-    """Each task's loss over all labelled rows so far, and the loss that the balancer makes of them.
+    """Metric of the tasks' losses over all labelled rows so far, and of the balancer's combination of them.
 
-    A task's loss is the sum of its rows' weighted losses over the sum of their weights, so neither it nor the combined loss
-    depends on how rows fell into batches, in training as in evaluation. Penalties, such as those of regularizers, are added as
-    their mean over steps.
+    A task's loss is the sum of its rows' weighted losses divided by the sum of their weights, so neither it nor the combined loss
+    depends on how rows are divided into batches, in training or in evaluation. Penalties, such as those of regularizers, are
+    added as their mean over steps.
 
     Args:
         tasks: names of the tasks.
@@ -34,8 +34,8 @@ class TaskLosses(keras.metrics.Metric):
         self.counts = self._total("counts", len(self.tasks) + 3)
 
     def _total(self, name: str, *shape: int) -> keras.Variable:
-        # What is added is summed over the replicas already, so that any of them knows the total.
-        # Float32 counts no further than 2^24.
+        # Added values are sums over the replicas already, so each replica has the total.
+        # Float32 counts are exact only up to 2^24.
         return self.add_variable(shape, "zeros", dtype="float64", aggregation="only_first_replica", name=name)
 
     def accumulate(self, sums: Any, weights: Any, penalty: Any, counts: Any) -> None:
@@ -44,14 +44,14 @@ class TaskLosses(keras.metrics.Metric):
         Args:
             sums: each task's weighted sum of losses, float32 `[K]`.
             weights: each task's sum of weights, float32 `[K]`.
-            penalty: what is added to the tasks' losses, a float32 scalar.
+            penalty: the sum of the terms added to the tasks' losses, a float32 scalar.
             counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, float32 `[K + 3]`.
         """
         counts = ops.cast(counts, "float64")
         self.sums.assign_add(ops.cast(sums, "float64"))
         self.weights.assign_add(ops.cast(weights, "float64"))
         self.penalties.assign_add(ops.cast(penalty, "float64"))
-        self.steps.assign_add(ops.cast(counts[len(self.tasks)] > 0, "float64"))  # A step that is left out counts no rows.
+        self.steps.assign_add(ops.cast(counts[len(self.tasks)] > 0, "float64"))  # A skipped step counts no rows.
         self.counts.assign_add(counts)
 
     def combine_by(self, balancer: Balancer) -> None:
@@ -73,7 +73,7 @@ class TaskLosses(keras.metrics.Metric):
         self.accumulate(sums, weights, penalty, counts)
 
     def result(self) -> dict[str, Any]:
-        """`loss`, and `TASK_loss` for each task, in float32; NaN without labelled rows."""
+        """Return `loss`, and `TASK_loss` for each task, in float32; NaN without labelled rows."""
         seen = self.weights > 0
         whole = self.combined + ops.divide_no_nan(self.penalties, self.steps)
         losses = ops.where(seen, ops.divide_no_nan(self.sums, self.weights), float("nan"))

@@ -13,7 +13,7 @@ __all__ = ["ByTask", "Measured", "SharedRows", "Step", "weighted_update"]
 #: Task -> gradients of some variables.
 ByTask = dict[str, list[tf.Tensor]]
 
-#: One entry per shared variable: the tasks' gradients, `[K, n]`, and, for a lookup table, the rows they are of, `[U]`.
+#: One entry per shared variable: the tasks' gradients, `[K, n]`, and, for a lookup table, the indices of their rows, `[U]`.
 SharedRows = list[tuple[tf.Tensor, tf.Tensor | None]]
 
 
@@ -21,10 +21,10 @@ class Step(NamedTuple):
     """Update of a batch, or of a window of batches.
 
     Args:
-        gradients: of the trained variables, over all rows, times the optimizer's scale; None for a variable without a gradient.
-        totals: those of the rows.
+        gradients: gradients of the trained variables, over all rows, times the optimizer's scale, or None.
+        totals: totals of the rows.
         conflicts: the products of the tasks' gradients `[K, K]`, those with the update `[K]`, and the squared norm of the
-            update, float32; None for a balancer of losses.
+            update, float32; None for a loss balancer.
     """
 
     gradients: list[Any]
@@ -36,13 +36,13 @@ class Measured(NamedTuple):
     """The tasks' gradients, over all replicas, before a balancer combines them.
 
     Args:
-        compared: of the batch, or of each of its halves, the gradients that are compared, of losses over `weight_sums`.
-        shared: of the batch, or of each of its halves, the gradients of the shared variables; kept for a window of batches.
+        compared: compared gradients of the batch, or of each of its halves, of losses divided by `weight_sums`.
+        shared: gradients of the shared variables, of the batch or of each of its halves; kept for a window of batches.
         task_specific: task -> gradients of the variables that it alone depends on, of losses over the sums of `weight_sums`.
-        weight_sums: the sums of the tasks' weights `[K]` of the batch, or of each of its halves, before the heads count them.
-        totals: those of the batch.
+        weight_sums: sums of the tasks' weights `[K]`, of the batch or of each of its halves, before the heads normalize them.
+        totals: totals of the batch.
         update: weights `[K]` of the tasks -> the gradients of the shared variables.
-        gramian: the inner products of the compared gradients, where these are of features; else None.
+        gramian: inner products of the compared gradients, if these are gradients of features; else None.
         of_penalty: id of a variable -> its gradient of the penalty.
     """
 
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
     of_penalty: dict[int, tf.Tensor]
 
     def gradients(self, tasks: Sequence[str]) -> tuple[list[int], list[tf.Tensor]]:
-        """All gradients, and for each the index of the task that it belongs to, K where several do."""
+        """Return all gradients, and for each the index of its task, K for several tasks."""
         owned = [(len(tasks), rows) for half in self.shared for rows, _ in half]
         owned += [(list(tasks).index(task), gradient) for task, of_task in self.task_specific.items() for gradient in of_task]
         return [owner for owner, _ in owned], [gradient for _, gradient in owned]

@@ -16,15 +16,15 @@ __all__ = ["NonFiniteGuard"]
 class NonFiniteGuard:
     """Checks of each step's losses, gradients and updated weights, in the graph; the result is the same on every replica.
 
-    A step whose losses or gradients are not finite ends the training before it has moved a weight; one whose update makes weights
-    that are not finite ends it after that. With `skip` both are left out.
+    A step whose losses or gradients are not finite ends the training before any weight changes; one whose update makes weights
+    that are not finite ends it after the update. With `skip`, both are skipped.
 
     Args:
         optimizer: a built optimizer.
-        variables: those that are trained.
+        variables: the trained variables.
         task_variables: tasks -> the variables that only they use.
         tasks: the names of all tasks.
-        skip: whether a step that is not finite is left out, and else ends the training.
+        skip: whether a step that is not finite is skipped instead of ending the training.
         compiled: whether XLA compiles the step, which then ends only after its update.
     """
 
@@ -42,7 +42,7 @@ class NonFiniteGuard:
         of_one = {users[0]: owned for users, owned in task_variables.items() if len(users) == 1}
         owners = {id(variable): list(tasks).index(task) for task, owned in of_one.items() for variable in owned}
         self._owners = [owners.get(id(variable), len(self._tasks)) for variable in variables]
-        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first; how many:
+        self._step = keras.Variable(0, dtype="int64", trainable=False, name="faulty_step")  # The first one.
         self._count = keras.Variable(0, dtype="int64", trainable=False, name="faulty_steps")
         #: Losses or gradients of each task; gradients of what they share; weights of each task's rows; an update.
         self._faults = keras.Variable(tf.zeros(2 * len(self._tasks) + 2), trainable=False, name="faults")
@@ -51,32 +51,32 @@ class NonFiniteGuard:
     def look(
         self, losses: tf.Tensor, weights: tf.Tensor, gradients: Sequence[Any], owners: Sequence[int] | None = None
     ) -> tf.Tensor:
-        """Record what is not finite in a step, and return whether all is.
+        """Record which values of a step are not finite, and return whether all are.
 
         Args:
-            losses: each task's, over all replicas, `[K]`.
-            weights: the sum of each task's weights, over all replicas, `[K]`.
-            gradients: of the variables, over all replicas; None where there is none.
-            owners: the index of the task that each gradient belongs to, K where several do; by default by the variables.
+            losses: losses of the tasks, over all replicas, `[K]`.
+            weights: sums of the tasks' weights, over all replicas, `[K]`.
+            gradients: gradients of the variables, over all replicas; None for a variable without one.
+            owners: index of the task of each gradient, K for several tasks; by default that of its variable.
         """
         count, owners = len(self._tasks), self._owners if owners is None else owners
         finite = {i: tf.reduce_all(tf.math.is_finite(g)) for i, g in enumerate(gradients) if g is not None}
         faulty_weights = ~tf.math.is_finite(weights)
         faulty_losses, looked = ~tf.math.is_finite(losses) & ~faulty_weights, tf.constant(True)
         if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
-            # It looks at the gradients itself, leaves out what overflowed, and is lowered, until that is no help any more.
+            # A loss scale above 1 skips steps that overflow and is lowered; only at 1 are overflows faults.
             overflowed = ~tf.reduce_all(list(finite.values()))
             looked = tf.convert_to_tensor(self._optimizer.dynamic_scale) <= 1.0
             faulty_losses &= tf.math.is_nan(losses) | ~overflowed
         faults = [*tf.unstack(faulty_losses, count), tf.constant(False)]
         lost = tf.reduce_any(faulty_losses | faulty_weights)
-        for i, fine in finite.items():  # Where a loss is at fault, gradients of other tasks may be so by the balancer alone.
+        for i, fine in finite.items():  # After a faulty loss, other tasks' gradients may be faulty through the balancer alone.
             faults[owners[i]] |= looked & ~lost & ~fine
         faulty = tf.concat([tf.stack(faults), faulty_weights, [False]], axis=0)
         return self._remember(faulty, iterations_of(self._optimizer).value + 1)
 
     def _remember(self, faulty: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Add a step's faults to those to be reported, and return whether there is none."""
+        """Add a step's faults to those to be reported, and return whether it has none."""
         bad = tf.reduce_any(faulty)
         first = bad & tf.equal(self._count.value, 0)
         reported = first | (bad & self.skip)  # An error that ends the training reports its first step alone.
@@ -86,19 +86,19 @@ class NonFiniteGuard:
         return ~bad
 
     def gate(self, finite: tf.Tensor) -> list[Any]:
-        """Operations that an update must wait for; they fail where the step is to end the training."""
-        if self.skip or self._compiled:  # XLA leaves assertions out.
+        """Return operations that an update depends on; they fail if the step ends the training."""
+        if self.skip or self._compiled:  # XLA drops assertions.
             return []
         with tf.control_dependencies([tf.identity(v.value) for v in (self._faults, self._step, self._count)]):
             checked = tf.debugging.Assert(finite, ["A step is not finite."])
         return [] if checked is None else [checked]
 
     def keep(self) -> list[tf.Tensor]:
-        """Return the values before an update that may be undone."""
+        """Return the values before an update, if it may be undone."""
         return [] if self._all is None else self._all.values()
 
     def look_at_update(self, finite: tf.Tensor, before: list[tf.Tensor]) -> None:
-        """Check the weights after an update, and undo it where steps that are not finite are left out.
+        """Check the weights after an update, and undo it if steps that are not finite are skipped.
 
         Args:
             finite: whether the update's gradients were finite.
@@ -111,7 +111,7 @@ class NonFiniteGuard:
             self._all.restore(before, finite & sound)
 
     def fault(self) -> FloatingPointError | None:
-        """Return the error for steps since the last call that were not finite; warn instead where such steps are left out."""
+        """Return the error for steps since the last call that were not finite; warn instead if such steps are skipped."""
         count = int(tf.convert_to_tensor(self._count.value))
         if not count:
             return None
@@ -147,7 +147,7 @@ class NonFiniteGuard:
         """Report steps since the last call that were not finite.
 
         Raises:
-            FloatingPointError: there is one, and such steps are not left out.
+            FloatingPointError: there is one, and such steps are not skipped.
         """
         if error := self.fault():
             raise error from None

@@ -1,4 +1,4 @@
-"""What the engine asks of a model and of its heads."""
+"""Protocols of the models and heads that the engine trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -14,10 +14,10 @@ __all__ = ["Part", "TrainableHead", "TrainableModel"]
 
 
 class TrainableHead(Protocol):
-    """A head as the engine sees it; every `mtl.heads.Head` is one.
+    """Protocol of a head in training; every `mtl.heads.Head` has it.
 
     Attributes:
-        progress: the metric in logs that says how far the task has come, between 0 and 1.
+        progress: name of the metric in logs that measures the progress of the task, between 0 and 1.
         target: the form of one row's target.
     """
 
@@ -41,14 +41,14 @@ class Part(Protocol):
 
 
 class TrainableModel(Protocol):
-    """A model as the engine's parts see it; every `mtl.training.Engine` is one.
+    """Protocol of a model in training; every `mtl.training.Engine` has it.
 
     Attributes:
         task_names: the names of the K tasks, in the order of losses and gradients.
-        balancer: what makes one update of the tasks' losses or gradients.
+        balancer: the balancer, which combines the tasks' losses or gradients into one update.
         task_metrics: task -> its metrics by name.
         task_losses: the running losses.
-        static_shapes: whether the step's shapes may not depend on the data, as for XLA.
+        static_shapes: whether the step's shapes must not depend on the data, as for XLA.
         inputs, weights, trainable_variables, losses, optimizer, distribute_strategy: as in a `keras.Model`.
     """
 

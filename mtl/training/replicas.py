@@ -1,7 +1,7 @@
-"""One batch on several replicas: who takes which rows, and what the replicas add up.
+"""Division of a batch over several replicas, and sums over the replicas.
 
 A replica is a copy of the model on a device of its own, under a strategy of `tf.distribute`. All functions but `check_strategy`
-are called by each replica, inside `strategy.run`; outside of any strategy there is one replica, and they give back what they got.
+are called by each replica, inside `strategy.run`; without a strategy there is one replica, and they return their argument.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ _place: ContextVar[tuple[tf.Tensor, tf.Tensor] | None] = ContextVar("place", def
 
 
 def check_strategy(strategy: Any) -> None:
-    """Refuses what would not train, or not as it says.
+    """Check that a strategy supports training.
 
     Args:
         strategy: a strategy of `tf.distribute`, or None where none is in use.
@@ -61,7 +61,7 @@ def check_strategy(strategy: Any) -> None:
 
 
 def agreed(strategy: Any, numbers: Sequence[int]) -> bool:
-    """Whether all processes of a strategy have the same numbers; called by all of them, outside of `strategy.run`."""
+    """Return whether all processes of a strategy have the same numbers; called by all, outside of `strategy.run`."""
     if strategy.num_replicas_in_sync == 1 or strategy.num_replicas_in_sync == len(strategy.extended.worker_devices):
         return True
 
@@ -73,29 +73,29 @@ def agreed(strategy: Any, numbers: Sequence[int]) -> bool:
 
         return strategy.run(moments)
 
-    # Equal where the mean of the squares is the square of the mean.
+    # They are equal if the mean of the squares is the square of the mean.
     total, squares = strategy.experimental_local_results(sums())[0].numpy()
     return bool((squares * strategy.num_replicas_in_sync == total**2).all())
 
 
 def together(strategy: Any) -> None:
-    """Waits until all processes of a strategy are here."""
+    """Wait until all processes of a strategy have called this function."""
     agreed(strategy, (0,))
 
 
 def replicas() -> int:
-    """How many replicas take this step together."""
+    """Return the number of replicas in this step."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def rows_of_replica(batch: Any) -> Any:
-    """This replica's rows of a batch that all replicas hold: a run of them, as long as the others' or one row off.
+    """Return this replica's rows of a batch that all replicas hold: consecutive rows, whose numbers differ by at most 1.
 
-    So every row goes to exactly one replica, whatever the source of the batch, and a replica may get none.
+    Every row belongs to exactly one replica, whatever the source of the batch, and a replica may get no rows.
 
     Args:
-        batch: any structure of tensors whose first axis is rows; scalars and None stay.
+        batch: any structure of tensors whose first axis is rows; scalars and None are returned unchanged.
     """
     context = tf.distribute.get_replica_context()
     count = context.num_replicas_in_sync
@@ -119,7 +119,7 @@ def rows_of_replica(batch: Any) -> Any:
 
 
 def on_rows_of_replica(step: Callable[[Any], Any], batch: Any) -> Any:
-    """What a step makes of this replica's rows of a batch; `place_of_rows` holds within.
+    """Return the result of a step for this replica's rows of a batch; inside, `place_of_rows` returns their place.
 
     Args:
         step: rows -> anything.
@@ -138,12 +138,12 @@ def on_rows_of_replica(step: Callable[[Any], Any], batch: Any) -> Any:
 
 
 def place_of_rows() -> tuple[tf.Tensor, tf.Tensor] | None:
-    """The first of this replica's rows in the batch, and how many they are; None where a step has not several replicas."""
+    """Return the index of this replica's first row in the batch, and the number of its rows; None with a single replica."""
     return _place.get()
 
 
 def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
-    """The sums of the replicas' values, in one exchange.
+    """Return the sums of the replicas' values, by one all-reduce.
 
     Args:
         values: float32 tensors of static shapes.
@@ -158,7 +158,7 @@ def sum_over_replicas(values: Sequence[Any]) -> list[tf.Tensor]:
 
 
 def by_replica(value: tf.Tensor) -> tf.Tensor:
-    """A replica's value at its own place, `[replicas, ...]`, and zeros elsewhere: the sum holds each replica's value."""
+    """Return a replica's value at its index, `[replicas, ...]`, and zeros elsewhere: the sum holds each replica's value."""
     count = replicas()
     if count == 1:
         return value[None]
@@ -167,7 +167,7 @@ def by_replica(value: tf.Tensor) -> tf.Tensor:
 
 
 def sum_before(values: tf.Tensor) -> tf.Tensor:
-    """The sums of the values, float32 `[n]`, of the replicas that come before this one."""
+    """Return the sums of the values, float32 `[n]`, of the replicas before this one."""
     count = replicas()
     if count == 1:
         return tf.zeros_like(values)
@@ -177,10 +177,10 @@ def sum_before(values: tf.Tensor) -> tf.Tensor:
 
 
 def sum_gradients(gradients: Sequence[Any]) -> list[Any]:
-    """The sums of the replicas' gradients, dense; None where there is none.
+    """Return the dense sums of the replicas' gradients; None for a variable without a gradient.
 
-    Gradients of embeddings come as slices, a row for each token of the batch: Keras's optimizers would take the squares and norms
-    of a token's rows one by one, not of their sum, on however many replicas.
+    Gradients of embeddings are `IndexedSlices` with one row per token of the batch. Keras's optimizers would compute squares and
+    norms of the single rows of a token, not of their sum.
     """
     dense = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
     if replicas() > 1 and dense:

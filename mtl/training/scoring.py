@@ -18,8 +18,8 @@ class Batch(NamedTuple):
 
     Args:
         x: the model's inputs.
-        y: targets of the tasks that the batch has targets of, in the model's order.
-        weights: their rows' weights, float32 `[B]`, `[B, S]` by token or `[B, C]` by class.
+        y: task -> targets, for the tasks that the batch has targets for, in the model's order.
+        weights: task -> weights, float32 `[B]` per row, `[B, S]` per token or `[B, C]` per class.
     """
 
     x: dict[str, Any]
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
         return cls(x, y, {task: model.head_of(task).given(y[task], weight) for task, weight in weights.items()})
 
     def labelled(self) -> dict[str, tf.Tensor]:
-        """Task -> which rows have a label for it, bool `[B]`; rows whose weight is NaN count."""
+        """Return task -> whether each row has a label for it, bool `[B]`; rows whose weight is NaN count."""
         some = {task: (weight > 0) | tf.math.is_nan(weight) for task, weight in self.weights.items()}
         return {task: tf.reduce_any(mine, axis=list(range(1, mine.shape.rank))) for task, mine in some.items()}
 
@@ -71,9 +71,9 @@ class Totals(NamedTuple):
     Args:
         losses: each task's weighted sum of losses, `[K]`.
         weights: each task's sum of weights, `[K]`.
-        penalty: what is added to the tasks' losses.
+        penalty: sum of the terms added to the tasks' losses.
         counts: the rows labelled for each task, all rows, all tokens, and all positions for tokens, `[K + 3]`.
-        statistics: as in `Scores`; those that do not add up with an axis more, one entry per replica.
+        statistics: as in `Scores`; those that are not sums have an additional first axis, one entry per replica.
     """
 
     losses: tf.Tensor
@@ -84,12 +84,12 @@ class Totals(NamedTuple):
 
     @property
     def means(self) -> tf.Tensor:
-        """Each task's loss, `[K]`; 0 for a task without a labelled row."""
+        """Return the tasks' losses, `[K]`; 0 for a task without a labelled row."""
         return tf.math.divide_no_nan(self.losses, self.weights)
 
     @property
     def active(self) -> tf.Tensor:
-        """Which tasks have a labelled row, bool `[K]`."""
+        """Return whether each task has a labelled row, bool `[K]`."""
         return self.weights > 0
 
     def where(self, counted: tf.Tensor) -> "Totals":
@@ -126,7 +126,7 @@ def joined(model: TrainableModel, parts: Sequence[Scores]) -> Scores:
 
 
 def penalty(model: TrainableModel) -> tf.Tensor:
-    """This replica's part of the terms added to the tasks' losses: the model's penalties and the layers' regularizers."""
+    """Return this replica's part of the model's penalties and the layers' regularization losses."""
     terms = [tf.cast(term, tf.float32) for term in (model.penalty(), *model.losses) if term is not None]
     return tf.add_n(terms) / replicas() if terms else tf.constant(0.0)
 
@@ -167,14 +167,14 @@ def _by_task(model: TrainableModel, value: Any, what: str) -> dict[str, Any]:
 
 
 def _weight(head: TrainableHead, weight: Any, mask: tf.Tensor) -> tf.Tensor:
-    """The weights of a task's targets, along their own axes, or one per row; those of padding are 0.
+    """Return the weights of a task's targets, along their axes, or one per row; those of padding are 0.
 
     Args:
-        weight: what the batch holds, or None.
+        weight: the weights in the batch, or None.
         mask: 1 for the tokens of each row, float32 `[B, S]`.
 
     Raises:
-        ValueError: no weights for targets of axes that the mask does not tell the lengths of.
+        ValueError: there are no weights, and the mask does not determine the lengths of the targets' axes.
     """
     axes = head.target.weight_axes
     if weight is None:

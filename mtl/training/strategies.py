@@ -10,7 +10,7 @@ from mtl.utils import unknown_name
 
 __all__ = ["STRATEGIES", "make_strategy"]
 
-#: What each name stands for.
+#: Strategies by name.
 STRATEGIES = {
     "one": "one device",
     "mirrored": "all GPUs of this machine",
@@ -20,13 +20,13 @@ STRATEGIES = {
 
 
 def make_strategy(name: str) -> Any:
-    """A strategy, or None for `"one"`. Several processes make theirs before anything else runs on TensorFlow.
+    """Return a strategy, or None for `"one"`. With several processes, create it before any other call of TensorFlow.
 
     Args:
         name: one of `STRATEGIES`.
 
     Raises:
-        ValueError: an unknown name, or `"multiworker"` without a word on who the workers are.
+        ValueError: an unknown name, or `"multiworker"` without a list of the workers.
 
     Example:
 

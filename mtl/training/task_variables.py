@@ -1,4 +1,4 @@
-"""Variables of some tasks, restored after a step in which none of them took part."""
+"""Variables of some tasks, restored after a step without rows of these tasks."""
 
 from collections.abc import Iterable
 
@@ -32,16 +32,16 @@ def slots_of(optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Va
 
 
 def _built(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """The optimizers inside a wrapper that have variables to train, or the optimizer itself."""
+    """Return the optimizers inside a wrapper that have variables to train, or the optimizer itself."""
     return [inner for inner in optimizers_in(optimizer) if inner.built]
 
 
 class TaskVariables:
     """Variables that only some tasks use, and their slots in the optimizer.
 
-    Momentum and weight decay move a variable whose gradient is zero. Where none of the tasks has a labelled row in a step, the
+    Momentum and weight decay change a variable whose gradient is zero. If none of the tasks has a labelled row in a step, the
     values before the step are restored after it. This is the same on every replica and needs no condition around the optimizer;
-    each replica restores its own copy. A step that has one of the tasks neither keeps nor copies anything.
+    each replica restores its own copy. A step with rows of one of the tasks neither keeps nor copies values.
 
     Args:
         optimizer: a built optimizer.

@@ -1,4 +1,4 @@
-"""Transfer: what is trained, how fast, on which features, and from which start."""
+"""Transfer learning: freezing, learning rates, cached features and pretrained encoders."""
 
 from mtl.transfer.features import CachedFeatures, extract, head_model
 from mtl.transfer.freezing import freeze, unfreeze

@@ -1,4 +1,4 @@
-"""Heads trained on an encoder's features, which are computed once."""
+"""Training of heads on an encoder's features, which are computed once."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ __all__ = ["CachedFeatures", "extract", "head_model"]
 
 @keras.saving.register_keras_serializable("mtl")
 class CachedFeatures(Encoder):
-    """Stands where an encoder would, and gives on the features that it gets as inputs.
+    """Encoder that returns the features that it gets as inputs.
 
     Args:
         input_names: names of the int32 `[B, S]` inputs.
         feature_width: width of the features.
-        sequence: whether there are features of each token, float32 `[B, S, H]`, besides the pooled ones, float32 `[B, H]`.
+        sequence: whether there are features per token, float32 `[B, S, H]`, besides the pooled ones, float32 `[B, H]`.
         pad_id: the id of padding.
 
     Example:
@@ -71,9 +71,9 @@ class CachedFeatures(Encoder):
 
 @checked
 def head_model(model: MultiTaskModel) -> MultiTaskModel:
-    """A model of the same heads on features instead of texts; train it on what `extract` gives.
+    """Return a model of the same heads on features instead of texts, to be trained on the dataset that `extract` returns.
 
-    The heads are the same objects: once they are trained, `model` predicts with them.
+    The heads are the same objects, so `model` predicts with them once they are trained.
 
     Args:
         model: a model whose tasks share one encoder, `Hard()`.
@@ -95,7 +95,7 @@ def head_model(model: MultiTaskModel) -> MultiTaskModel:
     """
     encoder = _encoder(model)
     features = CachedFeatures(encoder.input_names, encoder.width, _needs_sequence(model), encoder.pad_id)
-    # Heads alone share nothing to balance: methods on gradients train heads by the sum of their losses.
+    # Heads share no variables, so gradient balancers would train them by the sum of their losses.
     balancer = model.balancer if model.balancer.needs == "losses" else Static()
     return MultiTaskModel(features, model.tasks, balancer=balancer)
 
@@ -109,24 +109,24 @@ def extract(
     shuffle: bool = True,
     seed: Size = 0,
 ) -> tf.data.Dataset:
-    """A dataset with the encoder's features, for the model that `head_model` gives.
+    """Return a dataset with the encoder's features, for the model that `head_model` returns.
 
-    The encoder runs once over the dataset, now, without dropout. Each batch then carries `pooled`, float32 `[B, H]`, and where a
-    head works on tokens `sequence`, float32 `[B, S, H]`: four bytes times width for each row, or for each token. Batches come in
-    a new order in each epoch, but hold the same rows. Extract again when the encoder's weights have changed.
+    The call runs the encoder once over the dataset, without dropout. Each batch of the result has `pooled`, float32 `[B, H]`,
+    and, if a head works on tokens, `sequence`, float32 `[B, S, H]`: `4 H` bytes per row, or per token. The order of the batches
+    changes with the epoch; their rows do not. Extract again when the encoder's weights have changed.
 
     Args:
         model: a model whose tasks share one encoder, `Hard()`.
-        dataset: batches `(x, y)` or `(x, y, sample_weight)`, such as `mtl.data.mix` gives; one pass over it is taken.
-        path: a folder that is new or empty, for features that do not fit into memory; None for memory.
+        dataset: batches `(x, y)` or `(x, y, sample_weight)`, such as those of `mtl.data.mix`; it is read once.
+        path: a new or empty folder, for features that do not fit into memory; None to keep them in memory.
         shuffle: whether the order of the batches changes with the epoch.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         A `tf.data.Dataset` of known cardinality.
 
     Raises:
-        ValueError: an endless or empty dataset, a folder that holds something, another sharing than `Hard()`, or a head that
+        ValueError: an infinite or empty dataset, a folder that is not empty, another sharing than `Hard()`, or a head that
             changes its rows' inputs.
 
     Example:
@@ -187,7 +187,7 @@ def extract(
 
 
 def _encoder(model: MultiTaskModel) -> Encoder:
-    """The one encoder of a model whose heads can be trained on features."""
+    """Return the one encoder of a model whose heads can be trained on features."""
     if not isinstance(model.sharing, Hard) or model.sharing.top_layers:
         got = f"{type(model.sharing).__name__}({', '.join(f'{k}={v!r}' for k, v in model.sharing.get_config().items())})"
         raise ValueError(f"Features are computed once for a model whose tasks share one encoder, Hard(); got {got}.")

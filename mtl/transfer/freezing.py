@@ -1,4 +1,4 @@
-"""Which blocks of an encoder are trained."""
+"""Freezing and unfreezing of an encoder's blocks."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,21 +17,21 @@ __all__ = ["stacks_of", "freeze", "unfreeze"]
 
 @checked
 def freeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "all") -> None:
-    """Freezes an encoder, or its lowest blocks.
+    """Freeze an encoder, or its lowest blocks.
 
-    A frozen layer changes neither by gradients nor by weight decay. Block 0 is the embeddings, so `freeze(model, 1)` freezes them
-    alone. The other blocks and the heads stay as they are.
+    Neither gradients nor weight decay change a frozen layer. Block 0 is the embeddings, so `freeze(model, 1)` freezes only them.
+    The other blocks and the heads are not changed.
 
-    Frozen batch normalization runs with its stored statistics, and leaves them as they are. Dropout stays active in training, in
-    frozen layers too, as in Keras: it is noise that makes the heads robust. To be without it, make the encoder with `dropout=0`,
-    or train on what `mtl.transfer.extract` gives.
+    Frozen batch normalization uses its stored statistics and does not update them. Dropout stays active in training, in frozen
+    layers too, as in Keras: its noise makes the heads robust. To train without it, make the encoder with `dropout=0`, or train
+    on the features of `mtl.transfer.extract`.
 
-    Give the model where there is one: if it is compiled, it is compiled again with the same settings, and the optimizer keeps the
-    state of what is still trained. Where only its encoder is given, compile the model afterwards. What is frozen is kept in the
-    `.keras` file.
+    Pass the model if there is one: a compiled model is compiled again with the same settings, and the optimizer keeps the state
+    of the variables that are still trained. If only its encoder is passed, compile the model afterwards. The `.keras` file
+    records which layers are frozen.
 
     Args:
-        model: a `MultiTaskModel`, all of whose encoders are meant, or an encoder.
+        model: a `MultiTaskModel`, whose encoders are all frozen, or an encoder.
         layers: `"all"`, or the number of blocks from the lowest; see `Encoder.blocks`.
 
     Raises:
@@ -57,9 +57,9 @@ def freeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "al
 
 @checked
 def unfreeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "all") -> None:
-    """Unfreezes an encoder, or its highest blocks and what lies above them.
+    """Unfreeze an encoder, or its highest blocks and the layers above them.
 
-    For gradual unfreezing, freeze all and call this with 1, 2, ... after each epoch, from a callback too.
+    For gradual unfreezing, freeze all blocks and call this with 1, 2, ... after each epoch, for instance in a callback.
 
     Args:
         model: as for `freeze`.
@@ -83,15 +83,15 @@ def unfreeze(model: MultiTaskModel | Encoder, layers: Literal["all"] | Count = "
     for encoder in stacks_of(model):
         count = _count(encoder, layers)
         below = [] if count is None else [layer for block in encoder.blocks[: len(encoder.blocks) - count] for layer in block]
-        _set(encoder, [layer for layer in encoder.layers if all(layer is not each for each in below)], True)
+        _set(encoder, [layer for layer in encoder.layers if all(layer is not lower for lower in below)], True)
     _compile_again(model)
 
 
 def stacks_of(model: MultiTaskModel | Encoder) -> list[Any]:
-    """What stands between a model's inputs and its features, as `layers`, `blocks` and `variables`; an encoder itself.
+    """Return the objects with `layers`, `blocks` and `variables` that compute a model's features; an encoder itself.
 
     Raises:
-        TypeError: neither a model nor an encoder.
+        TypeError: the argument is neither a model nor an encoder.
     """
     if isinstance(model, Encoder):
         return [model]
@@ -101,7 +101,7 @@ def stacks_of(model: MultiTaskModel | Encoder) -> list[Any]:
 
 
 def _count(encoder: Any, layers: str | int) -> int | None:
-    """The number of blocks; None for all that the encoder has."""
+    """Return the number of blocks; None for all."""
     if layers == "all":
         return None
     number = len(encoder.blocks)
@@ -111,7 +111,7 @@ def _count(encoder: Any, layers: str | int) -> int | None:
 
 
 def _set(encoder: Any, layers: Sequence[keras.layers.Layer], trainable: bool) -> None:
-    if trainable and not encoder.trainable:  # Its layers count only where it is trainable itself.
+    if trainable and not encoder.trainable:  # Its layers are trained only if it is trainable itself.
         encoder.trainable = True
         for layer in encoder.layers:
             layer.trainable = False
@@ -120,7 +120,7 @@ def _set(encoder: Any, layers: Sequence[keras.layers.Layer], trainable: bool) ->
 
 
 def _compile_again(model: Any) -> None:
-    """Makes optimizer and train function anew for what is trained now: those that exist would go on with what was."""
+    """Create optimizer and train function again, as the present ones would go on training the earlier variables."""
     if isinstance(model, Encoder) or not model.compiled:
         return
     before, running = model.optimizer, model.train_function is not None
@@ -133,13 +133,13 @@ def _compile_again(model: Any) -> None:
 
 
 def _carry(before: keras.optimizers.Optimizer, after: keras.optimizers.Optimizer) -> None:
-    """Copies an optimizer's state to another of its kind: of the variables that both train, and what belongs to none."""
+    """Copy an optimizer's state to another of its class: that of the variables that both train, and that of no variable."""
     known = {id(variable) for variable in trained_by(before)}
     for variable in trained_by(after):
         if id(variable) in known:
             for old, new in zip(slots_of(before, [variable]), slots_of(after, [variable]), strict=True):
                 new.assign(old)
-    slots = {id(slot) for each in (before, after) for slot in slots_of(each, trained_by(each))}
+    slots = {id(slot) for optimizer in (before, after) for slot in slots_of(optimizer, trained_by(optimizer))}
     general = {variable.path: variable for variable in before.variables if id(variable) not in slots}
     for variable in after.variables:
         if id(variable) not in slots and variable.path in general:

@@ -21,17 +21,17 @@ __all__ = ["ScaledAdamW", "adamw"]
 
 @keras.saving.register_keras_serializable("mtl")
 class ScaledAdamW(AdamW):
-    """AdamW whose learning rate is scaled by variable, and whose weight decay leaves biases and norms out.
+    """AdamW with a learning rate scale per variable, and without weight decay of biases and norms.
 
     A variable moves by `scale * lr * (Adam's step + weight_decay * variable)`. Vectors and scalars (a norm's gamma and beta) do
     not decay, nor do variables whose path `no_decay` matches.
 
     Args:
         learning_rate: a number or a schedule.
-        weight_decay: share of a variable that is taken off at a learning rate of 1.
-        learning_rate_scales: regular expression -> scale. The first one found in a variable's path counts; a variable that none
+        weight_decay: share of a variable that is subtracted at a learning rate of 1.
+        learning_rate_scales: regular expression -> scale. The first one found in a variable's path applies; a variable that none
             matches has scale 1.
-        no_decay: regular expressions; a variable in whose path one is found does not decay.
+        no_decay: regular expressions; a variable does not decay if one of them is found in its path.
         **kwargs: as for `keras.optimizers.AdamW`.
 
     Example:
@@ -60,24 +60,24 @@ class ScaledAdamW(AdamW):
 
     @property
     def learning_rate_scales(self) -> dict[str, float]:
-        """Regular expression -> scale."""
+        """Scales of the learning rate, by regular expression."""
         return dict(self._scale_rules)
 
     def scale_of(self, variable: keras.Variable) -> float:
-        """The scale of a variable's learning rate."""
+        """Return the scale of a variable's learning rate."""
         return next((scale for pattern, scale in self._scale_rules if re.search(pattern, variable.path)), 1.0)
 
     def decays(self, variable: keras.Variable) -> bool:
-        """Whether a variable decays."""
+        """Return whether a variable decays."""
         return len(variable.shape) > 1 and not any(re.search(pattern, variable.path) for pattern in self._no_decay)
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
-        """Not to be used: `no_decay` says it, and is saved with the optimizer."""
+        """Raise an error: the constructor takes `no_decay`, which is saved with the optimizer."""
         raise ValueError("ScaledAdamW takes what does not decay as no_decay=(PATTERN, ...): give it to the constructor.")
 
     def build(self, variables: list[keras.Variable]) -> None:
         if not self.built:
-            # Keras would decay at the unscaled learning rate: `update_step` decays instead.
+            # Keras would decay at the unscaled learning rate, so `update_step` decays instead.
             super().exclude_from_weight_decay(var_list=variables)
             self._rules = tuple((self.scale_of(variable), self.decays(variable)) for variable in variables)
         super().build(variables)
@@ -112,19 +112,19 @@ def adamw(
     one below it 2, and so on down to the embeddings. The encoder's pooling has depth 0, as the heads have.
 
     Args:
-        model: a model, or an encoder; its layers' names are what the optimizer knows them by.
-        learning_rate: the highest, of the encoder.
-        steps: steps of the whole training: batches in an epoch times epochs.
+        model: a model, or an encoder; the optimizer identifies layers by their names.
+        learning_rate: the highest learning rate of the encoder.
+        steps: steps of the whole training: batches per epoch times epochs.
         warmup: share of the steps in which the learning rate rises.
         schedule: `"linear"`, `"cosine"` or `"constant"`; see `warmup_schedule`.
-        weight_decay: of matrices, decoupled: `lr * weight_decay * W` is taken off each step.
-        layer_decay: above 0 and at most 1, such as 0.9; None for one learning rate for all blocks.
-        head_learning_rate: of all that is not in an encoder, or task -> that of its head; None, and for tasks not named,
-            `learning_rate`.
-        **options: of `keras.optimizers.AdamW`, such as `global_clipnorm=1.0`.
+        weight_decay: decoupled weight decay of matrices: each step subtracts `lr * weight_decay * W`.
+        layer_decay: factor above 0 and at most 1, such as 0.9; None for one learning rate for all blocks.
+        head_learning_rate: learning rate of all variables outside the encoders, or task -> that of its head; by default, and for
+            tasks that are not named, `learning_rate`.
+        **options: arguments of `keras.optimizers.AdamW`, such as `global_clipnorm=1.0`.
 
     Returns:
-        A `ScaledAdamW`, to be given to `model.compile`.
+        A `ScaledAdamW` for `model.compile`.
 
     Raises:
         ValueError: an argument out of its range.
@@ -163,7 +163,7 @@ def adamw(
 
 
 def _block_scales(model: MultiTaskModel | Encoder, decay: float) -> dict[str, float]:
-    blocks = stacks_of(model)[0].blocks  # Where there are several, they are alike.
+    blocks = stacks_of(model)[0].blocks  # If there are several, they have the same blocks.
     scales = {}
     for depth, block in enumerate(reversed(blocks), 1):
         names = _names([variable for layer in block for variable in layer.variables])
@@ -172,7 +172,7 @@ def _block_scales(model: MultiTaskModel | Encoder, decay: float) -> dict[str, fl
 
 
 def _names(variables: Sequence[keras.Variable]) -> list[str]:
-    """The first parts of variables' paths: the names of the layers that hold them, each once."""
+    """Return the first components of variables' paths, each once: the names of the layers that hold them."""
     return list(dict.fromkeys(variable.path.partition("/")[0] for variable in variables))
 
 

@@ -1,4 +1,4 @@
-"""Learning rates that rise before they fall."""
+"""Learning rate schedules with a warm-up."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +18,9 @@ DECAYS = ("linear", "cosine", "constant")
 
 @keras.saving.register_keras_serializable("mtl")
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise from 0 to a schedule's first value, and then the schedule.
+    """Learning rate schedule that rises linearly from 0 to another schedule's first value, and then follows it.
 
-    `lr(t) = schedule(0) * t / steps` for `t < steps`, and `schedule(t - steps)` from there on.
+    `lr(t) = schedule(0) * t / steps` for `t < steps`, and `schedule(t - steps)` afterwards.
 
     Args:
         schedule: a Keras schedule, or a number for a constant one.
@@ -65,12 +65,12 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 @checked
 def warmup_schedule(learning_rate: Positive, steps: Count, warmup: Rate = 0.1, decay: str = "linear") -> Warmup:
-    """A rise to the learning rate, and a fall to 0 at the last step.
+    """Return a schedule that rises to the learning rate, and falls to 0 at the last step.
 
     Args:
         learning_rate: the highest value.
         steps: steps of the whole training.
-        warmup: share of the steps that rise, at least 0 and below 1.
+        warmup: share of the steps in which the learning rate rises, at least 0 and below 1.
         decay: `"linear"`, `"cosine"` or `"constant"` (which does not fall).
 
     Raises:

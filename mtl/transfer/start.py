@@ -1,4 +1,4 @@
-"""A start from an encoder trained before."""
+"""Loading of trained encoders."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ __all__ = ["load_encoder"]
 
 @checked
 def load_encoder(path: str | Path, task: str | None = None) -> Encoder:
-    """The encoder of a saved model, with its weights and its tokenizer.
+    """Return the encoder of a saved model, with its weights and its tokenizer.
 
-    No code is taken from the file: a layer that would need it is refused.
+    No code in the file is run: a layer that would need it is an error.
 
     Args:
         path: a `.keras` file that holds a `MultiTaskModel` or an encoder.
-        task: the task whose encoder is wanted, for a model whose tasks have encoders of their own.
+        task: the task whose encoder is returned, for a model with one encoder per task.
 
     Returns:
-        An encoder for a new model; nothing else of the saved one is kept.
+        An encoder for a new model.
 
     Raises:
         FileNotFoundError: there is no such file.

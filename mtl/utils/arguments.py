@@ -20,13 +20,13 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class WrongType(TypeError, ValueError):
-    """An argument that its function does not take."""
+    """Argument that its function does not accept."""
 
 
 def checked(function: F) -> F:
-    """Checks each call's arguments: that they have names of the function's, that none is missing, and the types it declares.
+    """Check the arguments of each call: their names, that none is missing, and the declared types.
 
-    An argument's default always passes. `**kwargs` of a constructor are named like the arguments of those that it extends.
+    An argument's default is always valid. `**kwargs` of a constructor may hold arguments of its base classes' constructors.
 
     Example:
 
@@ -49,13 +49,13 @@ def checked(function: F) -> F:
     def types() -> dict[str, Any]:
         try:
             return typing.get_type_hints(function, include_extras=True)
-        except NameError:  # A name that type checkers alone import.
+        except NameError:  # A name that is imported for type checking only.
             return {name: parameter.annotation for name, parameter in named.items()}
 
     def unknown(name: str, owner: str, first: Any) -> ValueError | None:
-        names: Iterable[str] = [each for each in named if each not in places[:method]]
+        names: Iterable[str] = [argument for argument in named if argument not in places[:method]]
         if inspect.Parameter.VAR_KEYWORD in kinds:
-            if function.__name__ != "__init__" or type(first).__init__ is not wrapper:  # Who extends the class may take more.
+            if function.__name__ != "__init__" or type(first).__init__ is not wrapper:  # A subclass may accept more.
                 return None
             names = _names_of(type(first))
         return None if name in names else unknown_name(f"argument of {owner}", name, names)
@@ -89,10 +89,10 @@ def checked(function: F) -> F:
 
 
 def constructor_arguments(owner: Any) -> dict[str, Any]:
-    """The arguments of an object's constructor, as its attributes of the same names hold them.
+    """Return the arguments of an object's constructor, from its attributes of the same names.
 
     Raises:
-        AttributeError: an argument has no attribute.
+        AttributeError: if an argument has no attribute.
 
     Example:
 
@@ -117,7 +117,7 @@ def constructor_arguments(owner: Any) -> dict[str, Any]:
 
 
 def _names_of(kind: type) -> tuple[str, ...]:
-    """The names of the arguments of a class's constructor, and of those of the classes that it extends."""
+    """Return the names of the arguments of a class's constructor and of its base classes' constructors."""
     return tuple(
         {
             name: None

@@ -1,4 +1,4 @@
-"""Files and folders that appear under their names only once they are whole."""
+"""Files and folders that appear under their names only when they are complete."""
 
 import os
 import re
@@ -11,21 +11,21 @@ from pathlib import Path
 
 __all__ = ["atomic_write", "locked", "made_folder", "remove_rests", "working_folder"]
 
-#: Exact names of the folders that `working_folder` makes.
+#: Exact names of the folders that `working_folder` creates.
 NAME = re.compile(r"\.writing-[0-9a-f]{32}")
-#: Seconds after which a folder that no process holds is the rest of one that was killed.
+#: Seconds after which a folder that no process has locked is considered abandoned.
 OLD = 3600.0
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Where to write a file, which then takes its place: under its name is the old file or the new one, never a part.
+    """Yield a temporary path to write a file to, and move the file to `path` on exit, so that `path` never holds a partial file.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        OSError: it cannot be written; what was there stays, and nothing is left of the new one.
+        OSError: if the file cannot be written; an existing file is kept, and no part of the new one remains.
 
     Example:
 
@@ -46,10 +46,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def made_folder(path: str | os.PathLike) -> Path:
-    """A folder, made with those around it unless it is there.
+    """Return a folder, creating it and its parents if needed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: if it cannot be created.
     """
     try:
         os.makedirs(path, exist_ok=True)
@@ -61,12 +61,12 @@ def made_folder(path: str | os.PathLike) -> Path:
 
 @contextmanager
 def working_folder(parent: Path) -> Iterator[Path]:
-    """A new folder within another, for what is not whole yet: held by this process, and removed at the end.
+    """Yield a new folder for incomplete files: locked by this process, and removed on exit.
 
-    What killed processes left there before is removed first.
+    Folders that killed processes left in `parent` are removed first.
 
     Args:
-        parent: the folder around it, on the same disk as the place that the result is moved to.
+        parent: folder to create it in, on the same disk as the destination of the result.
 
     Example:
 
@@ -83,22 +83,22 @@ def working_folder(parent: Path) -> Iterator[Path]:
         with locked(folder):
             yield folder
     finally:
-        if os.getpid() == owner:  # A forked process has a copy of this, and the folder is not its own.
+        if os.getpid() == owner:  # A forked process has a copy of this, but does not own the folder.
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_rests(parent: Path, seconds: float = OLD) -> None:
-    """Removes the folders of `working_folder` that are old and held by no process.
+    """Remove old folders of `working_folder` that no process has locked.
 
-    A folder that the system cannot lock, so that nobody knows whether it is in use, stays.
+    A folder that the system cannot lock is kept, since it may be in use.
 
     Args:
-        parent: the folder around them.
-        seconds: their least age.
+        parent: folder that contains them.
+        seconds: minimum age.
     """
     try:
         found = [entry.path for entry in os.scandir(parent) if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-    except OSError:  # The parent cannot be read, or is not there.
+    except OSError:  # The parent cannot be read, or does not exist.
         return
     for path in found:
         try:
@@ -106,36 +106,36 @@ def remove_rests(parent: Path, seconds: float = OLD) -> None:
                 with locked(path) as certain:
                     if certain:
                         shutil.rmtree(path, ignore_errors=True)
-        except OSError:  # A process holds it, or another one has just removed it.
+        except OSError:  # A process has locked it, or another one has just removed it.
             continue
 
 
 @contextmanager
 def locked(path: str | os.PathLike) -> Iterator[bool]:
-    """Holds the lock of a file or folder, which the system takes back when the process ends, however it ends.
+    """Hold the lock of a file or folder, which the system releases when the process ends, however it ends.
 
     Args:
-        path: what is there already.
+        path: existing file or folder.
 
-    Returns:
-        Whether there is such a lock; False where the system or its disk has none.
+    Yields:
+        Whether the lock is certain; False if the system or its disk has no locks.
 
     Raises:
-        BlockingIOError: another process, or another `locked` of this one, holds it.
+        BlockingIOError: if another process, or another `locked` of this process, holds the lock.
     """
     if os.name != "posix":
         yield False
         return
     import fcntl
 
-    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)  # Networks' disks lock what may be written.
+    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)  # Network disks lock only what may be written.
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             certain = True
         except BlockingIOError:
             raise
-        except OSError:  # Such as a network's disk without locks.
+        except OSError:  # Such as a network disk without locks.
             certain = False
         yield certain
     finally:

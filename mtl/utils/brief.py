@@ -1,4 +1,4 @@
-"""Values and texts in messages and tables: short, and without what steers a terminal."""
+"""Short forms of values and texts for messages and tables, without terminal control characters."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["brief", "json_line", "one_sentence", "printable"]
 
-#: Control characters but for line breaks and tabs, the marks that turn the direction of a line round, and lone surrogates.
+#: Control characters except line breaks and tabs, marks that change the direction of text, and lone surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -20,7 +20,7 @@ class _Brief(reprlib.Repr):
         self.maxstring = self.maxother = 80
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python writes no integer of more digits than it reads.
+        # Python limits the number of digits of an integer that it converts to text.
         return f"a whole number of {x.bit_length()} bits" if x.bit_length() > 300 else super().repr_int(x, level)
 
     def repr_dict(self, x: dict, level: int) -> str:
@@ -33,7 +33,7 @@ class _Brief(reprlib.Repr):
 
 
 def brief(value: Any, most: int = 200) -> str:
-    """The `repr` of a value, of at most `most` characters, however large, deep or cyclic the value is.
+    """Return the `repr` of a value in at most `most` characters, however large, deep or cyclic the value is.
 
     Example:
 
@@ -45,7 +45,7 @@ def brief(value: Any, most: int = 200) -> str:
 
 
 def printable(text: Any) -> str:
-    r"""A text whose control characters are written as escapes, so that it changes nothing in a terminal.
+    r"""Return a text with control characters escaped, so that printing it cannot change the terminal.
 
     Example:
 
@@ -56,7 +56,7 @@ def printable(text: Any) -> str:
 
 
 def one_sentence(text: Any, most: int = 1000) -> str:
-    """A message on one line, of at most `most` characters, without what steers a terminal.
+    """Return a message on one line, in at most `most` characters, without terminal control characters.
 
     Example:
 
@@ -68,7 +68,7 @@ def one_sentence(text: Any, most: int = 1000) -> str:
 
 
 def json_line(value: Any) -> str:
-    r"""A value as JSON on one line, in which what steers a terminal is written as JSON's escapes.
+    r"""Return a value as JSON on one line, with terminal control characters as JSON escapes.
 
     Example:
 

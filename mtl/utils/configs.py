@@ -1,4 +1,4 @@
-"""Configurations of saved objects: what they may name."""
+"""Checks of the configurations of saved objects."""
 
 import sys
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from mtl.utils.brief import brief, printable
 __all__ = ["check_config", "objects_in"]
 
 DEPTH = 200
-#: Arguments of Keras's and KerasHub's objects that may be the path of a file, or the name of something to fetch.
+#: Arguments of Keras and KerasHub objects that may be a file path or the name of something to download.
 _FILES = ("filepath", "idf_weights", "merges", "path", "preset", "proto", "vocabulary")
-#: Keras's objects that run what they are given.
+#: Keras objects that run code given to them.
 _CODE = ("Lambda", "TFSMLayer", "__lambda__")
 
 
 def check_config(config: Any, what: str) -> None:
-    """Checks what the configuration of a saved object names, before anything is made of it.
+    """Check which objects the configuration of a saved object names, before any of them is created.
 
-    Loading needs nothing but the configuration and the weights beside it. So of KerasHub only networks and their layers are
-    made, no object of Keras is given a path, and none runs code.
+    Loading must need only the configuration and the weights beside it. So of KerasHub only networks and their layers are
+    allowed, no Keras object may have a path as argument, and none may run code.
 
     Args:
-        config: of the object, as `get_config` gave it or as a file holds it.
-        what: what errors call the object.
+        config: configuration, as `get_config` returns it or as a file holds it.
+        what: name of the object in errors.
 
     Raises:
-        ValueError: no mapping, too deep, or an object that might open a file, reach for the network or run code.
+        ValueError: if it is no mapping, is too deep, or has an object that might open a file, use the network or run code.
 
     Example:
 
@@ -42,14 +42,14 @@ def check_config(config: Any, what: str) -> None:
 
 
 def objects_in(config: Any, what: str) -> Iterator[dict[str, Any]]:
-    """The objects that a configuration describes, at every level.
+    """Yield the objects that a configuration describes, at every level.
 
     Args:
         config: the configuration.
-        what: what errors call it.
+        what: name of the object in errors.
 
     Raises:
-        ValueError: no mapping, or too deep.
+        ValueError: if it is no mapping or is too deep.
     """
     if not isinstance(config, dict):
         raise ValueError(f"Expected a configuration by name for {what}; got {brief(config)}.")
@@ -89,7 +89,7 @@ def _check_object(config: dict[str, Any], what: str) -> None:
 
 
 def _is_network(name: str, registered: str, module: str) -> bool:
-    """Whether what a configuration names of KerasHub is a backbone, or a layer that reads nothing."""
+    """Return whether a KerasHub object in a configuration is a backbone, or a layer that reads no file."""
     import keras_hub
 
     found = keras.saving.get_registered_object(registered)

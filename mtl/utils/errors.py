@@ -1,4 +1,4 @@
-"""Wording of errors: what was expected, what came, and the remedy."""
+"""Wording of errors: what was expected, what was given, and the remedy."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from mtl.utils.brief import printable
 
 __all__ = ["UnknownName", "find_name", "nearest", "unknown_name"]
 
-#: Options that an error lists at most.
+#: Maximum number of options that an error lists.
 _SHOWN = 40
-#: Characters of a name that an error shows, and that are compared, at most.
+#: Maximum number of characters of a name that are shown and compared.
 _LONGEST = 80
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like `name`, or None where none is like it; capitals, `_` and `-` do not matter."""
+    """Return the option most similar to `name`, ignoring case, `_` and `-`; None if none is similar."""
     by_start: dict[str, str] = {}
     for option in map(str, options):
         by_start.setdefault(_plain(option[:_LONGEST]), option)
@@ -24,11 +24,11 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 
 class UnknownName(ValueError):
-    """A name that is not among the options.
+    """Error of a name that is not among the options.
 
     Args:
         message: the sentence.
-        name: the name.
+        name: the unknown name.
     """
 
     def __init__(self, message: str, name: str = ""):
@@ -37,7 +37,7 @@ class UnknownName(ValueError):
 
 
 def unknown_name(what: str, name: str, options: Iterable[str]) -> UnknownName:
-    """The error for a name that is not among `options`, with the nearest match.
+    """Return the error for a name that is not among `options`, with the nearest match.
 
     Example:
 
@@ -59,7 +59,7 @@ def _cut(name: Any) -> str:
 
 
 def find_name(name: str, options: Iterable[str]) -> str | None:
-    """The option of a name in which neither capitals nor `_` and `-` matter; None where there is none, or more than one.
+    """Return the option that equals a name except for case, `_` and `-`; None if there is none, or more than one.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Errors of libraries that read what others wrote."""
+"""Conversion of other libraries' errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,22 +7,21 @@ from mtl.utils.brief import one_sentence
 
 __all__ = ["foreign", "reason_of"]
 
-#: These say what they mean, or are none of the data's.
+#: Exceptions that explain themselves, or that the data did not cause.
 _OTHERS = (FileNotFoundError, GeneratorExit, KeyboardInterrupt, MemoryError, SystemExit)
 
 
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
-    """Turns whatever a library raises on damaged or hostile data into a `ValueError` of one sentence.
+    """Convert any exception that a library raises on damaged or hostile data to a `ValueError` of one sentence.
 
-    Such libraries raise of every kind, and panics of Rust's are not even an `Exception`.
+    Such libraries raise exceptions of many types; panics of Rust code are not even subclasses of `Exception`.
 
     Args:
-        what: begins the sentence, as in "'model.keras' cannot be read as a model".
+        what: beginning of the sentence, such as "'model.keras' cannot be read as a model".
 
     Raises:
-        ValueError: something else was raised within. A missing file, an interrupt and a lack of memory pass as they are.
-
+        ValueError: if another exception was raised. Missing files, interrupts and lack of memory keep their exceptions.
     Example:
 
     >>> with foreign("'x.bin' cannot be read"):
@@ -40,7 +39,7 @@ def foreign(what: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException, most: int = 300) -> str:
-    """An error as one sentence of at most `most` characters; Keras's go on with the whole configuration."""
+    """Return an error as one sentence of at most `most` characters; Keras's errors may contain the whole configuration."""
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])
         text = text if " " in text else f"it lacks '{text}'"

@@ -13,10 +13,10 @@ __all__ = ["Labels", "doubtful_labels", "label_text"]
 
 
 def label_text(value: Any) -> str:
-    """The text by which a label is known: 3, 3.0 and "3" are one label, for CSV has only strings and JSON has numbers.
+    """Return the text that identifies a label: 3, 3.0 and "3" are one label, for CSV has only strings and JSON has numbers.
 
     Raises:
-        ValueError: the value is neither a string nor a finite number.
+        ValueError: if the value is neither a string nor a finite number.
 
     Example:
 
@@ -30,11 +30,11 @@ def label_text(value: Any) -> str:
 
 
 def doubtful_labels(names: Iterable[Any], several: bool = False) -> list[str]:
-    """Sentences about labels that are probably not meant as they stand.
+    """Return sentences about labels that are probably mistakes.
 
     Args:
         names: the labels.
-        several: whether an example may have several labels, so that a `;` or `,` in one may stand between two.
+        several: whether an example may have several labels, so that a `;` or `,` in a label may be a separator.
 
     Example:
 
@@ -62,15 +62,15 @@ def doubtful_labels(names: Iterable[Any], several: bool = False) -> list[str]:
 
 
 class Labels:
-    """Label names in the order of their ids.
+    """Vocabulary of labels: their names in the order of their ids.
 
-    Labels are compared by `label_text`, and keep the form in which they were first given.
+    Labels are compared by `label_text` and keep the form in which they were first given.
 
     Args:
         names: the names, or a number `n` for the labels `0 ... n - 1`.
 
     Raises:
-        ValueError: there is no name, or one stands twice.
+        ValueError: if there is no name, or a name occurs twice.
 
     Example:
 
@@ -91,13 +91,13 @@ class Labels:
 
     @classmethod
     def learn(cls, values: Iterable[Any]) -> "Labels":
-        """The distinct values in sorted order; by number where every one of them is, or reads as, a number."""
+        """Return the vocabulary of the distinct values, sorted; by number if all of them are, or can be read as, numbers."""
         first: dict[str, Any] = {}
         for value in values:
             first.setdefault(label_text(value), value)
         try:
             numbers = {text: float(text) for text in first}
-            if any(map(math.isnan, numbers.values())):  # "nan", which has no place among numbers.
+            if any(map(math.isnan, numbers.values())):  # "nan" has no order among numbers.
                 raise ValueError
             texts = sorted(first, key=lambda text: (numbers[text], text))
         except ValueError:
@@ -111,10 +111,10 @@ class Labels:
         return label_text(value) in self._ids
 
     def id(self, value: Any) -> int:
-        """The id of a label.
+        """Return the id of a label.
 
         Raises:
-            ValueError: there is no such label; names the nearest.
+            ValueError: if there is no such label; the message names the nearest.
         """
         text = label_text(value)
         if text not in self._ids:
@@ -123,14 +123,14 @@ class Labels:
         return self._ids[text]
 
     def numbers(self, what: str, given: Mapping[Any, float] | Sequence[float]) -> tuple[float, ...]:
-        """One positive number a label, in the order of ids.
+        """Return one positive number per label, in the order of ids.
 
         Args:
-            what: what errors call the numbers.
-            given: label -> number, 1 for a label left out; or one number a label.
+            what: name of the numbers in errors.
+            given: label -> number, 1 for labels left out; or one number per label.
 
         Raises:
-            ValueError: an unknown label, a wrong count, or a number that is not positive and finite.
+            ValueError: if a label is unknown, the count is wrong, or a number is not positive and finite.
         """
         if isinstance(given, Mapping):
             by_id = {self.id(label): number for label, number in given.items()}
@@ -143,7 +143,7 @@ class Labels:
         return numbers
 
     def probabilities(self, probabilities: np.ndarray, most: int = 20, top: int = 5) -> dict[str, float]:
-        """Label -> probability: of all labels where there are at most `most`, else of the `top` likeliest, those first."""
+        """Return label -> probability: of all labels if there are at most `most`, else of the `top` most probable, in order."""
         order = range(len(self)) if len(self) <= most else np.argsort(-probabilities, kind="stable")[:top]
         return {self.texts[i]: float(probabilities[i]) for i in order}
 

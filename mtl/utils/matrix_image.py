@@ -1,4 +1,4 @@
-"""Matrices with a row and a column for each of some labels, as pictures."""
+"""Images of matrices with labelled rows and columns."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ __all__ = ["drawable", "matrix_image"]
 
 
 def drawable(labels: Iterable[str]) -> bool:
-    """Whether a font at hand has a glyph for every character of the labels."""
+    """Return whether an installed font has a glyph for every character of the labels."""
     return _font(frozenset("".join(map(_short, labels)))) is not None
 
 
@@ -28,18 +28,18 @@ def matrix_image(
     columns: str = "",
     columns_of: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """A matrix as a picture.
+    """Return an image of a matrix.
 
-    Labels stand beside it where a font has their characters, and else their numbers.
+    The axes show the labels if a font has their characters, and otherwise their numbers.
 
     Args:
-        matrix: `[R, C]`; a cell's colour. NaN leaves it white.
-        texts: what stands in each cell.
-        labels: of the R rows.
-        colormap: matplotlib's name of the colours.
-        low, high: the values of the first and last colour.
-        rows, columns: what the rows and columns are.
-        columns_of: the labels of the C columns, where they are not those of the rows.
+        matrix: `[R, C]`; determines the cells' colours. NaN cells are white.
+        texts: text of each cell.
+        labels: labels of the R rows.
+        colormap: name of a matplotlib colormap.
+        low, high: values of the first and last colour.
+        rows, columns: titles of the axes.
+        columns_of: labels of the C columns, if they differ from those of the rows.
 
     Returns:
         uint8 `[height, width, 3]`.
@@ -74,12 +74,12 @@ def _short(label: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _font(characters: frozenset[str]) -> Any:
-    """A font that has all the characters, the usual one first; None where there is none."""
+    """Return a font that has all the characters, the default font first; None if there is none."""
     from matplotlib import font_manager
 
     needed = {ord(character) for character in characters if not character.isspace()}
     usual = font_manager.findfont(font_manager.FontProperties())
-    # A font of last resort shows a box for each kind of character, and colour fonts cannot be drawn.
+    # A font of last resort draws a box for each kind of character, and colour fonts cannot be drawn.
     rest = [font.fname for font in font_manager.fontManager.ttflist if not any(bad in font.name for bad in ("Resort", "Emoji"))]
     for path in dict.fromkeys([usual, *sorted(rest, key=lambda path: "Sans" not in path)]):
         if needed <= font_manager.get_font(path).get_charmap().keys():

@@ -1,4 +1,4 @@
-"""Which of two figures is better."""
+"""Direction of metrics."""
 
 __all__ = ["less_is_better"]
 
@@ -6,7 +6,7 @@ _LESS = ("loss", "mae", "mse", "rmse", "perplexity")
 
 
 def less_is_better(name: str) -> bool:
-    """Whether less of a figure is better: of losses, errors and perplexity. Its name in logs ends with the metric's.
+    """Return whether lower values of a figure are better: losses, errors and perplexity. Names in logs end with the metric.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Texts on one line."""
+"""Conversion of texts to one line."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __all__ = ["one_line"]
 
 
 def one_line(text: Any, most: int = 200) -> str:
-    """A text without line breaks and tabs, cut to `most` characters; never empty.
+    """Return a text without line breaks and tabs, cut to `most` characters; never empty.
 
     Example:
 

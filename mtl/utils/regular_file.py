@@ -1,4 +1,4 @@
-"""Files that end: checked before they are opened."""
+"""Reading regular files only, and never pipes or devices, which may have no end."""
 
 import json
 import os
@@ -15,15 +15,15 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-#: Levels of lists and mappings within each other that a JSON file may have.
+#: Maximum depth of nested lists and mappings in a JSON file.
 DEPTH = 100
 
 
 def expanded(path: str | os.PathLike) -> Path:
-    """The path with `~` replaced.
+    """Return the path with `~` replaced.
 
     Raises:
-        FileNotFoundError: there is no such user, or the user has no home.
+        FileNotFoundError: if there is no such user, or the user has no home folder.
     """
     try:
         return Path(path).expanduser()
@@ -32,12 +32,12 @@ def expanded(path: str | os.PathLike) -> Path:
 
 
 def regular_file(path: str | os.PathLike) -> Path:
-    """The path of a file, once it is sure that it is one: reading a pipe, a device or a socket may never end.
+    """Return the path of a file after checking that it is a regular file: reading a pipe, a device or a socket may never end.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        IsADirectoryError: it is a folder.
-        ValueError: it is neither file nor folder.
+        FileNotFoundError: if the path does not exist.
+        IsADirectoryError: if it is a folder.
+        ValueError: if it is neither a file nor a folder.
 
     Example:
 
@@ -60,15 +60,15 @@ def regular_file(path: str | os.PathLike) -> Path:
 
 
 def read_json(path: str | os.PathLike, most: int = 2**28) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Args:
         path: the file.
-        most: bytes that it may have.
+        most: maximum size in bytes.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no file, larger than `most`, not UTF-8, not JSON, not an object, or deeper than 100 levels.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no regular file, larger than `most`, not UTF-8, not JSON, not an object, or deeper than 100 levels.
     """
     path = regular_file(path)
     if (size := path.stat().st_size) > most:
@@ -77,7 +77,7 @@ def read_json(path: str | os.PathLike, most: int = 2**28) -> dict[str, Any]:
 
 
 def parse_json(content: bytes | str, name: str) -> dict[str, Any]:
-    """As `read_json`, of what a file holds; `name` is what errors call it."""
+    """Return the object in the content of a JSON file; `name` is the file's name in errors. See `read_json`."""
     try:
         value = json.loads(content)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Rows that have no label, or one that there is not."""
+"""Rows without a label, and rows with an invalid one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ __all__ = ["by_class", "given", "known_ids", "labelled"]
 
 
 def given(target: Any, missing: float | None = None) -> Any:
-    """Return which entries of a target are labels: all but NaN, and `missing`.
+    """Return which entries of a target are labels: all except NaN and `missing`.
 
     Args:
         target: `[...]`, of any dtype.
@@ -30,7 +30,7 @@ def given(target: Any, missing: float | None = None) -> Any:
 
 
 def by_class(target: Any, weight: Any, missing: float | None = None) -> Any:
-    """Return what each class of each row counts: its weight where it is known, 0 where the target is NaN or `missing`.
+    """Return the weight of each class of each row: the row's weight if the class is known, 0 if the target is NaN or `missing`.
 
     Args:
         target: `[B, C]`.
@@ -53,10 +53,10 @@ def by_class(target: Any, weight: Any, missing: float | None = None) -> Any:
 
 
 def labelled(weight: Any, array: Any) -> Any:
-    """`array` with zeros where `weight` is 0.
+    """Return `array` with zeros where `weight` is 0.
 
-    Rows without a label hold fillers, and may hold NaN; `0 * NaN` is NaN, so they are replaced before anything is computed
-    of them. Their gradient is zero.
+    Rows without a label hold fillers, and may hold NaN; `0 * NaN` is NaN, so they are replaced before any computation. Their
+    gradient is zero.
 
     Args:
         weight: `[B]` or `[B, S]`.
@@ -75,15 +75,15 @@ def labelled(weight: Any, array: Any) -> Any:
 
 
 def known_ids(ids: Any, count: int, owner: str) -> Any:
-    """Class ids, checked before anything is computed of them; where XLA compiles, they pass unchecked.
+    """Return class ids after checking their range; code compiled by XLA does not check them.
 
     Args:
         ids: integers of any shape.
-        count: how many classes there are.
-        owner: whose they are, for the message.
+        count: number of classes.
+        owner: name of the ids' owner in the message.
 
     Raises:
-        InvalidArgumentError: (when it runs) an id that is not from 0 to `count - 1`.
+        InvalidArgumentError: if an id is not between 0 and `count - 1` (raised at run time).
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Drawing at random, always the same."""
+"""Reproducible random samples."""
 
 import random
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def sample(items: Iterable[T], size: int | None, seed: int = 0) -> list[T]:
-    """All items, or `size` of them drawn at random in one pass, in their order; the same for the same items and seed.
+    """Return all items, or `size` of them drawn at random in one pass, in their order; a function of the items and the seed.
 
     Args:
-        items: what to draw from.
-        size: how many at most; None for all.
-        seed: of the draw.
+        items: items to draw from.
+        size: maximum number of items; None for all.
+        seed: seed of the draw.
 
     Example:
 

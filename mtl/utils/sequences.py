@@ -1,4 +1,4 @@
-"""Rows of which only some positions count."""
+"""Reordering of sequences by a mask."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["front_order"]
 
 
 def front_order(mask: Any) -> Any:
-    """The order that brings each row's marked positions to its front and leaves the order among them as it is.
+    """Return indices that move each row's marked positions to its front, in their order.
 
     Args:
         mask: bool `[B, S]`.

@@ -1,4 +1,4 @@
-"""Tags that spell spans: their letters, and what these say."""
+"""Tags of spans: prefixes and types."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["BEGINS", "ENDS", "SCHEMES", "TagParts", "make_tag", "split_tag", "tag_parts", "types_of"]
 
-#: scheme -> the prefixes of a span's first, inner and last unit, and of its only one.
+#: scheme -> prefixes of a span's first, inner and last unit, and of the unit of a span of one.
 SCHEMES = {
     "BIO": ("B", "I", "I", "B"),
     "BIOES": ("B", "I", "E", "S"),
@@ -15,19 +15,19 @@ SCHEMES = {
     "BMES": ("B", "M", "E", "S"),
 }
 _PREFIXES = {prefix for prefixes in SCHEMES.values() for prefix in prefixes}
-#: The prefixes at which a span always begins: of all schemes, those of a first unit and of an only one; and always ends.
+#: Prefixes of all schemes at which a span always begins (those of a first and of a single unit), and at which it always ends.
 BEGINS = {prefix for first, _, _, only in SCHEMES.values() for prefix in (first, only)}
 ENDS = {prefix for _, inner, last, only in SCHEMES.values() if last != inner for prefix in (last, only)}
 
 
 class TagParts(NamedTuple):
-    """What each of several tags says.
+    """Meaning of several tags.
 
     Args:
-        outside: whether it is `O`, bool `[C]`.
-        begins: whether a span always begins at it, bool `[C]`.
-        ends: whether a span always ends at it, bool `[C]`.
-        kinds: its type as a number, int32 `[C]`; that of `O` means nothing.
+        outside: whether the tag is `O`, bool `[C]`.
+        begins: whether a span always begins at the tag, bool `[C]`.
+        ends: whether a span always ends at the tag, bool `[C]`.
+        kinds: number of the tag's type, int32 `[C]`; undefined for `O`.
     """
 
     outside: np.ndarray
@@ -37,10 +37,10 @@ class TagParts(NamedTuple):
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """A tag's prefix and type: `"B-LOC"` -> `("B", "LOC")`; the type of `"O"`, and of a prefix alone, is `""`.
+    """Return a tag's prefix and type: `"B-LOC"` -> `("B", "LOC")`; the type of `"O"`, and of a prefix alone, is `""`.
 
     Raises:
-        ValueError: the tag is not `O`, and not one of `B`, `I`, `M`, `E`, `L`, `S`, `U`, alone or with `-` and a type.
+        ValueError: if the tag is not `O`, and not one of `B`, `I`, `M`, `E`, `L`, `S`, `U`, alone or with `-` and a type.
 
     Example:
 
@@ -57,12 +57,12 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def make_tag(prefix: str, kind: str) -> str:
-    """The tag of a prefix and a type, which may be `""`; the inverse of `split_tag`."""
+    """Return the tag of a prefix and a type, which may be `""`; the inverse of `split_tag`."""
     return f"{prefix}-{kind}" if kind else prefix
 
 
 def types_of(tags: Iterable[str]) -> set[str]:
-    """The types of tags; `O` has none.
+    """Return the types of tags; `O` has none.
 
     Example:
 
@@ -73,7 +73,7 @@ def types_of(tags: Iterable[str]) -> set[str]:
 
 
 def tag_parts(tags: Sequence[str]) -> TagParts:
-    """Return what each tag says.
+    """Return the parts of each tag.
 
     Example:
 

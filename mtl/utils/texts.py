@@ -1,4 +1,4 @@
-"""What is no number where a model takes numbers."""
+"""Rejection of texts where a model takes numbers."""
 
 from numbers import Number
 from typing import Any
@@ -15,15 +15,15 @@ _USE = {
 
 
 def refuse_texts(x: Any, y: Any = None) -> None:
-    """Checks that a model is given numbers.
+    """Raise a `TypeError` if a model's inputs or targets are not numbers.
 
     Args:
-        x: inputs in any nesting, or a `tf.data.Dataset` or `keras.utils.PyDataset` of inputs, or of inputs and targets. What is
-            read only once, such as a generator, is not looked into.
+        x: inputs in any nesting, or a `tf.data.Dataset` or `keras.utils.PyDataset` of inputs, or of inputs and targets. Objects
+            that can be read only once, such as generators, are not checked.
         y: targets in any nesting.
 
     Raises:
-        TypeError: there is a text among them, or what holds no numbers, such as a source.
+        TypeError: if there is a text among them, or an object that holds no numbers, such as a source.
     """
     if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
@@ -38,7 +38,7 @@ def refuse_texts(x: Any, y: Any = None) -> None:
 
 
 def _is_text(leaf: Any) -> bool:
-    if hasattr(leaf, "to_numpy"):  # A table, or a column of one.
+    if hasattr(leaf, "to_numpy"):  # A table, or a column of a table.
         leaf = leaf.to_numpy()
     dtype = getattr(leaf, "dtype", None)
     first = leaf.flat[0] if getattr(dtype, "kind", "") == "O" and getattr(leaf, "size", 0) else leaf
@@ -46,7 +46,7 @@ def _is_text(leaf: Any) -> bool:
 
 
 def _may_hold_numbers(leaf: Any) -> bool:
-    """Whether something is a number, an array, or what gives batches of them; readers of PyTorch's and Grain's are."""
+    """Return whether an object is a number, an array, or an iterable of batches, such as PyTorch's and Grain's data loaders."""
     if leaf is None or isinstance(leaf, Number) or type(leaf).__module__.partition(".")[0] in ("torch", "grain"):
         return True
     return any(hasattr(leaf, name) for name in ("dtype", "to_numpy", "__array__", "__next__", "get_tf_dataset", "components"))

@@ -1,4 +1,4 @@
-"""Types that arguments declare: what fits them, and the words for them."""
+"""Types of arguments: checks of values, and descriptions in words."""
 
 import inspect
 import math
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; `open` holds `(` where `low` itself is left out, and `)` for `high`."""
+    """Numbers from `low` to `high`; `open` contains `(` if `low` is excluded, and `)` if `high` is excluded."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -43,17 +43,17 @@ class Range:
         return low + ("" if self.high == math.inf else f" to {'below ' if ')' in self.open else ''}{self.high:g}")
 
 
-#: How many there are of something that must exist: layers, units, steps.
+#: Number of objects of which at least one must exist: layers, units, steps.
 Count = Annotated[int, Range(1)]
 #: A size, or a seed, that may be 0.
 Size = Annotated[int, Range(0)]
-#: A share of which something must be left, such as a dropout.
+#: Share below 1, such as a dropout rate.
 Rate = Annotated[float, Range(0, 1, ")")]
 #: A share of a whole, both ends included.
 Share = Annotated[float, Range(0, 1)]
-#: A share of a whole, 0 left out.
+#: Share of a whole, 0 excluded.
 PositiveShare = Annotated[float, Range(0, 1, "(")]
-#: A share, both ends left out.
+#: Share of a whole, both ends excluded.
 Between = Annotated[float, Range(0, 1, "()")]
 #: A finite number.
 Finite = Annotated[float, Range(-math.inf, math.inf, "()")]
@@ -73,7 +73,7 @@ _NAMES: dict[Any, str] = {
 
 
 def described(annotation: Any) -> str:
-    """Words for the values of a type.
+    """Return a description of the values of a type.
 
     Example:
 
@@ -108,9 +108,9 @@ def described(annotation: Any) -> str:
 
 
 def fits(annotation: Any, value: Any) -> bool:
-    """Whether a value is of a type; lists and dicts are looked into, what can be read only once is not.
+    """Return whether a value is of a type; items of lists and dicts are checked, those of iterators are not.
 
-    A `float` takes whole numbers too and is not NaN; an `int` is no `bool`; a text is no list of its characters.
+    A `float` may be a whole number but not NaN; an `int` may not be a `bool`; a text is not a list of its characters.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Gradients turned until they are at right angles and equally long."""
+"""Gradients transformed to be orthogonal and of equal length."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ SCALES = ("min", "median", "rmse")
 class AlignedMTL(Balancer):
     """Alignment of the gradients' principal components: `w = sqrt(l) V L^{-1/2} V^T p`, from `G = V L V^T`.
 
-    Eigenvalues of 0 are left out, as of two gradients with one direction. At a stationary point the smallest eigenvalue is 0, and
+    Eigenvalues of 0, as for two parallel gradients, are left out. At a stationary point the smallest eigenvalue is 0, and
     with `"min"` so is the direction; with the other scales it is not, and may raise a loss.
 
     Args:
@@ -57,7 +57,7 @@ class AlignedMTL(Balancer):
         largest = tf.reduce_max(values)
 
         def look() -> tuple[Any, Any]:
-            """How many eigenvalues are 0. Small ones may be those of short gradients; the cosines tell."""
+            """Return the number of eigenvalues that are 0, judged by the cosines: short gradients have small ones too."""
             spectrum = gramian.spectrum
             nulls = tf.math.count_nonzero(spectrum[0] == 0, dtype=tf.int32)
             return nulls + tf.math.count_nonzero(~gramian.nonzero, dtype=tf.int32), stationary(gramian, *spectrum)

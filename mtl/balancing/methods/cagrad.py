@@ -20,13 +20,13 @@ class CAGrad(Balancer):
     """Conflict-averse gradient descent: `max_d min_t g_t d` within `||d - g_0|| <= c ||g_0||`, where `g_0` is the mean gradient.
 
     With `b_t = 1 / K`, `w = b + c ||g_0|| u / sqrt(u^T G u)` for the u of the simplex that minimises
-    `u^T G b + c ||g_0|| sqrt(u^T G u)`. Found from the other side: the nearest point to `g_0` with `g_t d >= s` for all tasks
-    is a small quadratic program, and its distance from `g_0` a convex function of s, for which Newton's method finds the s where
-    it is `c ||g_0||`. A gradient of 0 is left out of the minimum.
-    At a stationary point the direction goes on towards the least mean loss, and may raise a loss, unless the mean gradient is 0.
+    `u^T G b + c ||g_0|| sqrt(u^T G u)`. The dual is solved: the nearest point to `g_0` with `g_t d >= s` for all tasks is a
+    small quadratic program, and its distance from `g_0` is a convex function of s; Newton's method finds the s where it equals
+    `c ||g_0||`. A gradient of 0 is left out of the minimum.
+    At a stationary point the direction lowers the mean loss and may raise single losses, unless the mean gradient is 0.
 
     Args:
-        c: how far from the mean gradient, from 0 to below 1, where the mean loss is still brought to a minimum.
+        c: relative distance from the mean gradient, in `[0, 1)`, where the mean loss still converges to a minimum.
         rescale: divides the direction by 1 (`0`), by `1 + c^2` (`1`), or by `1 + c` (`2`).
 
     Example:
@@ -55,16 +55,16 @@ class CAGrad(Balancer):
         mean = gramian.share * norms
         slopes = tf.linalg.matvec(gramian.cosines, mean)
         square = tf.tensordot(mean, slopes, 1)
-        # A mean gradient that cannot be told from 0 is followed as it is: no step of any length is within its reach.
+        # A mean gradient that is 0 up to rounding is returned unchanged: the ball around it has no size.
         told = square > gramian.tolerance * tf.reduce_sum(mean**2)
         radius = self.c * tf.sqrt(tf.where(told, square, tf.zeros_like(square)))
-        # No point of the ball reaches further than this for any one task, so the search comes from above.
+        # An upper bound of `s`, from which the search descends.
         reach = tf.reduce_min(
             tf.where(gramian.nonzero, norms * (slopes + radius), tf.fill(tf.shape(norms), tf.constant(4.0, tf.float64)))
         )
 
         def project(level: Any) -> tuple[Any, Any]:
-            """What is added to the mean gradient to get to the level, in unit gradients, and how long that is."""
+            """Return the addition to the mean gradient that reaches the level, in unit gradients, and its norm."""
             x = nonnegative(matrix, (slopes - level * inverse)[None])[0]
             x = tf.where(gramian.nonzero, x, tf.zeros_like(x))
             return x, tf.sqrt(tf.maximum(tf.tensordot(x, tf.linalg.matvec(matrix, x), 1), 0.0))
@@ -78,5 +78,5 @@ class CAGrad(Balancer):
             lambda turn, level, x, length: (turn < 60) & (radius > 0) & (length > radius * (1.0 + 1e-12)), newton, start
         )
         divisor = {0: 1.0, 1: 1.0 + self.c**2, 2: 1.0 + self.c}[self.rescale]
-        # At a stationary point the level may be at its highest before the distance is.
+        # At a stationary point the level may be maximal before the distance reaches the radius.
         return (gramian.share + x * inverse * tf.minimum(tf.math.divide_no_nan(radius, length), 1.0)) / divisor

@@ -15,14 +15,14 @@ __all__ = ["Clipped"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Clipped(Balancer):
-    """Gradient clipping by task: `d = sum_t min(1, c_t / |g_t|) g_t`, of the tasks' gradients of what they share.
+    """Gradient clipping by task: `d = sum_t min(1, c_t / |g_t|) g_t`, of gradients with respect to the shared variables.
 
-    One task's rare long gradient cannot drown the others', as it does where their sum is clipped. A head gets its task's gradient
-    whole; the optimizer's `clipnorm` clips that.
+    A rare long gradient of one task cannot dominate the others, as it does where their sum is clipped. Gradients of heads are
+    not clipped; the optimizer's `clipnorm` does that.
 
     Args:
-        norm: the longest that a task's gradient may be, above 0.
-        norms: task -> its own bound, `inf` for none; `norm` for tasks not named.
+        norm: maximal norm of a task's gradient, above 0.
+        norms: task -> its bound, `inf` for none; `norm` for tasks not named.
 
     Raises:
         ValueError: a bound that is not above 0, or (from `bind`) an unknown task.

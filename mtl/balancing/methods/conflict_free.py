@@ -1,4 +1,4 @@
-"""A direction at one angle to all gradients."""
+"""Direction with equal angles to all gradients."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ __all__ = ["ConFIG"]
 
 @keras.saving.register_keras_serializable("mtl")
 class ConFIG(Balancer):
-    """Conflict-free inverse gradients: the direction u with equal cosines to all gradients, as long as their projections on it.
+    """Conflict-free inverse gradients: the direction u with equal cosines to all gradients, scaled by their projections.
 
     With the unit gradients `U` as rows, `u = U^+ 1 / ||U^+ 1||` and `d = (sum_t g_t u) u`; `U^+ 1 = U^T x`, `x = (U U^T)^+ 1`.
     At a stationary point the direction is 0.
@@ -33,7 +33,7 @@ class ConFIG(Balancer):
 
     def _solve(self, gramian: Gramian, losses: Any) -> Any:
         values, vectors = gramian.spectrum
-        # At a stationary point the eigenvalue of 0 counts as the smallest that can be told from it, so the direction is 0.
+        # At a stationary point the eigenvalue of 0 counts as the smallest one distinguishable from 0, so the direction is 0.
         floor = tf.where(stationary(gramian, values, vectors), gramian.tolerance * values[-1], 0.0)
         inverse = tf.math.divide_no_nan(tf.ones_like(values), tf.maximum(values, floor))
         ones = tf.linalg.matvec(vectors, tf.cast(gramian.nonzero, tf.float64), transpose_a=True)

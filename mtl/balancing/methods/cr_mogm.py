@@ -19,11 +19,11 @@ class CRMOGM(Balancer):
     """Correlation-reduced multi-objective gradient: moving averages of the weights that another method finds.
 
     `a_t <- momentum a_t + (1 - momentum) w_t`, from the first `w_t`, so that weights depend less on the batch that they weight.
-    Of a method that balances losses the weights are the derivatives of its loss.
+    The weights of a method on losses are the derivatives of its loss.
 
     Args:
-        balancer: any other method that has nothing for the optimizer to train.
-        momentum: how much of the average stays.
+        balancer: any other method without trained variables.
+        momentum: the share of the old average that is kept.
 
     Raises:
         ValueError: (from `bind`) the method has trained variables.

@@ -1,4 +1,4 @@
-"""Losses and gradients both brought to one size."""
+"""Losses and gradients both scaled to one size."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class DBMTL(Balancer):
     At a stationary point the direction need not be 0, and may raise a loss.
 
     Args:
-        beta: how much of the average stays.
+        beta: the share of the old average that is kept.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Weights from how hard the tasks still are."""
+"""Weights from the current difficulty of the tasks."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ __all__ = ["DTP"]
 class DTP(Balancer):
     """Dynamic task prioritisation: `L = sum_t w_t L_t`, `w_t = -(1 - k_t)^gamma log k_t`, for a metric `k_t` such as accuracy.
 
-    `observe` shows the metrics, after each step or epoch; `k_t` is their moving average, `alpha` new and `1 - alpha` old. A task
-    counts 1 before its metric was seen. `k_t` is kept between 1e-4 and 1.
+    `observe` receives the metrics, after each step or epoch; `k_t` is their moving average, with weight `alpha` for the new
+    value. A task has weight 1 before its first metric. `k_t` is kept between 1e-4 and 1.
 
     Args:
         gamma: the larger, the more the hard tasks count.

@@ -1,4 +1,4 @@
-"""The mean gradient, moved no further than until it harms no task."""
+"""Mean gradient, projected so that it harms no task."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class DualProj(Balancer):
     At a stationary point the direction raises no loss, and is 0 where none can fall.
 
     Args:
-        regularization: this share of G's trace is added to its diagonal; without it the projection is exact.
+        regularization: share of G's trace that is added to its diagonal; with 0 the projection is exact.
 
     Example:
 

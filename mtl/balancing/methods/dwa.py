@@ -1,4 +1,4 @@
-"""Weights from how fast losses fall."""
+"""Weights from the rates at which losses fall."""
 
 from typing import Any
 

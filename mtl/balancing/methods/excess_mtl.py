@@ -1,4 +1,4 @@
-"""Weights from how far the tasks still are from their best."""
+"""Weights from the estimated excess risk of the tasks."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ __all__ = ["ExcessMTL"]
 class ExcessMTL(Balancer):
     """Excess risk estimation: `w_t ∝ w_t exp(eta E_t / E_t(0))`, with the excess risk `E_t = sum_p g_tp^2 / sqrt(s_tp + 1e-7)`.
 
-    `s` is the sum of `g^2` over all steps. Weights start from 1, sum to K, and move from each task's second step on; `E_t(0)` is
-    its first estimate. The active tasks share among them what their weights sum to.
+    `s` is the sum of `g^2` over all steps. Weights start from 1, sum to K, and change from each task's second step on; `E_t(0)`
+    is its first estimate. The sum of the active tasks' weights is kept.
 
     Args:
-        eta: how fast the weights move.
+        eta: step size of the weights.
 
     Example:
 
@@ -53,7 +53,7 @@ class ExcessMTL(Balancer):
         first = tf.where(seen, tf.cast(tf.identity(tf.convert_to_tensor(self._first)), dtype), risks)
         old = tf.cast(tf.identity(tf.convert_to_tensor(self._learned)), dtype)
         exponents = tf.where(seen & active, self.eta * tf.math.divide_no_nan(risks, first), tf.zeros_like(risks))
-        # The same for all tasks falls out of the shares, and the largest power is then 1.
+        # A constant added to all exponents cancels in the shares; the largest exponential becomes 1.
         shares, _ = portion(old * tf.exp(exponents - tf.reduce_max(exponents)), active)
         weights = shares * tf.reduce_sum(tf.where(active, old, 0))
         self._keep(self._squares, squares)

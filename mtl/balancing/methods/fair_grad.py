@@ -1,4 +1,4 @@
-"""Gains shared fairly."""
+"""Fair shares of the gain."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ __all__ = ["FairGrad"]
 class FairGrad(Balancer):
     """Alpha-fair shares of the gain: `G w = w^{-1 / alpha}`, so that `sum_t (g_t d)^{1 - alpha} / (1 - alpha)` is largest.
 
-    At a stationary point, where the equation has no solution, the direction is 0; near one it is long for an alpha above 1.
+    At a stationary point, where the equation has no solution, the direction is 0; near one it is long if alpha is above 1.
 
     Args:
-        alpha: near 0 the sum of the gains counts, at 1 their product (`NashMTL`), beyond that more and more the smallest.
+        alpha: near 0, the sum of the gains is maximised; at 1, their product (`NashMTL`); above, increasingly the smallest.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Weights that make all losses fall at one rate."""
+"""Weights with which all losses fall at one rate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +18,14 @@ __all__ = ["FAMO"]
 class FAMO(Balancer):
     """Fast adaptive multi-task optimization: `L = sum_t c_t L_t`, `c_t ∝ z_t / (L_t - b_t)`, `sum_t c_t = 1`, `z = softmax(w)`.
 
-    After the step the losses of the same batch are looked at again, by `after_step`: Adam moves `w` along the gradient
-    `(diag z - z z^T) (log(L - b) before - log(L - b) after)`, so that the task that gained least counts more.
+    `after_step` receives the losses of the same batch after the update: Adam updates `w` with the gradient
+    `(diag z - z z^T) (log(L - b) before - log(L - b) after)`, so that the task that gained least has more weight.
 
     Args:
-        learning_rate: of `w`.
+        learning_rate: learning rate of `w`.
         decay: weight decay of `w`, added to its gradient.
-        bounds: task -> `b_t`, what its loss stays above; 0 for tasks not named. Where a loss falls to its bound, which losses
-            below 0 do, the bound moves to below the loss by as much as the loss is large.
+        bounds: task -> `b_t`, a lower bound of its loss; 0 for tasks not named. Where a loss falls to its bound, as losses
+            below 0 do, the bound moves below the loss by the loss's absolute value.
 
     Example:
 
@@ -79,7 +79,7 @@ class FAMO(Balancer):
         self._keep(self._logits, self._adam.step(self._keep, logits, gradient, active))
 
     def _heights(self, losses: Any, active: Any, training: bool) -> Any:
-        """How far losses are above their bounds, more than 0; training lowers the bounds for good."""
+        """Return the losses minus their bounds, above 0; in training, lowered bounds are stored."""
         lowered = tf.cast(tf.convert_to_tensor(self._lowered), losses.dtype)
         bounds = values_by_task(self.tasks, self.bounds, 0.0, losses.dtype) - lowered
         room = tf.maximum(tf.abs(losses), 1e-8)

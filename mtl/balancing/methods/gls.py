@@ -14,7 +14,7 @@ __all__ = ["GLS"]
 class GLS(Balancer):
     """Geometric loss strategy: `L = (prod_t L_t)^{1 / K}`, for losses that are at least 0.
 
-    It does not matter in which units a loss is. A loss of 0 counts as the smallest float, and has no gradient.
+    The units of the losses do not matter. A loss of 0 counts as the smallest float, and has no gradient.
 
     Example:
 
@@ -29,7 +29,7 @@ class GLS(Balancer):
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
         count = tf.reduce_sum(tf.cast(active, losses.dtype))
-        # Chosen before the logarithm, which would have a gradient of NaN at 0.
+        # Replaced before the logarithm, whose gradient at 0 would be NaN.
         usable = active & (losses > 1e-37)
         logs = tf.where(
             active, tf.math.log(tf.where(usable, losses, tf.fill(tf.shape(losses), tf.constant(1e-37, losses.dtype)))), 0

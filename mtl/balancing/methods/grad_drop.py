@@ -14,14 +14,14 @@ __all__ = ["GradDrop"]
 
 @keras.saving.register_keras_serializable("mtl")
 class GradDrop(Balancer):
-    """Gradient sign dropout: at each parameter, either the positive gradients count or the negative ones.
+    """Gradient sign dropout: at each parameter, either the positive or the negative gradients are kept.
 
-    The purity `p = (1 + sum_t g_t / sum_t |g_t|) / 2` is how far the signs agree. With `u` uniform in `[0, 1]`, positive
+    The purity `p = (1 + sum_t g_t / sum_t |g_t|) / 2` measures how far the signs agree. With `u` uniform in `[0, 1]`, positive
     gradients stay where `p > u` and negative ones where `p < u`. `d = sum_t (leak + (1 - leak) stays_t) g_t`.
 
     Args:
-        leak: the share of a gradient that always passes.
-        seed: of the draws.
+        leak: the share of a gradient that is always kept.
+        seed: seed of the random draws.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Weights that bring gradients to one size."""
+"""Weights that equalise the norms of the gradients."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ __all__ = ["GradNorm"]
 class GradNorm(Balancer):
     """Gradient normalisation: weights learned by `min_w sum_t |w_t ||g_t|| - m r_t^alpha|`, then scaled to `sum_t w_t = K`.
 
-    `m` is the mean of `w_t ||g_t||` and `r_t` the task's loss over its first one, over the mean of that: how slowly the task
-    learns, against the others. Both are constants of the minimum; Adam makes one step towards it after each update. The n active
-    tasks keep the sum that their weights had. Only the diagonal of the Gramian counts.
+    `m` is the mean of `w_t ||g_t||`; `r_t` is the task's loss divided by its first loss, divided by the mean of that ratio over
+    the tasks: how slowly the task learns relative to the others. Both are treated as constants; Adam makes one step after each
+    update. The sum of the active tasks' weights is kept. Only the diagonal of the Gramian is used.
 
     Args:
-        alpha: how strongly slow tasks are pulled.
-        learning_rate: of the weights.
+        alpha: strength with which slow tasks gain weight.
+        learning_rate: learning rate of the weights.
 
     Example:
 

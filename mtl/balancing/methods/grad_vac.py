@@ -1,4 +1,4 @@
-"""Gradients turned towards each other."""
+"""Gradients turned towards one another."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["GradVac"]
 
 @keras.saving.register_keras_serializable("mtl")
 class GradVac(Balancer):
-    """Gradient vaccine: as PCGrad, but gradients are turned until the cosine between them is as large as it uses to be.
+    """Gradient vaccine: as PCGrad, but gradients are turned until the cosine between them equals its moving average.
 
     For every task i, over the others j in a random order, with `c = cos(g_i', g_j)` and its moving average `t_ij`, from 0: where
     `c < t_ij`, `g_i' <- g_i' + ||g_i'|| (t sqrt(1 - c^2) - c sqrt(1 - t^2)) / (||g_j|| sqrt(1 - t^2)) g_j`; then
@@ -24,7 +24,7 @@ class GradVac(Balancer):
 
     Args:
         beta: the share of a new cosine in the average.
-        seed: of the orders.
+        seed: seed of the random orders.
 
     Example:
 

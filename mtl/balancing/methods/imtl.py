@@ -1,4 +1,4 @@
-"""Losses brought to one size, and a direction that looks alike from all tasks."""
+"""Losses scaled to one size, and a direction with equal projections on all gradients."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ __all__ = ["IMTL"]
 
 @keras.saving.register_keras_serializable("mtl")
 class IMTL(Balancer):
-    """Impartial multi-task learning, both halves: IMTL-G's weights for the gradients of IMTL-L's scaled losses.
+    """Impartial multi-task learning, both parts: IMTL-G's weights for the gradients of IMTL-L's scaled losses.
 
-    `combine` gives `sum_t e^{s_t} L_t - s_t`, which trains the heads and the scales; `weights` counts for gradients of the losses
-    as they are, so it is `e^{s_t}` times the weight of the scaled one. At a stationary point the direction is 0.
+    `combine` returns `sum_t e^{s_t} L_t - s_t`, which trains the heads and the scales; `weights` applies to gradients of the
+    unscaled losses, so each weight is `e^{s_t}` times that of the scaled loss. At a stationary point the direction is 0.
 
     Args:
-        floor: as of `IMTLL`: the loss below which a task's scale grows no more, 0 for none.
+        floor: as in `IMTLL`, the loss below which a task's scale stops growing; 0 for none.
 
     Raises:
         ValueError: a floor below 0.

@@ -1,4 +1,4 @@
-"""A direction that looks alike from all tasks."""
+"""Direction with equal projections on all gradients."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ __all__ = ["IMTLG", "impartial"]
 
 @keras.saving.register_keras_serializable("mtl")
 class IMTLG(Balancer):
-    """Impartial multi-task learning, its half for gradients: `sum w = 1`, and `d u_t` is the same for all unit gradients `u_t`.
+    """Impartial multi-task learning, the part for gradients: `sum w = 1`, and `d u_t` is the same for all unit gradients `u_t`.
 
-    Of two tasks `w = (||g_2||, ||g_1||) / (||g_1|| + ||g_2||)` at every angle; of more, where the gradients are linearly
+    For two tasks `w = (||g_2||, ||g_1||) / (||g_1|| + ||g_2||)` at every angle; for more, where the gradients are linearly
     independent, `w = v / sum v`, `v_t = (C^-1 1)_t / ||g_t||` with their cosines C. Weights may be negative, and are 0 where
     `sum v` is. At a stationary point, and wherever no other direction has equal projections on all gradients, the direction is 0.
 
@@ -36,11 +36,11 @@ class IMTLG(Balancer):
 
 
 def impartial(gramian: Gramian) -> Any:
-    """The weights of IMTL-G, float64 `[K]`.
+    """Return the weights of IMTL-G, float64 `[K]`.
 
     With unit gradients, of Gramian C, and `x_t = w_t ||g_t||`, the projections are `C x`: they are equal for `x = C^+ 1`. Where a
-    combination of unit gradients is 0 whose weights do not sum to 0, no direction but 0 has equal projections on all; of the x
-    with `C x = 0` it is then the shortest. Gradients of one direction are no such case, as `1` is in the range of C.
+    combination of unit gradients with a nonzero sum of weights is 0, only the direction 0 has equal projections on all; the
+    result is then the shortest x with `C x = 0`. Parallel gradients are not such a case, since `1` is in the range of C.
     """
     values, vectors = gramian.spectrum
     inverse = gramian.inverse_norms * tf.sqrt(gramian.size)

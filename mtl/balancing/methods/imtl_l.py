@@ -1,4 +1,4 @@
-"""Losses brought to one size."""
+"""Losses scaled to one size."""
 
 import math
 from typing import Any
@@ -15,13 +15,13 @@ __all__ = ["IMTLL"]
 
 @keras.saving.register_keras_serializable("mtl")
 class IMTLL(Balancer):
-    """Impartial multi-task learning, its half for losses: `L = sum_t e^{s_t} L_t - s_t`.
+    """Impartial multi-task learning, the part for losses: `L = sum_t e^{s_t} L_t - s_t`.
 
-    The scales `s_t` start from 0 and are trained by the model's optimizer; where they settle, all scaled losses are 1. The scale
-    of a task that is solved would grow without end: `-s_t` goes no lower than `log floor`.
+    The scales `s_t` start from 0 and are trained by the model's optimizer; at their optimum, all scaled losses are 1. To keep the
+    scale of a solved task from growing without bound, `-s_t` is at least `log floor`.
 
     Args:
-        floor: the loss below which a task's scale grows no more, 0 for none. The greatest factor is `1 / floor`.
+        floor: the loss below which a task's scale stops growing; 0 for none. The largest factor is `1 / floor`.
 
     Raises:
         ValueError: a floor below 0.
@@ -47,7 +47,7 @@ class IMTLL(Balancer):
         return [self._scales[self.tasks.index(task)]]
 
     def factors(self, dtype: Any) -> Any:
-        """What each loss is multiplied by now, `e^s`, `[K]`."""
+        """Return the current factor of each loss, `e^s`, `[K]`."""
         return tf.exp(self._logs(dtype))
 
     def _logs(self, dtype: Any) -> Any:
@@ -55,7 +55,7 @@ class IMTLL(Balancer):
         return -floored(-logs, math.log(self.floor)) if self.floor else logs
 
     def _combine(self, losses: Any, active: Any, training: bool) -> Any:
-        logs = self._logs(losses.dtype)  # Once, so that both terms make one gradient.
+        logs = self._logs(losses.dtype)  # Computed once, so that both terms contribute to one gradient.
         weights = tf.exp(logs)
         if training:
             self._show(weights, active)

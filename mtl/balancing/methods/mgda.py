@@ -1,4 +1,4 @@
-"""The shortest direction between the gradients."""
+"""Shortest convex combination of the gradients."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 class MGDA(Balancer):
     """Multiple gradient descent: the weights of the shortest convex combination, `argmin_w w^T G w`, `w >= 0`, `sum_t w_t = 1`.
 
-    Without normalisation the direction lowers every loss, or is 0 where none can fall without another one rising, which is
-    what a stationary point is; with normalisation the direction there need not be 0, and may raise a loss.
+    Without normalisation the direction lowers every loss, or is 0 at a stationary point, where no loss can fall without
+    another one rising; with normalisation the direction there need not be 0, and may raise a loss.
 
     Args:
-        normalization: what gradients are divided by before the weights are found, which then count for the gradients as they
-            are: `"none"`, `"l2"` (their norm), `"loss"` (the loss), or `"loss+"` (both).
+        normalization: divisor of the gradients in the minimisation; the returned weights apply to the original gradients:
+            `"none"`, `"l2"` (their norm), `"loss"` (the loss), or `"loss+"` (both).
 
     Example:
 

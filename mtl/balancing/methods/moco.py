@@ -1,4 +1,4 @@
-"""The shortest direction between tracked gradients."""
+"""Shortest convex combination of tracked gradients."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ class MoCo(Balancer):
     """Multi-objective gradient with correction: MGDA's weights by small steps, on gradients tracked over batches.
 
     `Y <- Y + beta (J - Y)`, from 0; `w <- P(w - gamma (Y Y^T + rho I) w)`, from `1 / K`, where P projects on the simplex;
-    `d = Y^T w`. The active tasks share among them what their weights sum to.
+    `d = Y^T w`. The sum of the active tasks' weights is kept.
 
     Args:
-        beta: the share of the way to a new gradient.
+        beta: the weight of a new gradient in the tracked one.
         gamma: step size of the weights.
-        rho: pulls the weights together.
+        rho: regularisation towards equal weights.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The direction on which bargaining tasks agree."""
+"""Direction that solves a bargaining problem between the tasks."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ __all__ = ["NashMTL"]
 class NashMTL(Balancer):
     """Nash's bargaining solution: `G w = 1 / w`, so that the product of the tasks' gains is largest.
 
-    Without a cap the direction's length is `sqrt(K)` whatever the gradients, even as they vanish; at a stationary point, where
+    Without a cap the direction's length is `sqrt(K)` for all gradients, however short; at a stationary point, where
     the equation has no solution, the direction is 0.
 
     Args:
         max_norm: the direction is shortened to this length where it is longer; None for no cap.
-        update_every: how many steps weights are kept; they are found anew earlier where an active task has none.
+        update_every: number of steps between updates of the weights; earlier where an active task has no weight.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Gradients with what conflicts taken out."""
+"""Gradients without their conflicting components."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ __all__ = ["PCGrad"]
 
 @keras.saving.register_keras_serializable("mtl")
 class PCGrad(Balancer):
-    """Projecting conflicting gradients: each gradient meets the others in a random order, and loses its part against them.
+    """Projecting conflicting gradients: each gradient loses its components that oppose the others, in a random order.
 
     For every task i, over the others j: where `g_i' g_j < 0`, `g_i' <- g_i' - (g_i' g_j / g_j g_j) g_j`. Then `d = sum_i g_i'`.
 
     Args:
-        seed: of the orders.
+        seed: seed of the random orders.
 
     Example:
 

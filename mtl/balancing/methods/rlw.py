@@ -18,7 +18,7 @@ class RLW(Balancer):
     """Random loss weighting: `w = softmax(z)` with new `z ~ N(0, I)` in every step. Outside training, all weights are equal.
 
     Args:
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Example:
 

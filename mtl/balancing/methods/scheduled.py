@@ -1,4 +1,4 @@
-"""Weights that follow the step."""
+"""Weights that are functions of the step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +17,8 @@ class Scheduled(Balancer):
     """Weights that are functions of the step: `L = sum_t w_t(step) L_t`, where steps are counted from 0.
 
     Args:
-        schedules: task -> a number, or points `[[step, weight], ...]` with straight lines between them, constant before the
-            first and after the last; 1 for tasks not named.
+        schedules: task -> a number, or points `[[step, weight], ...]`, interpolated linearly, constant before the first and after
+            the last; 1 for tasks not named.
 
     Raises:
         ValueError: points out of order, a negative weight, or (from `bind`) an unknown task.
@@ -61,7 +61,7 @@ def _points(task: str, schedule: float | Sequence[Sequence[float]]) -> list[list
 
 
 def _at(step: Any, points: list[list[float]]) -> Any:
-    """The height of a chain of straight lines."""
+    """Return the value of a piecewise linear function."""
     height = tf.constant(points[0][1], tf.float64)
     for (start, low), (end, high) in zip(points, points[1:], strict=False):
         height += (high - low) * tf.clip_by_value((step - start) / (end - start), 0.0, 1.0)

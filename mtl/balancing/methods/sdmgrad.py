@@ -1,4 +1,4 @@
-"""The shortest direction between gradients near their mean, from two batches."""
+"""Short combination of the gradients, near their mean, from two batches."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ class SDMGrad(Balancer):
 
     The weights minimise `||J^T (w + lambda b)||^2` over the simplex, from `1 / K`, by projected steps
     `w <- P(w - rate / m J_1 J_2^T (w + lambda b))`. `J_1` and `J_2` come from independent batches, so that the steps are
-    right on average; `m` is the mean size of the diagonal of `J_1 J_2^T`. `weights` takes `J_1 J_2^T`, `aggregate` both as
-    `[2, K, P]` or only one, and the direction is along their mean. The active tasks share among them what their weights sum to.
+    unbiased; `m` is the mean size of the diagonal of `J_1 J_2^T`. `weights` takes `J_1 J_2^T`, `aggregate` both as
+    `[2, K, P]` or only one; the direction combines the mean of both. The sum of the active tasks' weights is kept.
 
     Args:
-        pull: lambda, how strongly towards the mean gradient.
-        learning_rate: of the weights.
-        steps: how many steps of the weights for one of the model.
+        pull: `lambda`, the strength of the pull towards the mean gradient.
+        learning_rate: learning rate of the weights.
+        steps: number of steps of the weights per training step.
 
     Example:
 

@@ -17,7 +17,7 @@ REDUCTIONS = ("sum", "mean")
 
 @keras.saving.register_keras_serializable("mtl")
 class Static(Balancer):
-    """Fixed weights: `L = sum_t w_t L_t`, or with `reduction="mean"` that over `sum_t w_t`.
+    """Fixed weights: `L = sum_t w_t L_t`, divided by `sum_t w_t` with `reduction="mean"`.
 
     Both sums are over the tasks that have a labelled row in the batch.
 

@@ -1,4 +1,4 @@
-"""A smooth maximum of the losses."""
+"""Smooth maximum of the losses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,16 +15,16 @@ __all__ = ["STCH"]
 
 @keras.saving.register_keras_serializable("mtl")
 class STCH(Balancer):
-    """Smooth Tchebycheff scalarization: `L = mu logsumexp_t(lambda_t (L_t / n_t - z_t) / mu)`, near the largest of its terms.
+    """Smooth Tchebycheff scalarization: `L = mu logsumexp_t(lambda_t (L_t / n_t - z_t) / mu)`, close to the largest term.
 
     In the first `warmup_steps` training steps `L = sum_t log L_t`, and each task's mean loss over them becomes its nadir `n_t`;
     without a warm-up, `n_t = 1`.
 
     Args:
-        mu: how smooth the maximum is.
+        mu: smoothness of the maximum.
         preferences: task -> `lambda_t`, 1 for tasks not named; they are scaled to sum to 1 over the active tasks.
-        ideals: task -> `z_t`, the loss to aim at, in units of the nadir; 0 for tasks not named.
-        warmup_steps: how many.
+        ideals: task -> `z_t`, the target loss, in units of the nadir; 0 for tasks not named.
+        warmup_steps: number of warm-up steps.
 
     Example:
 

@@ -15,13 +15,13 @@ __all__ = ["UncertaintyWeighting"]
 
 @keras.saving.register_keras_serializable("mtl")
 class UncertaintyWeighting(Balancer):
-    """Each task's loss over its variance, which is learned: `L = sum_t e^{-s_t} L_t / 2 + s_t / 2`.
+    """Losses divided by learned variances: `L = sum_t e^{-s_t} L_t / 2 + s_t / 2`.
 
-    The log-variances `s_t` start from 0, and are trained by the model's optimizer. `s_t = log L_t` where they settle, so that the
-    weight of a task that is solved would grow without end: `s_t` goes no lower than `log floor`.
+    The log-variances `s_t` start from 0 and are trained by the model's optimizer. At their optimum `s_t = log L_t`. To keep the
+    weight of a solved task from growing without bound, `s_t` is at least `log floor`.
 
     Args:
-        floor: the loss below which a task's weight grows no more, 0 for none. The greatest weight is `1 / (2 floor)`.
+        floor: the loss below which a task's weight stops growing; 0 for none. The largest weight is `1 / (2 floor)`.
 
     Raises:
         ValueError: a floor below 0.

@@ -1,4 +1,4 @@
-"""Each gradient moved until it harms no task, then their mean."""
+"""Mean of the gradients, each projected so that it harms no task."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class UPGrad(Balancer):
     `w = sum_t argmin_v v^T G v`, `v >= e_t / K`. At a stationary point the direction raises no loss, and is 0 if none can fall.
 
     Args:
-        regularization: this share of G's trace is added to its diagonal; without it the projections are exact.
+        regularization: share of G's trace that is added to its diagonal; with 0 the projections are exact.
 
     Example:
 

@@ -1,1 +1,1 @@
-"""Several tasks' examples as one dataset: stored, sampled, batched."""
+"""Storing, sampling and batching the examples of several tasks."""

@@ -1,4 +1,4 @@
-"""Which rows stand in which batch."""
+"""Assignment of rows to batches."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ __all__ = ["Batch", "Group", "BatchSampler"]
 
 
 class Batch(NamedTuple):
-    """One batch of a sampler.
+    """Rows of one batch.
 
     Args:
-        groups: each row's group, int32 `[B]`.
-        positions: each row's position in its group, int64 `[B]`.
-        length: the length that all rows are padded to.
+        groups: index of each row's group, int32 `[B]`.
+        positions: index of each row in its group, int64 `[B]`.
+        length: padded length of all rows.
     """
 
     groups: np.ndarray
@@ -28,11 +28,11 @@ class Batch(NamedTuple):
 
 
 class Group:
-    """The rows that are labelled by the same tasks: the unit of sampling.
+    """Rows that the same tasks label; the unit of sampling.
 
     Args:
-        tasks: their names.
-        parts: from each store its number, the rows in it, int64 `[n]`, and their lengths in tokens, int32 `[n]`.
+        tasks: names of these tasks.
+        parts: one entry per store: its number, the indices of its rows, int64 `[n]`, and their lengths in tokens, int32 `[n]`.
     """
 
     def __init__(self, tasks: Sequence[str], parts: Sequence[tuple[int, np.ndarray, np.ndarray]]):
@@ -47,7 +47,7 @@ class Group:
         return len(self.row_of)
 
     def by_store(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Where some positions of the group lie: of each store its number, which of the positions, and the rows in it."""
+        """Yield, for each store, its number, the indices into `positions` that lie in it, and their rows in the store."""
         for store in self.stores:
             chosen = np.flatnonzero(self.store_of[positions] == store)
             if len(chosen):
@@ -55,16 +55,16 @@ class Group:
 
 
 class BatchSampler:
-    """Which rows stand in which batch, as a function of the seed and the epoch.
+    """Assignment of rows to batches, a function of the seed and the epoch.
 
     Args:
         groups: the rows to draw from.
-        batch_size: rows in a batch.
+        batch_size: number of rows per batch.
         tasks: names of all tasks.
-        sampling, weights, temperature, cap, epochs, mixed, steps, shuffle, seed, buckets, drop_remainder: as in `mtl.data.mix`.
+        sampling, weights, temperature, cap, epochs, mixed, steps, shuffle, seed, buckets, drop_remainder: see `mtl.data.mix`.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: if a setting is out of range.
 
     Example:
 
@@ -105,18 +105,18 @@ class BatchSampler:
                 f"Batches of {batch_size} rows and drop_remainder leave nothing of {self._rows_per_epoch} rows; "
                 "give a smaller batch_size."
             )
-        self._drawn(0)  # Settings that cannot be are found now, not at the first batch.
+        self._drawn(0)  # Raise for invalid settings now, not at the first batch.
         self.buckets = _checked_buckets(buckets, np.concatenate([group.lengths for group in groups]))
         self._lock = threading.Lock()
         self._made: dict[int, list[Batch]] = {}
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, the same in all."""
+        """Number of batches per epoch, the same for every epoch."""
         return len(self.of(0))
 
     def of(self, epoch: int) -> list[Batch]:
-        """The batches of an epoch. Those of the last epochs asked for are kept; any thread may ask."""
+        """Return the batches of an epoch; thread-safe. The batches of the latest epochs are cached."""
         with self._lock:
             if epoch not in self._made:
                 self._made = {made: batches for made, batches in self._made.items() if made >= epoch - 1}
@@ -124,7 +124,7 @@ class BatchSampler:
             return self._made[epoch]
 
     def realised(self, epoch: int = 0) -> dict[str, Any]:
-        """What an epoch holds: rows and share of each group, and the share of tokens that are padding."""
+        """Return the number of rows and the share of each group in an epoch, and the share of tokens that are padding."""
         batches = self.of(epoch)
         drawn, real = np.zeros(len(self.groups), np.int64), 0
         for batch in batches:
@@ -139,7 +139,7 @@ class BatchSampler:
         }
 
     def _drawn(self, epoch: int) -> np.ndarray:
-        """How many rows of each group an epoch draws."""
+        """Return the number of rows that an epoch draws from each group."""
         if self.sampling == "proportional" and self._rows_per_epoch == sum(self.sizes):
             return np.asarray(self.sizes)
         progress = epoch / max(1, (self.epochs or 1) - 1)
@@ -163,7 +163,7 @@ class BatchSampler:
         return [Batch(group[rows], position[rows], self.buckets[b]) for rows, b in (batches[i] for i in turn)]
 
     def _rows(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Group, and position in it, of each row of an epoch; a group goes on where the epoch before left it."""
+        """Return each row's group and position in it; a group continues where the previous epoch stopped."""
         drawn = self._drawn(epoch)
         before = sum((self._drawn(e) for e in range(epoch)), 0 * drawn) if self.shuffle else 0 * drawn
         positions = [
@@ -178,7 +178,7 @@ class BatchSampler:
         return result
 
     def _cut(self, part: np.ndarray, bucket: np.ndarray) -> list[tuple[np.ndarray, int]]:
-        """Some rows as batches of one bucket each; what is left over of a bucket goes to the next longer one."""
+        """Split rows into batches of one bucket each; the remainder of a bucket moves to the next longer one."""
         batches: list[tuple[np.ndarray, int]] = []
         carried = np.zeros(0, np.int64)
         for b in range(len(self.buckets)):

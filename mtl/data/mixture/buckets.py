@@ -1,4 +1,4 @@
-"""Few padded lengths with little padding."""
+"""Choice of padded lengths."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ __all__ = ["choose_buckets"]
 
 
 def choose_buckets(lengths: np.ndarray, number: int = 8) -> list[int]:
-    """The padded lengths that leave the least padding: at most `number` of them, the longest text included.
+    """Return the padded lengths that need the least padding: at most `number` of them, including the longest text's.
 
     Minimises `sum_i (bucket(n_i) - n_i)` exactly, by dynamic programming over the distinct lengths.
 
     Args:
         lengths: lengths of the examples, in tokens.
-        number: how many buckets at most.
+        number: maximum number of buckets.
 
     Returns:
-        Lengths, ascending.
+        Padded lengths, ascending.
 
     Example:
 
@@ -25,13 +25,13 @@ def choose_buckets(lengths: np.ndarray, number: int = 8) -> list[int]:
     if len(lengths) == 0:
         return [1]
     values, counts = np.unique(np.maximum(lengths, 1), return_counts=True)
-    if len(values) > 512:  # Long texts: lengths within 1/512 of the range are one.
+    if len(values) > 512:  # Long texts: lengths within 1/512 of the range are treated as equal.
         edges = np.unique(np.linspace(0, len(values) - 1, 512).round().astype(int))
         counts = np.add.reduceat(counts, np.r_[0, edges[:-1] + 1])
         values = values[edges]
     size = len(values)
     cumulative = np.r_[0, np.cumsum(counts)]
-    # cost[j] = padded tokens of the best way to cover the values up to j; the bucket that ends at j begins after `cut`.
+    # cost[j]: padded tokens of the best cover of the values up to j; the bucket that ends at j begins after `cut`.
     cost = values * cumulative[1:]
     cuts = []
     for _ in range(min(number, size) - 1):

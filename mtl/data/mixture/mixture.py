@@ -1,4 +1,4 @@
-"""Several tasks' examples as one `tf.data.Dataset`."""
+"""The examples of several tasks as one `tf.data.Dataset`."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where prepared data is kept: `MTL_CACHE_DIR`, or `mtl` in the user's cache folder."""
+    """Return the folder of prepared data: `MTL_CACHE_DIR`, or `mtl` in the user's cache folder."""
     if folder := os.environ.get("MTL_CACHE_DIR"):
         return Path(folder)
     try:
@@ -39,21 +39,21 @@ def cache_folder() -> Path:
 
 
 class Mixture:
-    """What stands behind the dataset that `mix` returns: the prepared examples, and the sampler of the batches.
+    """Prepared examples and batch sampler of a dataset that `mix` returns.
 
     Args:
-        tasks, encoder, split, max_length, cache_dir: as in `mix`.
-        **settings: of `mtl.data.mixture.batch_sampler.BatchSampler`.
+        tasks, encoder, split, max_length, cache_dir: see `mix`.
+        **settings: see `mtl.data.mixture.batch_sampler.BatchSampler`.
 
     Attributes:
-        sampler: which rows stand in which batch.
-        buckets: the padded lengths in use.
-        groups: the tasks of each group of rows; rows that the same tasks label are drawn alike.
-        sizes: how many rows each group has.
-        truncated: source -> how many of its texts were cut.
-        lost: task -> how many of its labels tokens cannot express (see `Head.lost`).
-        unknown: task -> how many labels were left out because its head does not know them.
-        epoch: the number of the next pass over the dataset; set it to go on where an earlier run ended.
+        sampler: assignment of rows to batches.
+        buckets: padded lengths in use.
+        groups: task names of each group of rows; rows that the same tasks label form a group and are sampled together.
+        sizes: number of rows per group.
+        truncated: source -> number of its texts that were truncated.
+        lost: task -> number of its labels that tokens cannot express (see `Head.lost`).
+        unknown: task -> number of its labels that were left out because its head does not know them.
+        epoch: number of the next pass over the dataset; set it to continue where an earlier run stopped.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Mixture:
         self.buckets, self.sizes, self.groups = self.sampler.buckets, self.sampler.sizes, [group.tasks for group in groups]
 
     def _read(self, max_length: int | None, cache_dir: str | os.PathLike | None) -> list[Group]:
-        """Prepares the sources that have the split; returns their rows by the tasks that label them."""
+        """Prepare the sources that have the split and return their rows, grouped by the tasks that label them."""
         fed: dict[int, tuple[Source, list[LabelledTask]]] = {}
         for task in self.tasks:
             for source in task.sources:
@@ -115,10 +115,10 @@ class Mixture:
             logger.warning("%s", sentence)
         if not parts:
             raise ValueError(f"Split '{self.split}' holds no labelled example for the tasks {[t.name for t in self.tasks]}.")
-        return [Group(names, each) for names, each in parts.items()]
+        return [Group(names, rows_of_stores) for names, rows_of_stores in parts.items()]
 
     def _padded_lengths(self, buckets: int | Sequence[int]) -> dict[str, list[int]]:
-        """Axis -> the lengths that rows are padded to."""
+        """Return the padded lengths of each axis."""
         found = {"tokens": list(self.sampler.buckets)}
         count = buckets if isinstance(buckets, int) else len(buckets)
         for axis in dict.fromkeys(axis for store in self._stores for axis in store.axes if axis != "tokens"):
@@ -127,7 +127,7 @@ class Mixture:
         return found
 
     def losses(self) -> list[str]:
-        """A sentence for each task some of whose labels tokens cannot express."""
+        """Return one sentence per task with labels that tokens cannot express."""
         return [
             f"{count:,} labels of '{task}' in split '{self.split}' do not come back from their tokens: their words have none or "
             "were cut off, a token also covers what is not theirs, or they overlap a label that is kept."
@@ -137,15 +137,15 @@ class Mixture:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
         return self.sampler.steps_per_epoch
 
     def realised(self, epoch: int = 0) -> dict[str, Any]:
-        """What an epoch holds: rows and share of each group, and the share of tokens that are padding."""
+        """Return the number of rows and the share of each group in an epoch, and the share of tokens that are padding."""
         return self.sampler.realised(epoch)
 
     def signature(self) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
-        """What the batches look like."""
+        """Return the shapes and dtypes of a batch."""
         rows = self.batch_size if self.sampler.drop_remainder else None
         lengths = {axis: sizes[0] if len(sizes) == 1 else None for axis, sizes in self._lengths.items()}
 
@@ -161,13 +161,13 @@ class Mixture:
 
     @property
     def made_of(self) -> str:
-        """The rows and their order, in words that other data does not share."""
+        """Description of the rows and their order that differs from that of any other data."""
         rows, digest = sum(self.sizes), fingerprint_of([store.digest for store in self._stores], self.groups)[:8]
         order = f"shuffled with the seed {self.seed}" if self.shuffle else "in order"
         return f"of {rows} rows ({digest}), {self.batch_size} in a batch, {order}"
 
     def batch(self, epoch: int, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """One batch as NumPy arrays: `(x, y, sample_weight)`."""
+        """Return one batch as NumPy arrays: `(x, y, sample_weight)`."""
         groups, positions, length = self.sampler.of(epoch)[step]
         parts = []
         for number in np.unique(groups):
@@ -203,7 +203,7 @@ class Mixture:
         return x, y, w
 
     def dataset(self) -> tf.data.Dataset:
-        """The batches of an epoch, another epoch each time it is iterated."""
+        """Return the batches of an epoch as a dataset; each iteration yields the next epoch."""
 
         def next_epoch() -> np.int64:
             with self._lock:
@@ -219,7 +219,7 @@ class Mixture:
         return dataset
 
     def at(self, epoch: int, step: int) -> tf.data.Dataset:
-        """The batches of one epoch from a step on, without making those before; the next epoch then is the one after it."""
+        """Return the batches of one epoch from `step` on, without making the earlier ones, and set `epoch` to the next one."""
         self.epoch = epoch + 1
         batches = self._from(tf.constant(epoch if self.shuffle else 0, tf.int64), step)
         return self._finished(batches, max(0, self.steps_per_epoch - step))
@@ -247,7 +247,7 @@ class Mixture:
 
 
 def _mask(column: Column, store: Store, rows: np.ndarray, lengths: Mapping[str, int]) -> np.ndarray:
-    """1 where a row has values along the axis of a column that marks them."""
+    """Return 1 where a row has a value along the mask column's axis, and 0 elsewhere."""
     (axis,) = column.axes
     return np.arange(lengths[str(axis)]) < store.axes[str(axis)][rows][:, None]
 
@@ -273,39 +273,39 @@ def mix(
     drop_remainder: bool = False,
     cache_dir: str | os.PathLike | None | bool = True,
 ) -> tf.data.Dataset:
-    """Several tasks' examples as one dataset of batches `(x, y, sample_weight)`.
+    """Return the examples of several tasks as one dataset of batches `(x, y, sample_weight)`.
 
     A batch holds rows of any task. `x` is one dict for all rows: `token_ids`, `padding_mask` (and `segment_ids`, `word_mask`
-    where used), int32 `[B, S]`. `y` and `sample_weight` have an entry a task; a weight of 0 says that the row has no label for
-    the task. Texts are tokenized and labels encoded once. Rows of like length share a batch. The whole order is a function of
-    `seed` and the number of the epoch.
+    where used), int32 `[B, S]`. `y` and `sample_weight` have one entry per task; a weight of 0 means that the row has no label
+    for the task. Texts are tokenized and labels encoded only once. Rows of similar length share a batch. The order is a function
+    of `seed` and the epoch.
 
     Args:
-        tasks: a task or several.
+        tasks: one task or several.
         encoder: an encoder that has a tokenizer.
-        split: which split of the tasks' sources.
-        batch_size: rows in a batch.
-        sampling: how often each task is drawn in training: `"proportional"` (each example once an epoch), `"uniform"`,
-            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.mixture.sampling.shares`. Follows from `weights` or
-            `temperature` where given.
-        weights: task -> weight in the draws, for `"weights"`; tasks that label the same rows add up.
-        temperature: for `"temperature"`; 1 is proportional, larger is more even.
-        cap: for `"temperature"`, the size beyond which a task counts no more.
-        epochs: for `"annealed"`, the number of epochs in the training.
-        mixed: whether a batch holds rows of several tasks, or of one.
-        steps: batches in an epoch; by default as many as hold every example once.
-        shuffle: by default only for the split `"train"`. Without shuffling every example comes once, whatever `sampling`.
-        seed: of order and masking.
-        buckets: how many padded lengths are in use, chosen to leave the least padding; or the lengths.
-        max_length: tokens kept of an example; by default the encoder's `max_length`.
-        drop_remainder: whether a last batch with fewer rows is left out; it makes the number of rows static.
-        cache_dir: a folder for tokenized data; True for the user's cache folder, None or False for a temporary one.
+        split: the split of the tasks' sources to read.
+        batch_size: number of rows per batch.
+        sampling: how often each task is drawn in training: `"proportional"` (each example once per epoch), `"uniform"`,
+            `"weights"`, `"temperature"` or `"annealed"`; see `mtl.data.mixture.sampling.shares`. By default it follows from
+            `weights` or `temperature`, where given.
+        weights: task -> sampling weight, for `"weights"`; the weights of tasks that label the same rows are added.
+        temperature: for `"temperature"`; 1 is proportional, larger values are closer to uniform.
+        cap: for `"temperature"`, the maximum size that a task counts with.
+        epochs: for `"annealed"`, the number of training epochs.
+        mixed: whether a batch may hold rows of several tasks; if False, it holds rows of one.
+        steps: number of batches per epoch; by default enough to hold every example once.
+        shuffle: by default only for the split `"train"`. Without shuffling, every example appears once, whatever `sampling`.
+        seed: seed of the order and of masking.
+        buckets: number of padded lengths, chosen for the least padding; or the lengths themselves.
+        max_length: maximum number of tokens of an example; by default the encoder's `max_length`.
+        drop_remainder: whether to drop a last batch with fewer rows, which makes the number of rows static.
+        cache_dir: folder for tokenized data; True for the user's cache folder, None or False for a temporary one.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality. Its attribute `mixture` is the `Mixture` behind it.
+        A `tf.data.Dataset` of known cardinality. Its attribute `mixture` is its `Mixture`.
 
     Raises:
-        ValueError: the encoder has no tokenizer, a task has no training split, a setting is out of its range.
+        ValueError: if the encoder has no tokenizer, a task has no training split, or a setting is out of range.
 
     Example:
 
@@ -332,7 +332,7 @@ def mix(
     for task in listed:
         task.prepare()
         if task.head.corrupts_inputs and not task.head.built:
-            task.head.attach(encoder)  # It changes its rows, for which it needs the tokenizer.
+            task.head.attach(encoder)  # The head changes the inputs of its rows, for which it needs the tokenizer.
     return Mixture(
         listed,
         encoder,
@@ -354,7 +354,7 @@ def mix(
     ).dataset()
 
 
-#: Which settings belong to which sampling.
+#: Settings of each sampling method.
 _SETTINGS = {"weights": ("weights",), "temperature": ("temperature", "cap"), "annealed": ("epochs",)}
 
 

@@ -1,4 +1,4 @@
-"""Examples, tokenized and with their targets, written to disk."""
+"""Tokenizing examples, encoding their labels, and writing both to disk."""
 
 import hashlib
 import json
@@ -45,20 +45,20 @@ def prepare(
     cache_dir: str | os.PathLike | None,
     columns: Mapping[str, Column] | None = None,
 ) -> Store:
-    """Tokenizes a split of a source and encodes its labels, or finds that done by an earlier call.
+    """Tokenize a split of a source and encode its labels, or reuse the result of an earlier call.
 
     Args:
         source: the source.
         split: one of its splits.
-        tasks: the tasks that it feeds.
+        tasks: the tasks that read the source.
         encoder: an encoder with a tokenizer.
-        max_length: tokens kept of an example; None for all.
-        cache_dir: a folder to keep the result in for later runs; None for a temporary one.
-        columns: the columns of the mixture; None for those of the encoder and the tasks' heads.
+        max_length: maximum number of tokens of an example; None for no limit.
+        cache_dir: folder to keep the result in for later runs; None for a temporary one.
+        columns: columns of the mixture; None for those of the encoder and the tasks' heads.
 
     Returns:
-        The store. It is found again when the source's fingerprint, the tokenizer, the length and what
-        the tasks' heads encode by are the same.
+        The store. A stored result is reused when the source's fingerprint, the tokenizer, the length and the settings that the
+        tasks' heads encode with are the same.
     """
     from mtl.version import __version__
 
@@ -96,7 +96,7 @@ def prepare(
             except OSError:
                 if not (folder / "store.json").exists():
                     raise
-                # Another process was first; what it wrote is the same.
+                # Another process finished first and wrote the same content.
             return Store(folder, kinds, size)
         store = Store(working, kinds, size)
         weakref.finalize(store, held.pop_all().close)
@@ -104,7 +104,7 @@ def prepare(
 
 
 def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
-    """What an earlier call wrote; it is removed where it is not as it was written."""
+    """Return the store of an earlier call; a damaged one is removed."""
     if not os.path.lexists(folder):
         return None
     try:
@@ -119,7 +119,7 @@ def _found(folder: Path, kinds: Kinds, vocabulary_size: int) -> Store | None:
 
 
 def _kinds(tasks: Sequence[LabelledTask], columns: Sequence[Column]) -> Kinds:
-    """Name of each column -> its type on disk and its axes."""
+    """Return each column's type on disk and axes, by name."""
     kinds: Kinds = {column.name: (column.stored_dtype or column.dtype, column.axes) for column in columns}
     for task in tasks:
         target = task.head.target
@@ -131,7 +131,7 @@ def _kinds(tasks: Sequence[LabelledTask], columns: Sequence[Column]) -> Kinds:
 
 
 def _settings(head: LabelEncoder) -> dict[str, Any]:
-    """What a head's targets depend on. A label's number is its place, so that the order of labels counts."""
+    """Return the settings that a head's targets depend on; the order of labels is one of them, since it gives their ids."""
     config = head.get_config()
     names = head.cache_key if head.cache_key is not None else config.keys() - {"name", "dtype", "trainable"}
     return {name: config[name] for name in names}
@@ -158,7 +158,7 @@ def _write(
         described = {name: describe(*kinds[name], file.file.tell(), file.sum) for name, file in written.items()}
         meta = files.enter_context(open(folder / "store.json", "wb"))
         meta.write(json.dumps({"columns": described, **counts}).encode())
-        for file in (*(file.file for file in written.values()), meta):  # On the disk before the folder gets its name.
+        for file in (*(file.file for file in written.values()), meta):  # Flush to disk before the folder gets its name.
             file.flush()
             os.fsync(file.fileno())
 
@@ -175,8 +175,8 @@ def _fill(
     """Write the examples.
 
     Returns:
-        How many were `truncated`, how many of each task's labels tokens cannot express (`lost`), and how many its head does not
-        know (`unknown`).
+        Number of texts that were `truncated`; per task, number of labels that tokens cannot express (`lost`) and number of
+        labels that its head does not know (`unknown`).
     """
     offsets = any(column.reads_offsets for column in columns) or any(task.head.needs_offsets for task in tasks)
     rows = truncated = 0
@@ -208,7 +208,7 @@ def _fill(
 
 
 def _measure(axes: Axes, values: np.ndarray, lengths: dict[str, int], what: str, place: str | None) -> None:
-    """Compares the shape of one row's values with its axes, and notes the lengths of those not seen yet."""
+    """Compare the shape of one row's values with its axes, and record the lengths of axes not seen before."""
     shape = np.shape(values)
     if len(shape) == len(axes):
         named = [(axis, size) for axis, size in zip(axes, shape, strict=True) if isinstance(axis, str)]
@@ -228,12 +228,12 @@ def _targets(
     place: str,
     before: int,
 ) -> tuple[list[Any], list[Any], int]:
-    """A task's targets of some examples, their weights, times the examples' own (0 where an example is not labelled), and how
-    many labels are lost.
+    """Return a task's targets, their weights times the examples' weights (0 for an unlabelled example), and the number of
+    lost labels.
 
     Args:
-        lengths: of each example's axes; those that only targets have are added.
-        place: what an example without a place of its own is said to be in, `before` others being before the first.
+        lengths: lengths of each example's axes; axes that only targets have are added.
+        place: name used in errors for an example without a place; `before` is the number of examples before the first.
     """
     head, kind = task.head, task.head.target
     targets: list[Any] = []
@@ -263,14 +263,14 @@ def _targets(
 
 
 class _File:
-    """A column's file, to which values are appended, many at a time."""
+    """File of one column, to which values are appended in chunks."""
 
     def __init__(self, files: ExitStack, folder: Path, name: str, dtype: str):
         self.dtype, self.sum = np.dtype(dtype), 0
         self.file = files.enter_context(open(folder / f"{name}.bin", "wb"))
 
     def write(self, values: Sequence[Any] | np.ndarray) -> None:
-        """Appends numbers, or arrays one after the other."""
+        """Append numbers, or the flattened values of arrays."""
         joined = np.array(values) if np.isscalar(values[0]) else np.concatenate(values, axis=None)
         content = joined.astype(self.dtype, copy=False).tobytes()
         self.sum = zlib.crc32(content, self.sum)
@@ -278,7 +278,7 @@ class _File:
 
 
 def _encoded(examples: Iterator[Example], tokenizer: Any, max_length: int | None, offsets: bool) -> Iterator[Encoded]:
-    """Chunks of examples with their tokens; while one is used and another read, one is tokenized."""
+    """Yield chunks of examples with their encodings; the next chunk is tokenized in another thread meanwhile."""
     waiting: deque[tuple[list[Example], Future[list[Encoding]]]] = deque()
     with ThreadPoolExecutor(1) as beside:
         for chunk in _chunks(examples, CHUNK):

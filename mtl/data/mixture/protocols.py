@@ -1,4 +1,4 @@
-"""What a mixture asks of a task, of its head, and of an encoder, which stand above it."""
+"""Protocols of the tasks, heads and encoders that a mixture takes."""
 
 from typing import Any, Protocol
 
@@ -13,15 +13,15 @@ __all__ = ["LabelEncoder", "LabelledTask", "TextEncoder"]
 
 
 class LabelEncoder(Protocol):
-    """A head as a mixture sees it: labels -> targets; every `mtl.heads.Head` is one.
+    """Part of a head that a mixture uses: labels -> targets. Every `mtl.heads.Head` conforms.
 
     Attributes:
-        built: whether it has its weights.
-        corrupts_inputs: whether it changes its rows' inputs, and so needs rows of its own.
-        needs_offsets: whether `encode` reads where tokens stand in the text.
-        cache_key: the settings that targets depend on; None for all of them.
-        target: the form of one row's target.
-        columns: what it reads of a batch besides the encoder's columns.
+        built: whether its weights have been created.
+        corrupts_inputs: whether it changes the inputs of its rows, which other tasks then cannot share.
+        needs_offsets: whether `encode` reads the tokens' offsets in the text.
+        cache_key: settings that targets depend on; None for all settings.
+        target: axes and dtype of one row's target.
+        columns: columns that it reads in addition to the encoder's.
     """
 
     built: bool
@@ -44,12 +44,12 @@ class LabelEncoder(Protocol):
 
 
 class LabelledTask(Protocol):
-    """A task as a mixture sees it; `mtl.Task` is one.
+    """Part of a task that a mixture uses. `mtl.Task` conforms.
 
     Attributes:
-        name: the key of its targets and weights.
-        head: what encodes its labels.
-        sources: where its examples come from.
+        name: key of its targets and weights.
+        head: head that encodes its labels.
+        sources: sources of its examples.
     """
 
     @property
@@ -65,12 +65,12 @@ class LabelledTask(Protocol):
 
 
 class TextEncoder(Protocol):
-    """An encoder as a mixture sees it; every `mtl.encoders.Encoder` with a tokenizer is one.
+    """Part of an encoder that a mixture uses. Every `mtl.encoders.Encoder` with a tokenizer conforms.
 
     Attributes:
-        tokenizer: a `mtl.data.Tokenizer`.
-        max_length: the longest sequence, in tokens; None for any length.
-        columns: what it takes of a batch.
+        tokenizer: `mtl.data.Tokenizer`.
+        max_length: maximum sequence length in tokens; None for any length.
+        columns: columns that it reads.
     """
 
     tokenizer: Any

@@ -1,4 +1,4 @@
-"""How often each group of examples is drawn."""
+"""Sampling rates of groups of examples."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,24 @@ def shares(
     cap: int | None = None,
     progress: float = 0.0,
 ) -> np.ndarray:
-    """The share of draws that each group gets.
+    """Return the share of draws of each group.
 
     With sizes `n`: `proportional` p ~ n; `uniform` p ~ 1; `weights` p ~ w; `temperature` p ~ min(n, cap)^(1/T);
     `annealed` p ~ n^(1 - 0.8 progress), from proportional at the start towards uniform at the end.
 
     Args:
-        sizes: examples in each group.
-        method: one of the five.
-        weights: for `weights`, one a group.
+        sizes: number of examples per group.
+        method: one of the five methods.
+        weights: for `weights`, one weight per group.
         temperature: for `temperature`, T > 0; 1 is proportional, infinity is uniform.
-        cap: for `temperature`, the size beyond which a group counts no more.
-        progress: for `annealed`, the part of the training that is over, 0 to 1.
+        cap: for `temperature`, the maximum size that a group counts with.
+        progress: for `annealed`, the completed fraction of the training, 0 to 1.
 
     Returns:
-        float64, adding up to 1.
+        float64 `[len(sizes)]` with the sum 1.
 
     Raises:
-        ValueError: an unknown method or a setting out of its range.
+        ValueError: if the method is unknown or a setting is out of range.
 
     Example:
 
@@ -74,7 +74,7 @@ def shares(
 
 
 def counts(share: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers of draws that add up to `total`, nearest to the shares (largest remainders).
+    """Return whole numbers of draws with the sum `total`, nearest to the shares (largest remainders).
 
     Example:
 
@@ -90,14 +90,14 @@ def counts(share: np.ndarray, total: int) -> np.ndarray:
 
 
 def order(size: int, start: int, count: int, seed: Sequence[int], shuffle: bool = True) -> np.ndarray:
-    """Positions `start` to `start + count` of an endless stream of passes over `size` examples, each pass in its own order.
+    """Return positions `start` to `start + count` of an endless stream of passes over `size` examples.
 
     Args:
-        size: examples in the group.
-        start: how many were drawn before.
-        count: how many to draw.
-        seed: integers; the order of pass k depends on them and k only.
-        shuffle: whether passes are shuffled.
+        size: number of examples in the group.
+        start: number of earlier draws.
+        count: number of draws.
+        seed: integers; the order of pass k is a function of them and k.
+        shuffle: whether to shuffle each pass.
 
     Example:
 
@@ -116,7 +116,7 @@ def order(size: int, start: int, count: int, seed: Sequence[int], shuffle: bool 
 
 
 def as_weights(names: Sequence[str], groups: Sequence[Sequence[str]], weights: Mapping[str, float]) -> list[float]:
-    """Weights of groups from weights of tasks: a group's is the sum of its tasks'."""
+    """Convert weights of tasks to weights of groups; a group's weight is the sum of its tasks' weights."""
     for name in weights:
         if name not in names:
             raise unknown_name("task in the sampling weights", name, names)

@@ -1,4 +1,4 @@
-"""Tokenized examples on disk: written once, read at random."""
+"""Tokenized examples on disk, with random access."""
 
 import math
 import zlib
@@ -14,23 +14,23 @@ from mtl.utils import brief, read_json, regular_file
 
 __all__ = ["Kinds", "Store", "describe"]
 
-#: Bytes that `store.json` may have: four values for each column.
+#: Maximum size of `store.json` in bytes; it holds four values per column.
 LARGEST_META = 2**20
 
-#: Name of each column -> its type on disk and its axes.
+#: Column name -> type on disk and axes.
 Kinds = dict[str, tuple[str, Axes]]
 
 
 class Store:
-    """Examples of one source and split as tokens and targets, memory-mapped.
+    """Memory-mapped tokens and targets of one source and split.
 
     Args:
-        folder: where `prepare` wrote them.
-        kinds: name of each column -> its type on disk and its axes. What the folder says of itself is not relied on.
-        vocabulary_size: token ids are below it.
+        folder: folder that `prepare` wrote.
+        kinds: column name -> type on disk and axes; the folder's metadata must agree with it.
+        vocabulary_size: exclusive upper bound of token ids.
 
     Raises:
-        OSError, ValueError: a file is missing, or is not as it was written.
+        OSError, ValueError: if a file is missing or damaged.
     """
 
     def __init__(self, folder: Path, kinds: Kinds, vocabulary_size: int):
@@ -63,7 +63,7 @@ class Store:
         self._check(vocabulary_size)
 
     def _check(self, vocabulary_size: int) -> None:
-        """Checks that rows lie where the columns have values, and that these are possible."""
+        """Check that the columns have a value for every row, and that the values are in range."""
         rows = len(self)
         right = all(len(lengths) == rows and (lengths >= 0).all() for lengths in self.axes.values())
         for name, (_, axes) in self._kinds.items():
@@ -76,7 +76,7 @@ class Store:
             raise ValueError(f"{self.folder}: expected {rows} rows; got columns that do not fit together.")
 
     def _sizes(self, axes: Axes) -> np.ndarray:
-        """How many values each row has along some axes, int64 `[N]`."""
+        """Return the number of values per row along some axes, int64 `[N]`."""
         sizes = np.ones(len(self), np.int64)
         for axis in axes:
             sizes *= self.axes[axis] if isinstance(axis, str) else axis
@@ -87,15 +87,15 @@ class Store:
 
     @cached_property
     def digest(self) -> int:
-        """A number that other rows do not have, but by chance."""
+        """Checksum that, except by chance, differs for other rows."""
         return zlib.crc32(repr((sorted(self._columns), self._sums)).encode())
 
     def labelled(self, task: str) -> np.ndarray:
-        """Rows that carry a label for a task: bool `[N]`."""
+        """Return which rows have a label for a task, bool `[N]`."""
         return self._columns[f"has.{task}"] > 0
 
     def values(self, name: str, rows: np.ndarray, lengths: Mapping[str, int], filler: float = 0) -> np.ndarray:
-        """A column at some rows, each named axis cut or filled to a length: `[rows, *axes]`."""
+        """Return a column's values for some rows, each named axis cut or padded to a length: `[rows, *axes]`."""
         axes, column = self._kinds[name][1], self._columns[name]
         if not is_named(axes):
             return np.asarray(column[rows])
@@ -118,12 +118,12 @@ class Store:
 
 
 def describe(dtype: str, axes: Axes, size: int, total: int | None) -> dict[str, Any]:
-    """What `store.json` says of a column, `total` being the checksum of its file."""
+    """Return the entry of a column in `store.json`; `total` is the checksum of its file."""
     return {"dtype": np.dtype(dtype).str, "axes": list(axes), "bytes": size, "crc32": total}
 
 
 def _column(folder: Path, name: str, described: Any, dtype: str, axes: Axes) -> np.ndarray:
-    """A column's values from its file: one after the other where an axis is named, else `[N, *axes]`."""
+    """Return a column's values from its file: flat if an axis is named, else `[N, *axes]`."""
     path = regular_file(folder / f"{name}.bin")
     size, width = path.stat().st_size, 1 if is_named(axes) else math.prod(map(int, axes))
     total: Any = described.get("crc32") if isinstance(described, dict) else None
@@ -139,10 +139,10 @@ def _column(folder: Path, name: str, described: Any, dtype: str, axes: Axes) -> 
 
 
 def _within(values: np.ndarray, low: float, high: float) -> bool:
-    """Whether all values, none of them NaN, lie in a range."""
+    """Return whether all values lie in a range; NaN does not."""
     return all(bool(part.min() >= low and part.max() <= high) for part in _parts(values.reshape(-1)))
 
 
 def _parts(flat: np.ndarray) -> Iterator[Any]:
-    """Values, some at a time, for a column may be larger than memory."""
+    """Yield values in chunks, since a column may be larger than memory."""
     return (flat[start : start + 2**22] for start in range(0, len(flat), 2**22))

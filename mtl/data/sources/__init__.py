@@ -1,1 +1,1 @@
-"""Sources: one file per format."""
+"""Readers of data formats, one file per format."""

@@ -1,4 +1,4 @@
-"""Columns of words and tags, with a blank line between sentences."""
+"""CoNLL files: columns of words and tags, with a blank line between sentences."""
 
 import re
 from collections import Counter
@@ -31,31 +31,33 @@ def conll(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Tagged sentences: a word and its tags a line, a blank line after each sentence. `-DOCSTART-` lines are left out.
+    r"""Return a source of tagged sentences: one word with its tags per line, a blank line after each sentence.
+
+    `-DOCSTART-` lines are left out.
 
     Args:
-        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+        path: a file (gzip-compressed or not), a list or glob of files, a dict from split to file(s), or a folder of files named
             after splits.
-        columns: label name -> column, as in `{"pos": 1, "ner": 3}`; or the names of all columns in order, None for one that is
-            not wanted. Columns count from 0, or with negative numbers from the end. None: the last column, as "tags".
-            Every line has as many columns as are named in order, or else as most of the first thousand sentences have.
-        word: the column of the words.
-        weight: a column with the sentence's importance, the same on each of its lines; see `Example.weight`. None: all count 1.
-        separator: what stands between two columns. None: runs of spaces and tabs.
-        comments: lines that begin so are left out, such as "#". None: no line is, since "#" is a word in many corpora; what
-            looks like a comment is then an error: its tags stand on no other line of the file, and it begins a sentence with
-            "#", "%", ";" or "//", or its word is "#". "": no line is, whatever it looks like.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
-        seed: another seed is another split.
+        columns: label name -> column, as in `{"pos": 1, "ner": 3}`; or the names of all columns in order, None for a column to
+            ignore. Columns count from 0, or with negative numbers from the end. None: the last column, as "tags". Every line
+            must have as many columns as are named in order, or else as most of the first thousand sentences have.
+        word: column of the words.
+        weight: column of the sentence's importance, the same on each of its lines; see `Example.weight`. None: weight 1.
+        separator: separator of columns. None: runs of spaces and tabs.
+        comments: prefix of lines to leave out, such as "#". None: no line is left out, since "#" is a word in many corpora; a
+            line that looks like a comment is then an error: its tags occur on no other line of the file, and it begins a sentence
+            with "#", "%", ";" or "//", or its word is "#". "": no line is left out, and none is an error.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` names no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed sentence, or "skip" it and count it in `source.skipped`.
 
     Returns:
-        A source; its labels are lists with one tag a word. A sentence without a single tag in a column is not labelled there.
+        A source; its labels are lists with one tag per word. A sentence without any tag in a column is unlabelled there.
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: while reading, a sentence is malformed.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a sentence is malformed (raised while reading).
 
     Example:
 
@@ -89,7 +91,7 @@ def conll(
         head, sentences = peek(read(file))
         columns = layout.width_of(head)
         layout.check(file, columns)
-        known = cache(lambda: layout.tags_of(read(file)))  # Read where a line looks like a comment.
+        known = cache(lambda: layout.tags_of(read(file)))  # Read only if a line looks like a comment.
         for lines in sentences:
             yield layout.example(file, lines, columns, known if comments is None else None, encoding)
 
@@ -101,19 +103,19 @@ def conll(
 
 
 Lines = Sequence[tuple[int, str]]
-#: What comments begin with.
+#: Prefixes of comments.
 _SIGNS = ("#", "%", ";", "//")
 
 
 class _Layout:
-    """Which columns hold what, and how lines become an example.
+    """Assignment of columns to words and labels.
 
     Args:
         labels: label name -> column.
-        word: the column of the words.
-        weight: the column of the sentences' weights, or None.
-        separator: what stands between columns; None for runs of spaces and tabs.
-        width: how many columns there are; None where most sentences say so.
+        word: column of the words.
+        weight: column of the sentences' weights, or None.
+        separator: separator of columns; None for runs of spaces and tabs.
+        width: number of columns; None for the number that most sentences have.
     """
 
     def __init__(self, labels: Mapping[str, int], word: int, weight: int | None, separator: str | None, width: int | None):
@@ -122,11 +124,11 @@ class _Layout:
         self.needed = 1 + max(column if column >= 0 else -column for column in wanted)
 
     def cells(self, line: str) -> list[str]:
-        """The values of a line."""
+        """Return the values of a line."""
         return line.split(self.separator) if self.separator else re.split("[ \t]+", line.strip(" \t"))
 
     def width_of(self, sentences: Sequence[Lines]) -> int:
-        """How many columns most sentences have on all of their lines; of equally many, the columns needed, or most lines."""
+        """Return the number of columns that most sentences have on all lines; ties go to `needed`, then to more lines."""
         if self.width is not None:
             return self.width
         votes: Counter[int] = Counter()
@@ -139,7 +141,7 @@ class _Layout:
         return max(votes, key=lambda width: (votes[width], width == self.needed, lines[width]), default=self.needed)
 
     def check(self, file: Path, width: int) -> None:
-        """Raise a `ValueError` where one column would be two things, since some are counted from the end."""
+        """Raise a `ValueError` if one column would have two uses, since some are counted from the end."""
         apart = {"words": self.word} if self.weight is None else {"words": self.word, "weight": self.weight}
         for what, column in apart.items():
             for name, other in self.labels.items():
@@ -150,7 +152,7 @@ class _Layout:
                     )
 
     def tags_of(self, sentences: Iterable[Lines]) -> set[str]:
-        """The tags of all lines that cannot be comments."""
+        """Return the tags of all lines that cannot be comments."""
         tags = {"O", "_"}
         for sentence in sentences:
             for cells in (self.cells(line) for _, line in _without_comments(sentence)):
@@ -159,13 +161,13 @@ class _Layout:
         return tags
 
     def example(self, file: Path, lines: Lines, width: int, known: Callable[[], set[str]] | None, encoding: str) -> Row:
-        """A sentence's example, or what is wrong with it.
+        """Return a sentence's example, or its error.
 
         Args:
             file: the file, for messages.
             lines: the sentence's lines with their numbers.
-            width: how many columns each has.
-            known: gives the tags by which a word "#" is told from a comment; None where every line holds a word.
+            width: number of columns per line.
+            known: returns the tags that distinguish a word "#" from a comment; None if every line holds a word.
             encoding: the encoding of the file, for messages.
         """
         rows: list[list[str]] = []
@@ -204,13 +206,13 @@ class _Layout:
         return Example.from_words([cells[self.word] for cells in rows], None, labelled, place, weight)
 
     def _strange(self, cells: list[str], known: set[str]) -> bool:
-        """Whether no tag of a line is known, nor the sign that it stands at."""
+        """Return whether all tags of a line are unknown and differ from its word."""
         tags = [cells[column] for column in self.labels.values()]
         return not any(not tag or tag in known or tag == cells[self.word] for tag in tags)
 
 
 def _without_comments(sentence: Lines) -> Lines:
-    """The lines from the first one on that cannot be a comment."""
+    """Return the lines from the first one that cannot be a comment."""
     start = next((i for i, (_, line) in enumerate(sentence) if not line.startswith(_SIGNS)), len(sentence))
     return sentence[start:]
 

@@ -1,4 +1,4 @@
-"""Universal Dependencies' CoNLL-U."""
+"""CoNLL-U files of Universal Dependencies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,28 +31,30 @@ def conllu(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Sentences of CoNLL-U files. Comments, multiword tokens and empty nodes are left out; whatever `SpaceAfter` says, words are
-    joined as `join_words` does, so that each keeps tokens of its own.
+    r"""Return a source of the sentences of CoNLL-U files.
+
+    Comments, multiword tokens and empty nodes are left out. Words are joined as in `join_words`, whatever `SpaceAfter` says, so
+    that each word has its own tokens.
 
     Args:
-        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+        path: a file (gzip-compressed or not), a list or glob of files, a dict from split to file(s), or a folder of files named
             after splits.
-        labels: those wanted of "upos", "xpos", "feats", "lemma", "deprel" and "head".
-        sent_id_prefix: only sentences whose `sent_id` begins so (or in one of several ways), such as `"weblog"`.
-        weight: the key of the comment with a sentence's importance, such as "weight" for `# weight = 0.5`; see
-            `mtl.data.Example`. None: all count 1.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
-        seed: another seed is another split.
+        labels: the labels to read, of "upos", "xpos", "feats", "lemma", "deprel" and "head".
+        sent_id_prefix: only sentences whose `sent_id` begins with this prefix (or one of several), such as `"weblog"`.
+        weight: key of the comment with a sentence's importance, such as "weight" for `# weight = 0.5`; see
+            `mtl.data.Example`. None: weight 1.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` names no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed sentence, or "skip" it and count it in `source.skipped`.
 
     Returns:
-        A source; its labels are lists with one value a word: strings, and for "head" the number of the head's word, counted
-        from 1, or 0 for the root. A column of `_` alone means "not labelled", but for "feats", where it means "no features".
+        A source; its labels are lists with one value per word: strings, and for "head" the number of the head's word, counted
+        from 1, or 0 for the root. A column of only `_` means "not labelled", except for "feats", where it means "no features".
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: a label is not known, or, while reading, a sentence is malformed.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a label is unknown, or a sentence is malformed (raised while reading).
 
     Reference:
         Nivre et al., "Universal Dependencies v2", LREC 2020.
@@ -90,7 +92,7 @@ def conllu(
 
 
 def _comment(block: list[tuple[int, str]], wanted: str) -> str:
-    """The value of a comment such as `# sent_id = 5`; "" where there is none."""
+    """Return the value of a comment such as `# sent_id = 5`; "" if there is none."""
     for _, line in block:
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")

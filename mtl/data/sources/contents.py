@@ -1,4 +1,4 @@
-"""What a file holds, where it is not the text that was expected."""
+"""Detection of files that are not text in the expected encoding."""
 
 import codecs
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 
 __all__ = ["HEAD", "check_text"]
 
-#: Bytes that are looked at.
+#: Number of bytes that are examined.
 HEAD = 4096
 
 _FRAME = "read it with pandas and give mtl.data.records(frame.to_dict('records'))"
 _UNPACK = "unpack it and give the files in it"
-#: First bytes -> what such a file is, and what to do with it.
+#: First bytes -> name of the file type, and the remedy.
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "a Parquet file", _FRAME),
     (b"ARROW1", "an Arrow file", _FRAME),
@@ -45,22 +45,22 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
         "fetch the file with `git lfs pull`",
     ),
 )
-#: Kinds that are text themselves, or whose first bytes no text begins with: nothing else needs to be odd about them.
+#: Types that are text themselves, or whose first bytes begin no text: the first bytes alone decide.
 _CERTAIN = (b"%PDF-", b"{\\rtf", b"version https://git-lfs")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-#: Characters of texts that Python does not take for printable.
+#: Characters of texts that `str.isprintable` rejects.
 _BLANKS = "\t\r\n\f\u2028\u2029\u3000\xa0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\xad"
 
 
 def check_text(path: Path, head: bytes, encoding: str) -> None:
-    """Raise a `ValueError` that says what a file is, where it is no text in its encoding.
+    """Raise a `ValueError` that names the type of a file that is not text in its encoding.
 
     Args:
         path: the file.
         head: its first bytes, after decompression; at most `HEAD`.
-        encoding: the encoding that it is to be read in, by a byte order mark or an argument.
+        encoding: the encoding to read it in, from a byte order mark or an argument.
 
     Example:
 
@@ -75,7 +75,7 @@ def check_text(path: Path, head: bytes, encoding: str) -> None:
 
 
 def _found(path: Path, head: bytes, encoding: str) -> tuple[str, str] | None:
-    """What the file is, and what to do with it; None where it may be text."""
+    """Return the type of the file and the remedy; None if it may be text."""
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip(path)
     encoding = codecs.lookup(encoding).name
@@ -87,11 +87,11 @@ def _found(path: Path, head: bytes, encoding: str) -> tuple[str, str] | None:
     if head[257:262] == b"ustar":
         return "a tar archive", _UNPACK
     if wide:
-        marked = encoding in ("utf-16", "utf-32")  # These ask for a byte order mark.
+        marked = encoding in ("utf-16", "utf-32")  # These encodings need a byte order mark.
         if head.startswith(_MARKS) if marked else _readable(_text(head, encoding)):
             return None
     elif b"\x00" not in head or 4 * head.count(b"\x00") < len(head) and _readable(_text(head.replace(b"\x00", b""), encoding)):
-        return None  # Lines with a few NULs in them are told one by one.
+        return None  # Lines with a few NULs are reported one by one.
     if other := _encoding_of(head):
         mark = " without a byte order mark" if other in _WIDE else ""
         return f"{other.removesuffix('-le').removesuffix('-be').upper()} text{mark}", f"give encoding='{other}'"
@@ -101,7 +101,7 @@ def _found(path: Path, head: bytes, encoding: str) -> tuple[str, str] | None:
 
 
 def _zip(path: Path) -> tuple[str, str]:
-    """What a zip file is, by the files in it."""
+    """Return the type of a zip file, from the names of its members, and the remedy."""
     try:
         with zipfile.ZipFile(path) as opened:
             names = opened.namelist()
@@ -120,7 +120,7 @@ def _zip(path: Path) -> tuple[str, str]:
 
 
 def _encoding_of(head: bytes) -> str | None:
-    """The encoding in which the head is readable: of several the one that gives most ASCII characters."""
+    """Return the encoding in which the head is readable; of several, the one that gives most ASCII characters."""
     ascii_characters = {
         name: sum(map(str.isascii, text)) for name in ("utf-8", *_WIDE) if (text := _text(head, name)) and _readable(text)
     }
@@ -128,7 +128,7 @@ def _encoding_of(head: bytes) -> str | None:
 
 
 def _text(head: bytes, encoding: str) -> str | None:
-    """The head as text, but for a character that its end may cut; None where it does not decode."""
+    """Return the decoded head without a character cut off at its end; None if it does not decode."""
     try:
         return head.decode(encoding)
     except UnicodeDecodeError as error:

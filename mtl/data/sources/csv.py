@@ -1,4 +1,4 @@
-"""Tables of comma- or tab-separated values."""
+"""CSV and TSV files."""
 
 import csv as standard
 from collections import Counter, deque
@@ -20,7 +20,7 @@ __all__ = ["csv", "tsv"]
 
 Quoting = Literal[0, 1, 2, 3]
 
-# Python refuses fields of more than 131,072 characters, for the whole process: here as many as every platform's C long holds.
+# Python limits fields to 131,072 characters, for the whole process; this is the maximum that every platform's C long holds.
 standard.field_size_limit(max(standard.field_size_limit(), 2**31 - 1))
 
 
@@ -41,35 +41,35 @@ def csv(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Examples from CSV files; values may be quoted, and quoted ones may hold line breaks.
+    r"""Return a source of examples from CSV files; values may be quoted, and quoted values may hold line breaks.
 
-    After a record whose quotes do not balance, reading goes on at the line after its first one. Importing this module raises
-    `field_size_limit` of Python's own `csv`, which holds for the whole process, so that values may be of any length.
+    After a record with unbalanced quotes, reading continues at the line after the record's first. Importing this module raises
+    `field_size_limit` of Python's own `csv` for the whole process, so that values may have any length.
 
     Args:
-        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+        path: a file (gzip-compressed or not), a list or glob of files, a dict from split to file(s), or a folder of files named
             after splits.
-        text: the text's column, or a tuple of two for pairs of texts. A name, or a number that counts from 0.
-        label: a column, several, or a dict from label name to column. Empty values are "not labelled"; others stay strings.
-        weight: the column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
-        header: whether the first record holds the columns' names. Without, records have as many columns as most of the first
-            thousand have.
-        delimiter: what stands between two values.
+        text: column of the text, or a tuple of two for pairs of texts. A name, or a number that counts from 0.
+        label: one column, several, or a dict from label name to column. Empty values mean "not labelled"; others stay strings.
+        weight: column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: weight 1.
+        header: whether the first record holds the columns' names. If False, every record must have as many columns as most of
+            the first thousand have.
+        delimiter: separator of values.
         quoting: one of the `QUOTE_` constants of Python's `csv`.
-        convert: label name -> function from the string to the label's value, such as `{"score": float}`; or a text at which it is
-            split into a list, such as `{"topics": ";"}`, of which an empty value is an empty list.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
-        seed: another seed is another split.
+        convert: label name -> function from the string to the label's value, such as `{"score": float}`; or a separator that
+            splits the string into a list, such as `{"topics": ";"}`, for which an empty value is an empty list.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` names no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
 
     Returns:
         A source.
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: a column does not exist, or, while reading, a record is malformed.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a column does not exist, or a record is malformed (raised while reading).
 
     Example:
 
@@ -106,14 +106,14 @@ def tsv(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Examples from TSV files: as `csv`, with tabs.
+    r"""Return a source of examples from TSV files, as `csv` does with tabs.
 
-    In many TSV files quotes are plain characters; csv writers put them around values. They are read as a file has them: around
-    values where every quote of the file stands as a csv writer puts it, else as plain characters.
+    In some TSV files quotes are plain characters; in others a CSV writer put them around values. By default each file decides:
+    quotes delimit values if every quote of the file is placed as a CSV writer places it, and are plain characters otherwise.
 
     Args:
-        path, text, label, weight, header, convert, segment, encoding, fractions, seed, on_error: as in `csv`.
-        quoting: one of the `QUOTE_` constants of Python's `csv`: `QUOTE_NONE` for plain characters. None: as the file has them.
+        path, text, label, weight, header, convert, segment, encoding, fractions, seed, on_error: see `csv`.
+        quoting: one of the `QUOTE_` constants of Python's `csv`: `QUOTE_NONE` for plain characters. None: the file decides.
 
     Returns:
         A source.
@@ -146,7 +146,7 @@ def _table(
     encoding: str,
     **options: Any,
 ) -> Source:
-    """A source of tables; see `csv`."""
+    """Return a source of tables; see `csv`."""
     needed = 1 + max((field for field in fields.names if isinstance(field, int)), default=0)
 
     def parse(file: Path) -> Iterator[Row]:
@@ -156,7 +156,7 @@ def _table(
             quotes = standard.QUOTE_MINIMAL if written else standard.QUOTE_NONE
         head, records = peek(_records(file, encoding, delimiter, quotes))
         widths = Counter(len(record.values) for record in head if isinstance(record, _Record))
-        # Of equally many, one that has the columns asked for, or the first.
+        # Of several most frequent widths, one with the columns asked for, or else the first.
         width = max(widths, key=lambda width: (widths[width], width >= needed), default=0)
         first: _Record | Malformed | None = next((record for record in head if isinstance(record, _Record)), None)
         if header:
@@ -181,21 +181,21 @@ def _table(
 
 @lru_cache(maxsize=4096)
 def _has_written_quotes(file: Path, encoding: str, delimiter: str, state: tuple[int, ...]) -> bool:
-    """Whether a file has quotes as csv writers put them; asked once for each state of the file."""
+    """Return whether a file's quotes are those of a CSV writer; cached for each state of the file."""
     if not any('"' in line for line in read_lines(file, encoding)):
         return False
     return writes_quotes(read_lines(file, encoding, newline=""), delimiter)
 
 
 class _Record(NamedTuple):
-    """The values of a record, and where it stands."""
+    """Values of a record, and its place."""
 
     values: list[str]
     place: str
 
 
 def _records(file: Path, encoding: str, delimiter: str, quoting: Quoting) -> Iterator[_Record | Malformed]:
-    """The records of a file, or what is wrong with them; blank lines are left out."""
+    """Yield the records of a file, or their errors; blank lines are left out."""
     lines = _Lines(read_lines(file, encoding, newline=""))
     reader = standard.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     while True:
@@ -217,7 +217,7 @@ def _records(file: Path, encoding: str, delimiter: str, quoting: Quoting) -> Ite
 
 
 class _Lines:
-    """Lines; those of one record are kept, so that all but its first can be read again."""
+    """Iterator of lines that keeps those of the current record, so that all but its first can be read again."""
 
     def __init__(self, lines: Iterator[str]):
         self._lines = lines
@@ -235,7 +235,7 @@ class _Lines:
         return line
 
     def start_record(self) -> int:
-        """Starts a record; returns the number of its first line."""
+        """Start a record and return the number of its first line."""
         self._record.clear()
         return self._read + 1
 
@@ -245,7 +245,7 @@ class _Lines:
 
 
 def _check_header(header: _Record, width: int, widths: Mapping[int, int]) -> None:
-    """Raise a `ValueError` where most records have another number of columns than the header, which cannot name them then."""
+    """Raise a `ValueError` if most records have another number of columns than the header, which then cannot name them."""
     if len(header.values) != width and 2 * widths[width] > sum(widths.values()):
         raise ValueError(
             f"{header.place}: expected a header with {width} columns, as most records have, got {len(header.values)}: "
@@ -254,7 +254,7 @@ def _check_header(header: _Record, width: int, widths: Mapping[int, int]) -> Non
 
 
 def _positions(fields: Fields, first: list[str], width: int, header: bool, place: str, delimiter: str) -> dict[Field, int]:
-    """Where each field stands, by the header or the number of columns."""
+    """Return the position of each field, from the header or the number of columns."""
     other = next((sign for sign in (",", "\t", ";", "|") if sign != delimiter and sign in first[0]), None) if width == 1 else None
     if other and delimiter == "\t":
         remedy = "read the file with csv" + ("" if other == "," else f" and delimiter={other!r}")

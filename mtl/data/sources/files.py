@@ -1,4 +1,4 @@
-"""Opening text files, and finding those of each split."""
+"""Opening text files, and finding the files of each split."""
 
 import codecs
 import glob
@@ -37,7 +37,7 @@ Paths = PathLike | Sequence[PathLike] | Mapping[str, PathLike | Sequence[PathLik
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # Before UTF-16, whose mark it begins with.
+    codecs.BOM_UTF32_LE: "utf-32",  # Before UTF-16, whose mark is a prefix of it.
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -46,7 +46,7 @@ _UNDECODED = re.compile("[\udc00-\udcff]")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """A byte that does not decode becomes a lone surrogate, which no decoded text holds, so that its line can be told."""
+    """Replace a byte that does not decode by a lone surrogate, which no decoded text holds, to mark its line."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return chr(0xDC00 + error.object[error.start]), error.end
@@ -56,18 +56,18 @@ codecs.register_error("mtl.mark", _mark)
 
 
 def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = None) -> TextIO:
-    """Opens a text file, gzip-compressed or not; a byte order mark is dropped, and decides the encoding.
+    """Open a text file, gzip-compressed or not; a byte order mark is dropped, and determines the encoding.
 
     Bytes that do not decode become lone surrogates, which `undecodable` finds.
 
     Args:
         path: the file.
-        encoding: of a file without a byte order mark.
-        newline: as in `open`.
+        encoding: encoding of a file without a byte order mark.
+        newline: see `open`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text file, such as an Excel or Parquet file, or UTF-16 without a byte order mark.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a text file, such as an Excel or Parquet file, or UTF-16 without a byte order mark.
     """
     path = regular_file(existing(path))
     with open(path, "rb") as file:
@@ -88,10 +88,10 @@ def open_text(path: PathLike, encoding: str = "utf-8", newline: str | None = Non
 
 
 def read_lines(path: PathLike, encoding: str = "utf-8", newline: str | None = None) -> Iterator[str]:
-    """The lines of a text file, one at a time; without their ends, unless `newline=""`.
+    """Yield the lines of a text file; without line ends, unless `newline=""`.
 
     Raises:
-        ValueError: the file is a damaged gzip file.
+        ValueError: if the file is a damaged gzip file.
     """
     number = 0
     with open_text(path, encoding, newline) as file:
@@ -108,7 +108,7 @@ def _damaged(path: PathLike, number: int, error: Exception) -> ValueError:
 
 
 def undecodable(path: PathLike, number: int, line: str, encoding: str) -> Malformed | None:
-    """What is wrong with a line whose bytes do not decode, or hold a NUL; None where nothing is."""
+    """Return the error of a line with bytes that do not decode or a NUL; None for other lines."""
     if "\0" in line:
         return Malformed(f"{path}, line {number}: expected {encoding} text, got a NUL", "remove it (as `tr -d '\\0'` does)")
     if line.isascii() or not (found := _UNDECODED.search(line)):
@@ -121,7 +121,7 @@ def undecodable(path: PathLike, number: int, line: str, encoding: str) -> Malfor
 
 
 def blocks(path: PathLike, encoding: str) -> Iterator[list[tuple[int, str]]]:
-    """Runs of lines between blank ones, each line with its number."""
+    """Yield the runs of lines between blank lines, each line with its number."""
     block: list[tuple[int, str]] = []
     for number, line in enumerate(read_lines(path, encoding), 1):
         if line.strip(" \t"):
@@ -134,15 +134,15 @@ def blocks(path: PathLike, encoding: str) -> Iterator[list[tuple[int, str]]]:
 
 
 class FileSource(RowSource):
-    """A source out of a function that parses one file.
+    """Source made from a function that parses one file.
 
     Args:
-        path: a file, a list or glob of files, split -> file(s), or a folder with a file for each split.
-        parse: yields one file's rows.
+        path: a file, a list or glob of files, split -> file(s), or a folder with one file per split.
+        parse: function that yields one file's rows.
         labels: names of the labels.
-        arguments: what else the examples depend on, for the fingerprint.
-        encoding: as the public functions take it.
-        name: what errors call the source. None: the name of the file, or of the folder that holds all files.
+        arguments: other values that the examples depend on, for the fingerprint.
+        encoding: encoding of files without a byte order mark.
+        name: name of the source in errors. None: the name of the file, or of the folder that holds all files.
         **options: `fractions`, `seed`, `on_error` and `segment` of `RowSource`.
     """
 
@@ -189,7 +189,7 @@ def _rows(files: Sequence[Path], parse: Callable[[Path], Iterator[Row]]) -> Iter
 
 
 def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> str | None:
-    """A digest of arguments and of each split's files: their names and what is in them; None where an argument is a function."""
+    """Return a digest of arguments and of the names and contents of each split's files; None if an argument is a function."""
     if not _comparable(arguments):
         return None
     contents = [(split, file.name, _digest_of(file)) for split, files in splits.items() for file in files]
@@ -197,7 +197,7 @@ def files_fingerprint(splits: Mapping[str, Iterable[Path]], arguments: Any) -> s
 
 
 def file_state(file: Path) -> tuple[int, ...]:
-    """Numbers that change when a file does."""
+    """Return numbers that change when a file changes."""
     stat = file.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
@@ -208,7 +208,7 @@ def _digest_of(file: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _read_digest(file: Path, *state: int) -> str:
-    """The digest of a file's bytes, read once for each state of the file."""
+    """Return the digest of a file's bytes; cached for each state of the file."""
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "blake2b").hexdigest()
 
@@ -222,10 +222,10 @@ def _comparable(value: Any) -> bool:
 
 
 def existing(path: PathLike) -> Path:
-    """The path, if there is something.
+    """Return the path if it exists.
 
     Raises:
-        FileNotFoundError: there is nothing; the message names what comes nearest.
+        FileNotFoundError: if it does not; the message names the nearest match.
     """
     path = expanded(path)
     if path.exists():
@@ -239,7 +239,7 @@ def existing(path: PathLike) -> Path:
 
 
 def by_split(entries: Iterable[Path]) -> dict[str, list[Path]]:
-    """Files or folders under the split that a word of their name stands for; those without such a word are left out.
+    """Return the files or folders by the split that a word of their name means; those without such a word are left out.
 
     Example:
 
@@ -276,7 +276,7 @@ def _find(path: Paths) -> dict[str, list[Path]] | list[Path]:
 
 
 def _files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The files that paths and globs stand for."""
+    """Return the files that paths and globs match."""
     files: list[Path] = []
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = expanded(path)

@@ -1,4 +1,4 @@
-"""Data sets that Hugging Face's `datasets` saved to disk."""
+"""Data sets saved to disk by Hugging Face's `datasets`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -29,27 +29,27 @@ def huggingface(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    """Examples of a `datasets.Dataset` or `datasets.DatasetDict`.
+    """Return a source of the examples of a `datasets.Dataset` or `datasets.DatasetDict`.
 
     Args:
-        path: the folder that `save_to_disk` wrote, or the data set itself.
-        text: the text's column, or a tuple of two for pairs of texts. A list in that column is taken as the text's words.
-        label: a column, several, or a dict from label name to column. Classes become their names, in lists too; None and
-            `missing` are "not labelled".
-        missing: the number that means "not labelled", of classes and of scores; None where -1 is a score like any other.
-        weight: the column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
+        path: folder that `save_to_disk` wrote, or the data set itself.
+        text: column of the text, or a tuple of two for pairs of texts. A list is read as the text's words.
+        label: one column, several, or a dict from label name to column. Classes become their names, also in lists; None and
+            `missing` mean "not labelled".
+        missing: number that means "not labelled", for classes and for scores; None if -1 is an ordinary score.
+        weight: column of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: weight 1.
         convert: label name -> function from the column's value to the label's value.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
-        fractions: split -> share of the texts, for a `Dataset`, which has no splits. None: all are "train".
-        seed: another seed is another split.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
+        fractions: split -> share of the texts, for a `Dataset`, which has no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
 
     Returns:
         A source.
 
     Raises:
-        FileNotFoundError: the folder does not exist, or holds no data set.
-        ValueError: a column does not exist, or, while reading, a record is malformed.
+        FileNotFoundError: if the folder does not exist or holds no data set.
+        ValueError: if a column does not exist, or a record is malformed (raised while reading).
 
     Example:
 
@@ -71,7 +71,7 @@ def huggingface(
         fields.check(name, part.features)
 
     def start(part: Any) -> Iterator[dict[str, tuple[Any, Any]]]:
-        """The records of a part, each value with its feature: parts may number their classes each in its own way."""
+        """Yield the records of a part, each value with its feature, since each part may number its classes differently."""
         for record in part.select_columns(list(fields.names)):
             yield {column: (part.features[column], value) for column, value in record.items()}
 

@@ -1,4 +1,4 @@
-"""One JSON object a line."""
+"""JSON Lines files."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -29,28 +29,28 @@ def jsonl(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Examples from files that hold a JSON object a line.
+    r"""Return a source of examples from files with one JSON object per line.
 
     Args:
-        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+        path: a file (gzip-compressed or not), a list or glob of files, a dict from split to file(s), or a folder of files named
             after splits.
-        text: the text's field, or a tuple of two for pairs of texts. A list in that field is taken as the text's words.
-        label: a field, several, or a dict from label name to field. Values stay as they are; absent fields, null, NaN and ""
-            are "not labelled". A field that no object has is an error.
-        weight: the field of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
+        text: field of the text, or a tuple of two for pairs of texts. A list is read as the text's words.
+        label: one field, several, or a dict from label name to field. Values stay as they are; absent fields, null, NaN and ""
+            mean "not labelled". A field that no object has is an error.
+        weight: field of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: weight 1.
         convert: label name -> function from the value in the file to the label's value.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
-        seed: another seed is another split.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` names no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
 
     Returns:
         A source.
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: while reading, a record is malformed.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a record is malformed (raised while reading).
 
     Example:
 
@@ -78,7 +78,7 @@ def jsonl(
 
 
 def _objects(file: Path, encoding: str) -> Iterator[tuple[str, Any]]:
-    """The place of each object of a file, and the object or what is wrong with it."""
+    """Yield the place of each object of a file, and the object or its error."""
     first = True
     for number, line in enumerate(read_lines(file, encoding), 1):
         place = f"{file}, line {number}"
@@ -96,7 +96,7 @@ def _objects(file: Path, encoding: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_first(file: Path, line: str, record: Any) -> None:
-    """Raise a `ValueError` that says what the file is, where its first line begins a JSON document of several objects."""
+    """Raise a `ValueError` that explains the file type if the first line begins a JSON document of several objects."""
     parsed = not isinstance(record, Malformed)
     if line.startswith("[") and (not parsed or any(isinstance(part, dict) for part in record)):
         kind = "a JSON array"

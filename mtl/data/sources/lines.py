@@ -1,4 +1,4 @@
-"""One unlabelled text a line."""
+"""Plain text files with one unlabelled text per line."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,23 +23,23 @@ def lines(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Unlabelled texts, one a line, such as for masked language modelling; blank lines are left out.
+    r"""Return a source of unlabelled texts, one per line, such as for masked language modelling; blank lines are left out.
 
     Args:
-        path: a file (gzip or not), a list or glob of files, a dict from split to file(s), or a folder that holds files named
+        path: a file (gzip-compressed or not), a list or glob of files, a dict from split to file(s), or a folder of files named
             after splits.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` says nothing of splits. None: all are "train".
-        seed: another seed is another split.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` names no splits. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a line that does not decode, or "skip" it and count it in `source.skipped`.
 
     Returns:
         A source.
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        ValueError: while reading, a line does not decode.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a line does not decode (raised while reading).
 
     Example:
 

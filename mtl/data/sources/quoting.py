@@ -1,4 +1,4 @@
-"""Telling quotes that a csv writer put around values from those that are part of the text."""
+"""Distinguishing quotes that a CSV writer put around values from quotes that are part of the text."""
 
 import re
 from collections import Counter
@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["writes_quotes"]
 
-#: Lines that one quoted value may run over.
+#: Maximum number of lines of one quoted value.
 _MOST_LINES = 5000
 
 
 def writes_quotes(lines: Iterable[str], delimiter: str = "\t") -> bool:
-    r"""Return whether quotes stand around values as csv writers put them, rather than in a text.
+    r"""Return whether the quotes of a file are those that CSV writers put around values, and not part of the texts.
 
-    They do where every value that has quotes is one that a writer would have written so: it begins and ends with a quote, those
-    inside are doubled, and either it needs quotes (for a quote, a delimiter or a line break in it) or all values of its column
-    have them. One value of another form, such as `5" nails`, and all quotes are part of the texts.
+    They are if every value with quotes is one that a writer would have written: it begins and ends with a quote, quotes inside
+    are doubled, and either it needs quotes (for a quote, a delimiter or a line break in it) or all values of its column have
+    them. If one value has another form, such as `5" nails`, all quotes are part of the texts.
 
     Args:
-        lines: the lines of a file with their ends; read until the first value of another form.
-        delimiter: what stands between two values.
+        lines: lines of a file with their ends; read until the first value of another form.
+        delimiter: separator of values.
 
     Example:
 
@@ -27,7 +27,7 @@ def writes_quotes(lines: Iterable[str], delimiter: str = "\t") -> bool:
     (True, False)
     """
     value = re.compile(rf'(?:"((?:[^"]|"")*)"|([^"{re.escape(delimiter)}\r\n]*))(?:{re.escape(delimiter)}|\Z)')
-    bare: Counter[int] = Counter()  # Column -> values without quotes, with quotes, and with quotes that nothing needs.
+    bare: Counter[int] = Counter()  # Column -> number of values without quotes, with quotes, and with unnecessary quotes.
     quoted: Counter[int] = Counter()
     needless: Counter[int] = Counter()
     needed = False
@@ -45,7 +45,7 @@ def writes_quotes(lines: Iterable[str], delimiter: str = "\t") -> bool:
                 quoted[column] += 1
                 certain = '""' in inside or any(sign in inside for sign in (delimiter, "\n", "\r"))
                 needed |= certain
-                # Spreadsheets put quotes around commas too.
+                # Spreadsheets also put quotes around commas.
                 needless[column] += not certain and not any(sign in inside for sign in ",;") and inside.strip() == inside != ""
             position, column = found.end(), column + 1
         if any(needless[column] and bare[column] for column in needless):
@@ -54,7 +54,7 @@ def writes_quotes(lines: Iterable[str], delimiter: str = "\t") -> bool:
 
 
 def _records(lines: Iterable[str]) -> Iterator[str | None]:
-    """Lines without their ends, joined while a quote is open; None for one that is never closed."""
+    """Yield lines without their ends, joined while a quote is open; None for a quote that is never closed."""
     record: list[str] = []
     quotes = 0
     for line in lines:

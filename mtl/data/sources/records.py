@@ -1,4 +1,4 @@
-"""Records in memory, and datasets of records."""
+"""Records in memory, and `tf.data` datasets of records."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -27,25 +27,25 @@ def records(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    """Examples from a list of dicts.
+    """Return a source of examples from a list of dicts.
 
     Args:
         data: a list of dicts, or a dict from split to such a list.
-        text: the text's field, or a tuple of two for pairs of texts. A list in that field is taken as the text's words.
-        label: a field, several, or a dict from label name to field. Absent fields, None, NaN and "" are "not labelled"; a
+        text: field of the text, or a tuple of two for pairs of texts. A list is read as the text's words.
+        label: one field, several, or a dict from label name to field. Absent fields, None, NaN and "" mean "not labelled"; a
             field that no record has is an error.
-        weight: the field of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
+        weight: field of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: weight 1.
         convert: label name -> function from the field's value to the label's value.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
-        fractions: split -> share of the texts, where `data` is one list. None: all are "train".
-        seed: another seed is another split.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
+        fractions: split -> share of the texts, if `data` is one list. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
 
     Returns:
         A source.
 
     Raises:
-        ValueError: `data` can be read only once, or, while reading, a record is malformed.
+        ValueError: if `data` can be read only once, or a record is malformed (raised while reading).
 
     Example:
 
@@ -80,17 +80,17 @@ def from_dataset(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    """Examples from a `tf.data.Dataset` whose elements are dicts, one record each (not batched).
+    """Return a source of examples from a `tf.data.Dataset` whose elements are dicts, one record each (not batched).
 
     Args:
         dataset: the dataset, or a dict from split to dataset. Byte strings are decoded as UTF-8, arrays become lists.
-        text, label, weight, convert, segment, fractions, seed, on_error: as in `records`.
+        text, label, weight, convert, segment, fractions, seed, on_error: see `records`.
 
     Returns:
         A source.
 
     Raises:
-        ValueError: the elements are no dicts or lack a field, or, while reading, a record is malformed.
+        ValueError: if the elements are not dicts or lack a field, or a record is malformed (raised while reading).
 
     Example:
 
@@ -115,13 +115,13 @@ def from_dataset(
 
 
 class RecordSource(RowSource):
-    """A source out of records that are not lines of a file.
+    """Source made from records that are not lines of a file.
 
     Args:
-        name: what errors call the source.
-        data: anything that `start` takes, or a dict from split to it.
-        fields: how a record becomes an example.
-        start: starts a pass over the records.
+        name: name of the source in errors.
+        data: any argument of `start`, or a dict from split to such arguments.
+        fields: conversion of records to examples.
+        start: function that starts a pass over the records.
         **options: `fractions`, `seed`, `on_error`, `segment` and `fingerprint` of `RowSource`.
     """
 
@@ -139,11 +139,11 @@ class RecordSource(RowSource):
 
 
 def _check_not_batched(spec: Mapping[Any, Any], fields: Fields) -> None:
-    """Raises a `ValueError` where a list of texts would be read as the words of one text, and their labels as its own.
+    """Raise a `ValueError` if a batch of texts would be read as the words of one text, and its labels as that text's label.
 
-    A batch has no scalars, and its dense parts share their first dimension.
+    A batch has no scalars, and its dense components have the same first dimension.
     """
-    ranks = [getattr(getattr(each, "shape", None), "rank", None) for each in spec.values()]
+    ranks = [getattr(getattr(component, "shape", None), "rank", None) for component in spec.values()]
     text = spec[fields.text[0]]
     if 0 in ranks or not _is_vector(text) or text.dtype.name != "string":
         return

@@ -1,4 +1,4 @@
-"""What every source does with its rows: malformed ones, splits cut by hash, and words cut out of raw texts."""
+"""Common behaviour of sources: errors of malformed rows, splits by hash, and segmentation of texts into words."""
 
 import importlib
 import logging
@@ -28,7 +28,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: How the texts of one file are shared out among the splits.
+#: Default share of the texts per split, for data without splits.
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
 
 _ALIASES = {
@@ -46,11 +46,11 @@ T = TypeVar("T")
 
 
 class Malformed(ValueError):
-    """A record that is not of the form expected.
+    """Error of a record that does not have the expected form.
 
     Args:
-        problem: where, what was expected and what came.
-        remedy: what mends it.
+        problem: the place, what was expected and what was given.
+        remedy: how to fix it.
     """
 
     def __init__(self, problem: str, remedy: str = "mend the record"):
@@ -59,24 +59,24 @@ class Malformed(ValueError):
         self.remedy = remedy
 
     def at(self, place: str) -> "Malformed":
-        """The same with its place, such as `"FILE, line 3"`."""
+        """Return the same error with its place, such as `"FILE, line 3"`."""
         return Malformed(f"{place}: {self.problem}", self.remedy)
 
 
-#: What a parser yields: an example, or what is wrong with the record.
+#: What a parser yields: an example, or the error of a record.
 Row = Example | Malformed
 Reader = Callable[[], Iterator[Row]]
 Segment = str | Callable[[str], Sequence[str]]
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """A value's `repr`, cut to a length that an error message can bear."""
+    """Return a value's `repr`, shortened for an error message."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def peek(items: Iterable[T], size: int = 1000) -> tuple[list[T], Iterator[T]]:
-    """The first items, and all items: what a file is like shows in its first thousand records, not in the first one.
+    """Return the first items, and an iterator over all items.
 
     Example:
 
@@ -90,15 +90,15 @@ def peek(items: Iterable[T], size: int = 1000) -> tuple[list[T], Iterator[T]]:
 
 
 def split_named(name: str) -> str:
-    """The split that a name such as `"dev"` stands for; a name that is not known stands for itself."""
+    """Return the split that a name such as `"dev"` means; an unknown name is returned as it is."""
     return _ALIASES.get(name.lower(), name)
 
 
 def named_splits(splits: Mapping[str, T]) -> dict[str, T]:
-    """The same mapping under the splits' own names.
+    """Return the same mapping with standard split names.
 
     Raises:
-        ValueError: two names stand for one split.
+        ValueError: if two names mean the same split.
     """
     result: dict[str, T] = {}
     for name, value in splits.items():
@@ -110,16 +110,16 @@ def named_splits(splits: Mapping[str, T]) -> dict[str, T]:
 
 
 class RowSource(Source):
-    """A source out of functions that read rows.
+    """Source made from functions that read rows.
 
     Args:
-        name: what errors call the source.
-        readers: split -> function that starts a pass; or one such function, whose examples `fractions` cuts into splits.
+        name: name of the source in errors.
+        readers: split -> function that starts a pass; or one such function, whose examples are split by `fractions`.
         labels: names of the labels.
-        fractions: split -> share of the texts, by a hash of text and pair; None: all are "train".
-        seed: of the hash.
+        fractions: split -> share of the texts, by a hash of text and pair; None: all texts are in "train".
+        seed: seed of the hash.
         on_error: "raise" or "skip".
-        segment: gives `words` to examples that have none: a function from a text to its words, or "jieba".
+        segment: function from a text to its words, or "jieba"; sets the words of examples that have none.
         fingerprint: see `Source`.
     """
 

@@ -1,4 +1,4 @@
-"""Data sets by their name in TensorFlow Datasets."""
+"""Data sets of TensorFlow Datasets."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,20 +30,21 @@ def tfds(
     on_error: str = "raise",
     **builder_kwargs: Any,
 ) -> Source:
-    """Examples of a data set of TensorFlow Datasets.
+    """Return a source of the examples of a data set of TensorFlow Datasets.
 
     Args:
-        name: as in `tfds.load`, such as `"glue/sst2"`.
-        text: the text's feature, or a tuple of two for pairs of texts.
-        label: a feature, several, or a dict from label name to feature. Classes become their names; `missing` is "not labelled".
-        data_dir: where the data are kept. None: TFDS's own place.
-        splits: split -> TFDS's way to say it, such as `{"train": "train[:90%]", "validation": "train[90%:]"}`. None: the splits
-            that the data set has.
-        download: whether the data set is downloaded and prepared where it is not yet.
-        missing: the number that means "not labelled", of classes and of scores; None where -1 is a score like any other.
-        weight: the feature of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: all count 1.
+        name: name in `tfds.load`, such as `"glue/sst2"`.
+        text: feature of the text, or a tuple of two for pairs of texts.
+        label: one feature, several, or a dict from label name to feature. Classes become their names; `missing` means
+            "not labelled".
+        data_dir: folder of the data. None: TFDS's default.
+        splits: split -> TFDS's split expression, such as `{"train": "train[:90%]", "validation": "train[90%:]"}`. None: the
+            splits of the data set.
+        download: whether to download and prepare a data set that is not there yet.
+        missing: number that means "not labelled", for classes and for scores; None if -1 is an ordinary score.
+        weight: feature of the examples' importance, finite numbers from 0; see `mtl.data.Example`. None: weight 1.
         convert: label name -> function from the feature's value to the label's value.
-        segment: a function from a text to its words, or "jieba"; gives the examples words.
+        segment: function from a text to its words, or "jieba"; sets the words of the examples.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
         **builder_kwargs: further arguments of `tfds.builder`, such as `config`.
 
@@ -51,8 +52,8 @@ def tfds(
         A source.
 
     Raises:
-        FileNotFoundError: the data set is not there and `download=False`.
-        ValueError: a feature does not exist, or, while reading, a record is malformed.
+        FileNotFoundError: if the data set is not there and `download=False`.
+        ValueError: if a feature does not exist, or a record is malformed (raised while reading).
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Parallel files of words, slots and intents."""
+"""Parallel files of words, slot tags and intents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -27,25 +27,25 @@ def triples(
     seed: Size = 0,
     on_error: str = "raise",
 ) -> Source:
-    r"""Utterances with an intent and a slot tag a word, from parallel files `seq.in`, `seq.out` and `label`.
+    r"""Return a source of utterances with one intent and one slot tag per word, from files `seq.in`, `seq.out` and `label`.
 
     Args:
-        path: a folder with the three files, a folder with such a folder for each split (train, valid, test), or a dict from split
+        path: a folder with the three files, a folder with one such folder per split (train, valid, test), or a dict from split
             to such a folder. Files may be gzip-compressed.
-        weight: the name of a further parallel file with each utterance's importance, a finite number from 0; see
-            `mtl.data.Example`. None: all count 1.
-        encoding: of files without a byte order mark.
-        fractions: split -> share of the texts, where `path` is one folder with the three files. None: all are "train".
-        seed: another seed is another split.
+        weight: name of another parallel file with each utterance's importance, a finite number from 0; see
+            `mtl.data.Example`. None: weight 1.
+        encoding: encoding of files without a byte order mark.
+        fractions: split -> share of the texts, if `path` is one folder with the three files. None: all texts are in "train".
+        seed: seed of the split; another seed gives another split.
         on_error: "raise" at a malformed record, or "skip" it and count it in `source.skipped`.
 
     Returns:
-        A source with the labels "intent" (a string) and "slots" (a list of tags, one a word). An empty line in `label` or
+        A source with the labels "intent" (a string) and "slots" (a list of tags, one per word). An empty line in `label` or
         `seq.out` means "not labelled".
 
     Raises:
-        FileNotFoundError: a file or folder does not exist.
-        ValueError: while reading, words and tags differ in number, or the files do in lines.
+        FileNotFoundError: if a file or folder does not exist.
+        ValueError: if the numbers of words and tags, or of the files' lines, differ (raised while reading).
 
     Reference:
         Goo et al., "Slot-Gated Modeling for Joint Slot Filling and Intent Prediction", NAACL 2018.
@@ -62,7 +62,7 @@ def triples(
     folders = _folders(path)
     names = FILES if weight is None else (*FILES, weight)
     files = [existing(folder / file) for folder in folders.values() for file in names]
-    # The words' files stand for their folders, so that the splits are those of any source of files.
+    # The file of words represents its folder, so that splits work as in any source of files.
     words = {split: folder / FILES[0] for split, folder in folders.items()}
     one = words.pop("", None)
 
@@ -77,7 +77,7 @@ def triples(
 
 
 def _folders(path: PathLike | Mapping[str, PathLike]) -> dict[str, Path]:
-    """The folder of each split, or one under the name "" whose examples are yet to be split."""
+    """Return the folder of each split, or one folder under the name "" whose examples are split later."""
     if isinstance(path, Mapping):
         return {split: existing(folder) for split, folder in named_splits(path).items()}
     path = existing(path)
@@ -105,7 +105,7 @@ def _parse(folder: Path, names: Sequence[str], encoding: str) -> Iterator[Row]:
 
 
 def _utterance(paths: Sequence[Path], number: int, lines: Sequence[str | None], encoding: str) -> Example:
-    """The example of one line of each file."""
+    """Return the example made from one line of each file."""
     places = [f"{path}, line {number}" for path in paths]
     for path, place, line in zip(paths, places, lines, strict=True):
         if line is None:

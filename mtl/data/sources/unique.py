@@ -1,4 +1,4 @@
-"""A source without its repeated examples."""
+"""Sources without repeated examples."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,21 +13,21 @@ __all__ = ["unique"]
 
 @checked
 def unique(source: Source, contradictions: str = "keep") -> Source:
-    """The source with each text (or pair of texts) once in a split.
+    """Return the source with each text (or pair of texts) once per split.
 
-    The first example of a text stands; later ones are left out, whatever labels they carry. Sixteen bytes a text are kept in
-    memory, not the texts.
+    The first example of a text is kept; later ones are left out, whatever their labels. Memory holds sixteen bytes per text,
+    not the texts.
 
     Args:
         source: the source.
-        contradictions: what becomes of texts that come with different values of one label. "keep": the first example stands.
-            "drop": none does; the first pass over a split then reads it once more beforehand, to find them.
+        contradictions: what to do with texts that have different values of one label. "keep": keep the first example.
+            "drop": drop all of them; the first pass over a split then reads it once more beforehand, to find them.
 
     Returns:
-        A source; it shares `skipped` with `source`.
+        A source that shares `skipped` with `source`.
 
     Raises:
-        ValueError: `contradictions` is neither "keep" nor "drop".
+        ValueError: if `contradictions` is neither "keep" nor "drop".
 
     Example:
 
@@ -67,7 +67,7 @@ def unique(source: Source, contradictions: str = "keep") -> Source:
 
 
 def _contradicted(examples: Iterator[Example]) -> set[bytes]:
-    """The texts that come with different values of one label."""
+    """Return the keys of texts that have different values of one label."""
     values: dict[bytes, bytes] = {}
     result = set()
     for example in examples:

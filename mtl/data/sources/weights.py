@@ -1,4 +1,4 @@
-"""The importance of an example."""
+"""Importance of examples."""
 
 import math
 from typing import Any
@@ -13,10 +13,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def weight_of(value: Any) -> float:
-    """A weight as a source gives it: a finite number from 0 that float32 holds, or such a number as text.
+    """Convert a source's value to a weight: a finite number from 0 that float32 can hold, or such a number as text.
 
     Raises:
-        Malformed: anything else.
+        Malformed: if it is anything else.
 
     Example:
 

@@ -1,1 +1,1 @@
-"""Tokenizers on the host; `in_graph` holds the same as TensorFlow operations."""
+"""Tokenizers in Python; `in_graph` implements the same tokenization as TensorFlow operations."""

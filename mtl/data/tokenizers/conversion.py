@@ -1,4 +1,4 @@
-"""Tokenizers of Hugging Face folders and of KerasHub, as Hugging Face definitions."""
+"""Conversion of Hugging Face folders and KerasHub tokenizers to Hugging Face definitions."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _BERT_TOKENS = {"pad": "[PAD]", "unknown": "[UNK]", "cls": "[CLS]", "sep": "[SEP
 
 
 def read_folder(folder: Path) -> tuple[str, Roles]:
-    """The definition in a Hugging Face folder and the token of each role."""
+    """Return the definition in a Hugging Face folder, and the token of each role."""
     with foreign(f"The tokenizer in '{folder}' cannot be read"):
         return _read_folder(folder)
 
@@ -23,7 +23,7 @@ def read_folder(folder: Path) -> tuple[str, Roles]:
 def _read_folder(folder: Path) -> tuple[str, Roles]:
     settings = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
     if (folder / "tokenizer.json").is_file():
-        read_json(folder / "tokenizer.json")  # Says what is wrong where a file is none.
+        read_json(folder / "tokenizer.json")  # Raise a clear error if the file is damaged.
         definition = (folder / "tokenizer.json").read_text("utf-8")
     elif (folder / "vocab.txt").is_file():
         definition = _bert(folder / "vocab.txt", settings)
@@ -66,7 +66,7 @@ def _bert(path: Path, settings: dict[str, Any]) -> str:
 
 
 def _surround(tokenizer: Any, start: str | None, end: str, doubled: bool = False) -> None:
-    """Puts `start a end` around texts and `start a end b end` around pairs; `doubled`: `start a end end b end`."""
+    """Add `start a end` around texts and `start a end b end` around pairs; if `doubled`, `start a end end b end`."""
     from tokenizers import processors
 
     names = [name for name in (start, end) if name is not None]
@@ -80,7 +80,7 @@ def _surround(tokenizer: Any, start: str | None, end: str, doubled: bool = False
 
 
 def read_keras_hub(source: Any) -> tuple[str, Roles]:
-    """The definition of a KerasHub tokenizer and the token of each role."""
+    """Return the definition of a KerasHub tokenizer, and the token of each role."""
     import keras_hub
 
     kinds = keras_hub.tokenizers
@@ -119,9 +119,9 @@ _CJK = (
     r"\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{20000}-\x{2a6df}\x{2a700}-\x{2b73f}\x{2b740}-\x{2b81f}\x{2b820}-\x{2ceaf}"
     r"\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}"
 )
-#: Signs that are words of their own, without and with Chinese characters.
+#: Characters that are separate words, without and with Chinese characters.
 ALONE = (f"[{_PUNCTUATION}]", f"[{_PUNCTUATION}{_CJK}]")
-#: What case folding drops and what is no control character, such as emoji's variation selectors.
+#: Characters that case folding drops although they are not control characters, such as emoji's variation selectors.
 _IGNORED = (
     r"[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]"
 )
@@ -182,7 +182,7 @@ def _sentence_piece(source: Any) -> tuple[Any, str]:
     else:
         kind = spec.ModelType.Name(spec.model_type)
         raise ValueError(f"Expected a SentencePiece model of kind UNIGRAM or BPE; got {kind}. Learn one of these kinds.")
-    # `Precompiled` forgets marks that follow a letter, where SentencePiece composes both: NFKC composes them before.
+    # `Precompiled` drops marks after a letter that SentencePiece composes with it: compose them with NFKC first.
     steps: list[Any] = [normalizers.NFKC()] if "nfkc" in rules.name else []
     steps += [normalizers.Precompiled(rules.precompiled_charsmap)] if rules.precompiled_charsmap else []
     if rules.remove_extra_whitespaces:
@@ -196,7 +196,7 @@ def _sentence_piece(source: Any) -> tuple[Any, str]:
 
 
 def _merges(scores: dict[str, float]) -> list[tuple[str, str]]:
-    """Pairs of pieces that make a piece, the best-scored piece first."""
+    """Return pairs of pieces that form a piece, the piece with the best score first."""
     found = []
     for piece, score in scores.items():
         found += [(-score, i, piece) for i in range(1, len(piece)) if piece[:i] in scores and piece[i:] in scores]

@@ -1,4 +1,4 @@
-"""Vocabularies learned from texts."""
+"""Learning vocabularies from texts."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ def learn_definition(
     strip_accents: bool | None,
     cls: bool,
 ) -> str:
-    """The definition of a tokenizer learned from texts; the arguments are those of `Tokenizer.learn`."""
+    """Return the definition of a tokenizer learned from texts; see `Tokenizer.learn` for the arguments."""
     from tokenizers import processors
 
     if kind not in _LEARN:
@@ -121,7 +121,7 @@ def _learn_wordpiece(
     tokenizer.normalizer = _normalizer(normalize, normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    # The library numbers the pieces "##x" in the order of a random hash, and breaks ties by number: they are given here.
+    # The library numbers the pieces "##x" in a random order and breaks ties by number, so they are passed in a fixed order.
     counts: Counter[str] = Counter()
     for text in texts:
         words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
@@ -136,7 +136,7 @@ def _learn_wordpiece(
 
 
 def _without_added(tokenizer: Any, tokens: list[str]) -> Any:
-    """The tokenizer with these tokens no longer special."""
+    """Return the tokenizer with these tokens no longer special."""
     from tokenizers import Tokenizer
 
     definition = json.loads(tokenizer.to_str())

@@ -1,4 +1,4 @@
-"""Special tokens around a text or a pair of texts, and the cutting of both to a length."""
+"""Special tokens around a text or a pair of texts, and truncation of both to a maximum length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Template:
     """The order of special tokens and texts in a sequence.
 
     Args:
-        parts: ids of special tokens, with `FIRST` and `SECOND` (negative) where the texts stand.
+        parts: ids of special tokens, with `FIRST` and `SECOND` (negative) in place of the texts.
 
     Example:
 
@@ -27,20 +27,20 @@ class Template:
 
     @property
     def segments(self) -> tuple[int, ...]:
-        """Each part's segment: 1 from the second text on."""
+        """Segment of each part: 1 from the second text on."""
         second = self.parts.index(SECOND) if SECOND in self.parts else len(self.parts)
         return tuple(int(i >= second) for i in range(len(self.parts)))
 
     @property
     def texts(self) -> int:
-        """The number of texts."""
+        """Number of texts."""
         return 1 + (SECOND in self.parts)
 
     def room(self, max_length: int) -> int:
-        """How many tokens of texts fit into `max_length`.
+        """Return the number of tokens of texts that fit into `max_length`.
 
         Raises:
-            ValueError: not even the special tokens fit.
+            ValueError: if not even the special tokens fit.
         """
         special = len(self.parts) - self.texts
         if max_length < special:
@@ -48,11 +48,11 @@ class Template:
         return max_length - special
 
     def kept(self, lengths: np.ndarray, max_length: int | None) -> np.ndarray:
-        """How many tokens of each text are kept: the longer text is cut first, at equal lengths the second.
+        """Return how many tokens of each text to keep: the longer text is cut first, and of equally long texts the second.
 
         Args:
             lengths: int `[texts, B]`.
-            max_length: the most tokens in a row, or None.
+            max_length: maximum number of tokens per row, or None.
         """
         if max_length is None:
             return lengths
@@ -65,16 +65,16 @@ class Template:
     def assemble(
         self, ids: Sequence[np.ndarray], offsets: Sequence[np.ndarray | None], lengths: np.ndarray, kept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Lays the tokens of a batch out in one array, row after row.
+        """Concatenate the tokens of a batch, row after row.
 
         Args:
-            ids: for each text of the template, int32 `[N]`, the tokens of all rows in a row.
-            offsets: for each text, int32 `[N, 2]`, or None where they are not known.
-            lengths: int `[texts, B]`, how many of them each row has.
-            kept: int `[texts, B]`, how many of them stay.
+            ids: one entry per text of the template, int32 `[N]`, the concatenated tokens of all rows.
+            offsets: one entry per text, int32 `[N, 2]`, or None if they are unknown.
+            lengths: int `[texts, B]`, number of these tokens per row.
+            kept: int `[texts, B]`, number of tokens to keep per row.
 
         Returns:
-            Token ids `[M]`, segments `[M]`, offsets `[M, 2]` and the rows' ends in them `[B]`.
+            Token ids `[M]`, segments `[M]`, offsets `[M, 2]`, and the end of each row in them `[B]`.
         """
         order = [self.parts.index(part) for part in (FIRST, SECOND)[: self.texts]]
         widths = np.ones((len(self.parts), lengths.shape[1]), np.int64)

@@ -1,4 +1,4 @@
-"""Text -> token ids and offsets, on the host."""
+"""Tokenization in Python: text -> token ids and offsets."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Tokenizer"]
 
-# How white space before a word is written in a vocabulary.
+# Spelling of white space before a word in a vocabulary.
 _SPACE_SIGNS = {"ByteLevel": "Ġ", "Metaspace": "▁"}
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
 
 
 @keras.saving.register_keras_serializable("mtl")
 class Tokenizer:
-    """Turns texts and pairs of texts into token ids with offsets; immutable, and safe to use from several threads.
+    """Conversion of texts and pairs of texts to token ids with offsets; immutable and thread-safe.
 
-    Special tokens that stand in a text as characters ("[SEP]") are ordinary text: a text cannot forge them.
+    Special tokens that a text contains as characters ("[SEP]") are ordinary text, so that a text cannot forge them.
 
     Args:
-        definition: JSON text of a Hugging Face `tokenizers.Tokenizer`. Its padding and truncation are left out.
-        pad, unknown, cls, sep, mask: the token of each role; None for a role that no token plays.
+        definition: JSON text of a Hugging Face `tokenizers.Tokenizer`. Its padding and truncation are ignored.
+        pad, unknown, cls, sep, mask: token of each role; None for a role without a token.
 
     Raises:
-        ValueError: the definition is not a tokenizer's, or a special token is not in its vocabulary.
+        ValueError: if the definition is not a tokenizer's, or a special token is not in its vocabulary.
 
     Example:
 
@@ -91,23 +91,24 @@ class Tokenizer:
         strip_accents: bool | None = None,
         cls: bool = False,
     ) -> "Tokenizer":
-        """Learns a vocabulary; the same texts always give the same one.
+        """Learn a vocabulary; the same texts always give the same vocabulary.
 
         The special tokens are `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`, with ids 0 to 4.
 
         Args:
-            kind: `"word"` (the words of `split_words`), `"character"` (every character but white space), `"wordpiece"`
-                (BERT's words, pieces marked `##`) or `"bpe"` (byte-level, so that nothing is unknown).
+            kind: `"word"` (the words of `split_words`), `"character"` (every character except white space), `"wordpiece"`
+                    (BERT's words, with pieces marked `##`) or `"bpe"` (byte-level, so that no text is unknown).
             texts: texts, read once.
-            size: the largest vocabulary, special tokens included. None: no limit for words and characters, 30,000 for pieces.
-            min_count: words and characters, and merges of two pieces, that are rarer than this are left out.
-            lowercase: whether case is dropped.
-            normalize: a Unicode form, `"NFC"` or `"NFKC"`, that texts are brought to first, or None.
-            strip_accents: whether accents are dropped, for `"wordpiece"` only; None: where case is, as BERT does.
+            size: maximum size of the vocabulary, including special tokens. None: no limit for words and characters, 30,000
+                for pieces.
+            min_count: minimum count of words and characters, and of merges of two pieces; rarer ones are left out.
+            lowercase: whether to lowercase texts.
+            normalize: Unicode form to convert texts to first, `"NFC"` or `"NFKC"`, or None.
+            strip_accents: whether to drop accents, for `"wordpiece"` only; None: if `lowercase`, as BERT does.
             cls: whether texts are `[CLS] a [SEP]` and pairs `[CLS] a [SEP] b [SEP]`, instead of `a` and `a [SEP] b`.
 
         Raises:
-            ValueError: an unknown kind or form, no texts, or `strip_accents` for another kind.
+            ValueError: if the kind or form is unknown, there are no texts, or `strip_accents` is given for another kind.
         """
         options: dict[str, Any] = {"lowercase": lowercase, "normalize": normalize, "strip_accents": strip_accents}
         definition = learn_definition(kind, texts, size=size, min_count=min_count, cls=cls, **options)
@@ -116,24 +117,24 @@ class Tokenizer:
     @classmethod
     @checked
     def from_folder(cls, path: str | Path) -> "Tokenizer":
-        """The tokenizer of a Hugging Face folder: its `tokenizer.json`, or else its `vocab.txt` (BERT's WordPiece).
+        """Return the tokenizer of a Hugging Face folder, from its `tokenizer.json` or else its `vocab.txt` (BERT's WordPiece).
 
         Raises:
-            FileNotFoundError: the folder has neither file.
+            FileNotFoundError: if the folder has neither file.
         """
         definition, roles = read_folder(Path(path))
         return cls(definition, **roles)
 
     @classmethod
     def from_keras_hub(cls, tokenizer: Any) -> "Tokenizer":
-        """The same tokenizer as a KerasHub one, in the Hugging Face form.
+        """Convert a KerasHub tokenizer.
 
-        WordPiece, byte-pair and SentencePiece (unigram and BPE) tokenizers can be converted. Ids are KerasHub's, those of its
-        graph code where its Python code differs, except where KerasHub loses a word because it normalises after splitting
-        ("…" and no-break spaces in lowercasing tokenizers): here these characters are taken apart first.
+        WordPiece, byte-pair and SentencePiece (unigram and BPE) tokenizers can be converted. Ids are equal to those of KerasHub's
+        graph code, even where its Python code differs, with one exception: KerasHub loses a word if it normalises after splitting
+        ("…" and no-break spaces in lowercasing tokenizers); here these characters are separated first.
 
         Raises:
-            ValueError: a kind that cannot be converted.
+            ValueError: if the kind of tokenizer cannot be converted.
         """
         definition, roles = read_keras_hub(tokenizer)
         return cls(definition, **roles)
@@ -141,16 +142,16 @@ class Tokenizer:
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: Count | None = None, *, offsets: bool = True
     ) -> list[Encoding]:
-        """Tokens of many texts, or pairs of texts.
+        """Tokenize texts or pairs of texts.
 
         Args:
             texts: the texts.
-            pairs: each text's second text, or None.
-            max_length: the most tokens, special ones included: the longer of two texts is cut first. None: no limit.
-            offsets: whether to say where each token stands in its text; all are `(-1, -1)` without, which is faster.
+            pairs: second text of each pair, or None.
+            max_length: maximum number of tokens, including special ones: the longer of two texts is cut first. None: no limit.
+            offsets: whether to compute each token's offsets in its text; without, all are `(-1, -1)`, which is faster.
 
         Raises:
-            ValueError: `pairs` is not as long as `texts`, or `max_length` leaves no room for the special tokens.
+            ValueError: if `pairs` is not as long as `texts`, or `max_length` leaves no room for the special tokens.
         """
         texts = list(texts)
         sides = [texts] if pairs is None else [texts, list(pairs)]
@@ -170,7 +171,7 @@ class Tokenizer:
         ]
 
     def _pieces(self, texts: list[str], with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Ids `[N]`, offsets `[N, 2]` of the tokens of all texts in a row, and how many tokens each text has."""
+        """Return the concatenated ids `[N]` and offsets `[N, 2]` of all texts' tokens, and the number of tokens per text."""
         encode = self._hf.encode_batch if with_offsets else self._hf.encode_batch_fast
         try:
             with foreign("The tokenizer cannot read a text"):
@@ -193,25 +194,25 @@ class Tokenizer:
 
     @cached_property
     def normalizes(self) -> bool:
-        """Whether characters are changed, or dropped, before a text is cut into tokens."""
+        """Whether characters are changed or dropped before a text is cut into tokens."""
         return self._hf.normalizer is not None
 
     @cached_property
     def spaced(self) -> np.ndarray | None:
-        """Which ids' tokens begin with the sign for a space: bool `[vocabulary]`; None where no token can."""
+        """Ids whose tokens begin with the sign for a space: bool `[vocabulary]`; None if no token can."""
         found = [sign for name, sign in _SPACE_SIGNS.items() if f'"type":"{name}"' in self.definition]
         return np.array([token.startswith(found[0]) for token in self._vocabulary]) if found else None
 
     @cached_property
     def ids_of_text(self) -> np.ndarray:
-        """The id that each id stands for in a text: unknown for a special token, else itself; int32 `[vocabulary]`."""
+        """Replacement of each id in a text: the unknown token for a special token, else the id itself; int32 `[vocabulary]`."""
         ids = np.arange(self.vocabulary_size, dtype=np.int32)
         if self.unknown_id is not None:
             ids[list(self.special_ids)] = self.unknown_id
         return ids
 
     def template(self, pair: bool = False) -> Template:
-        """The special tokens around a text, or around two."""
+        """Return the special tokens around one text, or around two."""
         return self._templates[pair]
 
     def _find_template(self, pair: bool) -> Template:
@@ -229,47 +230,47 @@ class Tokenizer:
 
     @cached_property
     def definition(self) -> str:
-        """The Hugging Face JSON definition."""
+        """Hugging Face definition, as JSON text."""
         return self._hf.to_str()
 
     @property
     def vocabulary_size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return len(self.vocabulary())
 
     @property
     def pad_id(self) -> int | None:
-        """The id of padding."""
+        """Id of the padding token."""
         return self._role_ids["pad"]
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of what is not in the vocabulary."""
+        """Id of the token for pieces outside the vocabulary."""
         return self._role_ids["unknown"]
 
     @property
     def cls_id(self) -> int | None:
-        """The id of the token that stands for a whole text."""
+        """Id of the token that represents a whole text."""
         return self._role_ids["cls"]
 
     @property
     def sep_id(self) -> int | None:
-        """The id of the token between two texts."""
+        """Id of the token between two texts."""
         return self._role_ids["sep"]
 
     @property
     def mask_id(self) -> int | None:
-        """The id of the token that hides another."""
+        """Id of the token that masks another."""
         return self._role_ids["mask"]
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """The ids of all special tokens, sorted."""
+        """Ids of all special tokens, sorted."""
         added = {i for i, token in self._hf.get_added_tokens_decoder().items() if token.special}
         return tuple(sorted(added | {i for i in self._role_ids.values() if i is not None}))
 
     def vocabulary(self) -> list[str]:
-        """The tokens, by id; `""` for an id without a token."""
+        """Return the tokens by id; `""` for an id without a token."""
         return list(self._vocabulary)
 
     @cached_property
@@ -281,20 +282,20 @@ class Tokenizer:
         return tuple(result)
 
     def token(self, id: int) -> str:
-        """The token of an id.
+        """Return the token of an id.
 
         Raises:
-            ValueError: there is no such id.
+            ValueError: if there is no such id.
         """
         if not 0 <= id < len(self._vocabulary):
             raise ValueError(f"Expected a token id from 0 to {len(self._vocabulary) - 1}; got {id}.")
         return self._vocabulary[id]
 
     def id(self, token: str) -> int:
-        """The id of a token.
+        """Return the id of a token.
 
         Raises:
-            ValueError: the token is not in the vocabulary.
+            ValueError: if the token is not in the vocabulary.
         """
         found = self._hf.token_to_id(token)
         if found is None:
@@ -304,27 +305,27 @@ class Tokenizer:
         return found
 
     def graph(self) -> "GraphTokenizer":
-        """The same tokenization as TensorFlow graph operations, for models that take strings.
+        """Return the same tokenization as TensorFlow graph operations, for models that take strings.
 
         Raises:
-            ValueError: a part of the definition has no equal among TensorFlow's operations.
+            ValueError: if a part of the definition has no equivalent in TensorFlow's operations.
         """
         from mtl.data.tokenizers.in_graph.graph_tokenizer import GraphTokenizer
 
         return GraphTokenizer(self)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {"definition": self.definition, **self.roles}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Tokenizer":
-        """The tokenizer with these constructor's arguments."""
+        """Return the tokenizer with these constructor's arguments."""
         return cls(**config)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest that is equal for equal tokenizers."""
+        """Digest that is equal for equal tokenizers."""
         return fingerprint_of(self.get_config())
 
     def __eq__(self, other: object) -> bool:
@@ -344,7 +345,7 @@ class Tokenizer:
 
 
 def _check_ids(vocabulary: dict[str, int]) -> None:
-    """Checks that there are tokens, and that their ids lie as close as those of a table of embeddings do."""
+    """Check that there are tokens, and that their ids are dense enough for an embedding table."""
     if not vocabulary:
         raise ValueError("it has no tokens")
     if (last := max(vocabulary.values())) > 100_000 + 10 * len(vocabulary):
@@ -352,14 +353,14 @@ def _check_ids(vocabulary: dict[str, int]) -> None:
 
 
 def _after_spaces(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
-    """For each token, the first character from its start on that is not white space; its start, where all of it is."""
+    """Return each token's first character that is not white space; its start, if all characters are white space."""
     codes, base, _ = _characters(texts, lengths)
     starts = _next(~np.isin(codes, _SPACES), base + offsets[:, 0]) - base
     return np.where(starts < offsets[:, 1], starts, offsets[:, 0])
 
 
 def _with_marks(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> np.ndarray:
-    """Each token's end, behind the combining marks that follow it and that no token has: they belong to what they stand on."""
+    """Return each token's end after the combining marks that follow it and belong to no token, since they modify its end."""
     codes, base, sizes = _characters(texts, lengths)
     starts, ends = offsets.T
     after = np.minimum(_next(~_marks()[codes], base + ends) - base, sizes)
@@ -370,21 +371,21 @@ def _with_marks(offsets: np.ndarray, texts: list[str], lengths: np.ndarray) -> n
 
 
 def _characters(texts: list[str], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The code points of all texts in a row, and for each token where its text begins in them and how long it is."""
+    """Return the concatenated code points of all texts, and for each token the start and the length of its text in them."""
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
     sizes = np.fromiter(map(len, texts), np.int64, len(texts))
     return codes, np.repeat(np.cumsum(sizes) - sizes, lengths), np.repeat(sizes, lengths)
 
 
 def _next(flags: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The first place from each position on that has a flag, or the end."""
+    """Return the first flagged position at or after each position, or the end."""
     places = np.append(np.flatnonzero(flags), len(flags))
     return places[np.searchsorted(places, positions)]
 
 
 @lru_cache(maxsize=1)
 def _marks() -> np.ndarray:
-    """Which code points are combining marks: bool `[0x110000]`."""
+    """Return which code points are combining marks: bool `[0x110000]`."""
     flags = np.zeros(0x110000, bool)
     flags[[ord(mark) for mark in combining_marks()]] = True
     return flags

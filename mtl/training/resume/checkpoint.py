@@ -1,4 +1,4 @@
-"""Training that goes on where it was ended."""
+"""Checkpoints from which an interrupted training continues."""
 
 import os
 import signal
@@ -26,40 +26,39 @@ from mtl.utils.types import Count, Positive, Size
 
 __all__ = ["Checkpoint"]
 
-#: What is waited for: a signal to end, such as a scheduler's, and Ctrl-C.
+#: Signals that are handled: that of schedulers to end a process, and Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds that a process which such a signal reaches waits for the chief to save and to leave.
+#: Seconds that a process with such a signal waits for the chief to save and exit.
 GRACE = 10.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole state of a training, and has `fit` go on from it: the same command, started again, ends the same.
+    """Callback that saves the whole state of a training, from which `fit` continues when the same program is started again.
 
-    What a run that was killed at any moment ends with, once it was started again, is bit by bit what one that was never killed
-    ends with: weights, optimizer, balancer, random numbers, history, early stopping, best model, and the points of `TaskBoard`.
-    That needs a program that does the same each time (seeds set, and on GPUs
-    `tf.config.experimental.enable_op_determinism()`), the same callbacks, and data whose order depends on the epoch alone:
-    `mtl.data.mix`, arrays, which are then shuffled by `seed` and the epoch, or a `tf.data.Dataset` that always comes in one
-    order; of the last, what lies before the place is read again.
+    A run that was killed at any moment and started again ends with the results of an uninterrupted run, bit by bit: weights,
+    optimizer, balancer, random numbers, history, early stopping, best model, and the points of `TaskBoard`. That needs a program
+    that does the same each time (seeds set, and on GPUs `tf.config.experimental.enable_op_determinism()`), the same callbacks,
+    and data whose order depends on the epoch alone: `mtl.data.mix`, arrays, which are then shuffled by `seed` and the epoch, or a
+    `tf.data.Dataset` with a fixed order, of which the batches before the checkpoint are read again.
 
-    Saved is at the beginning, at the end, and in between as asked; by default after each epoch. SIGTERM and Ctrl-C save after the
-    step that is under way, of training or validation, and then end: by `SystemExit` with status 143, or by `KeyboardInterrupt`;
-    a validation is then done anew. A second Ctrl-C ends at once. A checkpoint that is damaged is left out, and the one before it
-    used. Under `tf.distribute` the chief writes, and all processes read: the folder is one that all of them see. Nothing else
-    there is touched.
+    The callback saves at the beginning, at the end, and at the given intervals, by default after each epoch. After SIGTERM or
+    Ctrl-C it saves at the end of the current step of training or validation and ends the process by `SystemExit` with status
+    143, or by `KeyboardInterrupt`; a validation is then repeated. A second Ctrl-C ends the process at once. A damaged checkpoint
+    is skipped, and the previous one used. Under `tf.distribute` the chief writes and all processes read, so the folder must be on
+    a shared disk. Other files in the folder are not changed.
 
-    A callback of one's own is taken along where it has `state() -> dict` (of numbers, texts, lists and arrays) and
-    `restore(state)`; any other begins anew.
+    The state of your own callbacks is saved if they have `state() -> dict` (of numbers, texts, lists and arrays) and
+    `restore(state)`; other callbacks start again.
 
     Args:
-        folder: where the checkpoints of this training are, and of no other.
-        every_steps: steps from one to the next.
-        every_minutes: minutes from one to the next.
-        keep: how many stay.
-        seed: of the order of arrays.
+        folder: folder of the checkpoints of this training, and of no other.
+        every_steps: steps between two checkpoints.
+        every_minutes: minutes between two checkpoints.
+        keep: number of checkpoints to keep.
+        seed: seed of the order of arrays.
 
     Raises:
-        ValueError: a number out of its range; in `fit`, data that cannot begin at a step, checkpoints of another training, or a
+        ValueError: a number out of its range; in `fit`, data that cannot start at a step, checkpoints of another training, or a
             callback that freezes or unfreezes weights.
         NotADirectoryError: the folder is a file.
 
@@ -95,7 +94,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     @contextmanager
     def going_on(self, model: keras.Model, given: dict[str, Any], callbacks: list[Any]) -> Iterator[dict[str, Any]]:
-        """The arguments of a `fit` that begins where the newest checkpoint is; meanwhile signals are waited for."""
+        """Yield the arguments of a `fit` that starts at the newest checkpoint, and handle signals in the context."""
         if (steps := given.get("steps_per_epoch")) is not None:
             raise ValueError(
                 f"fit takes no steps_per_epoch beside a Checkpoint; got {steps!r}. "
@@ -113,10 +112,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._first, self._writes = place[0], bool(model.distribute_strategy.extended.should_checkpoint)
         given = self._placed(dict(given), *place)
         given["initial_epoch"] = given.get("epochs", 1) if state["stopped"] else place[0]
-        others = [each for each in callbacks if each is not self]
-        if not any(isinstance(each, keras.callbacks.History) for each in others):
+        others = [callback for callback in callbacks if callback is not self]
+        if not any(isinstance(callback, keras.callbacks.History) for callback in others):
             others.append(keras.callbacks.History())
-        # Last of all, so that the others have had their turn when it saves what they remember.
+        # Last, so that it saves the other callbacks' states after their own calls.
         self._others, given["callbacks"] = others, [*others, self]
         self._last = self._found.name if self._found else ""
         with self._listening():
@@ -125,12 +124,12 @@ class Checkpoint(keras.callbacks.Callback):
             except tf.errors.OpError:
                 if self._told is None or not several_processes(strategy_of(model)):
                     raise
-                raise self._ending() from None  # The chief, which was told as well, has left.
-            if self._told is not None:  # After the last step; all of it is saved.
+                raise self._ending() from None  # The chief, which got the signal too, has exited.
+            if self._told is not None:  # The signal came after the last step; everything is saved.
                 raise self._ending()
 
     def _placed(self, given: dict[str, Any], epoch: int, step: int) -> dict[str, Any]:
-        """Arguments of `fit` whose `x` begins at a place."""
+        """Return arguments of `fit` whose `x` starts at an epoch and step."""
         arrays = (given.pop("x", None), given.pop("y", None), given.pop("sample_weight", None))
         if (share := given.pop("validation_split", 0.0)) and given.get("validation_data") is None:
             arrays, given["validation_data"] = split_validation(arrays, share)
@@ -153,7 +152,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Signals to end are remembered, once; a signal that is ignored, as for a process in the background, stays so."""
+        """Record the first signal in the context; signals that the process ignores, as in the background, stay ignored."""
         self._told = None
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -169,11 +168,11 @@ class Checkpoint(keras.callbacks.Callback):
         self._told = self._told or (number, time.monotonic())
         if number == signal.SIGINT:
             signal.signal(number, self._before[number])
-            if self._writes:  # By a call that may come at any moment, unlike print.
+            if self._writes:  # Unlike print, this call is allowed at any moment.
                 os.write(2, b"\nEnding after this step, and saving. Ctrl-C again ends at once.\n")
 
     def _ending(self) -> BaseException:
-        """What ends a training that a signal is to end."""
+        """Return the exception that ends a training after a signal."""
         assert self._told is not None
         said = (
             f"Saved in '{self.folder / self._last}'. Start the same training again to go on from there." if self._writes else ""
@@ -202,7 +201,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch, self._done = epoch, 0
-        if self._found is not None and self._found.state["step"]:  # In the middle of an epoch, whose sums Keras has just reset.
+        if self._found is not None and self._found.state["step"]:  # In the middle of an epoch; Keras has just reset its sums.
             self._done = self._found.state["step"]
             self._restore()
         self._found = None
@@ -210,14 +209,14 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._since += batch + 1 - self._done
         self._done = batch + 1
-        if self.model.stop_training:  # The end of this epoch is still to come, and saved.
+        if self.model.stop_training:  # The end of this epoch follows, and saves.
             return
         if self._told is not None or self._due():
             self._save(self._epoch, batch + 1)
         self._end_if_told()
 
     def on_test_begin(self, logs: Any = None) -> None:
-        # Of the training: evaluation starts counting anew after this.
+        # The values of the training: evaluation resets them after this.
         self._counted = read_variables(self.model.metrics_variables)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -237,7 +236,7 @@ class Checkpoint(keras.callbacks.Callback):
         return self._since >= (self.every_steps or float("inf")) or minutes >= (self.every_minutes or float("inf"))
 
     def _end_if_told(self) -> None:
-        # The chief leaves once it has saved, which ends the others; they leave first only where it was not told.
+        # The chief exits once it has saved, which ends the others; they exit first only if it got no signal.
         if self._told is not None and (self._writes or time.monotonic() - self._told[1] > GRACE):
             raise self._ending()
 
@@ -266,10 +265,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _newest(folder: Path, model: keras.Model) -> tuple[snapshots.Snapshot | None, list[str]]:
-    """The newest snapshot that a training of this model can have written, and the names of newer ones that are damaged.
+    """Return the newest snapshot of a training of this model, and the names of newer ones that are damaged.
 
     Raises:
-        ValueError: there are snapshots, and none is whole.
+        ValueError: there are snapshots, and all are damaged.
     """
 
     def fits(snapshot: snapshots.Snapshot) -> None:
@@ -279,7 +278,7 @@ def _newest(folder: Path, model: keras.Model) -> tuple[snapshots.Snapshot | None
                 raise ValueError(f"'{variable.path}' has another shape")
 
     found, torn = snapshots.newest(folder, fits)
-    if found is None:  # All may be of another model, which is said once its optimizer is known.
+    if found is None:  # All may be of another model, which is reported once its optimizer exists.
         found, torn = snapshots.newest(folder, _check)
     if torn and found is None:
         raise ValueError(f"No checkpoint in '{folder}' is whole. Delete the folder to begin anew.")
@@ -287,7 +286,7 @@ def _newest(folder: Path, model: keras.Model) -> tuple[snapshots.Snapshot | None
 
 
 def _check(snapshot: snapshots.Snapshot) -> None:
-    """Raises a `ValueError`, `KeyError` or `TypeError` for a snapshot that no training wrote, though its checksum is valid."""
+    """Raise a `ValueError`, `KeyError` or `TypeError` for a snapshot that no training wrote, though its checksum is valid."""
     state = snapshot.state
     if snapshot.name != snapshots.name_of(state["epoch"], state["step"]):
         raise ValueError("the place is another one than the name says")

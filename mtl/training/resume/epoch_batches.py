@@ -1,4 +1,4 @@
-"""Training data that can begin at any step of any epoch."""
+"""Training data that can start at any step of any epoch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ __all__ = ["EpochBatches", "epoch_batches"]
 
 
 class EpochBatches:
-    """The batches of each epoch, in an order that depends on the number of the epoch and on nothing else.
+    """Batches of each epoch, in an order that depends only on the number of the epoch.
 
     Args:
         at: an epoch and a step -> the batches of the epoch from that step on, a `tf.data.Dataset`.
-        steps: batches in an epoch; None where that is not known.
-        made_of: what they are made of, in words.
+        steps: batches per epoch; None if unknown.
+        made_of: description of the data.
     """
 
     def __init__(self, at: Callable[[int, int], tf.data.Dataset], steps: int | None, made_of: str = ""):
@@ -37,10 +37,10 @@ def epoch_batches(
 
     Args:
         data: a dataset of `mtl.data.mix`, a `tf.data.Dataset`, or arrays; with targets and sample weights, or None for them.
-        unrepeatable: tells a dataset whose order changes from pass to pass.
-        batch_size: rows in a batch of arrays; 32 by default.
+        unrepeatable: function that returns whether the order of a dataset changes from pass to pass.
+        batch_size: rows per batch of arrays; 32 by default.
         shuffle: whether arrays are shuffled.
-        seed: of their order.
+        seed: seed of their order.
 
     Raises:
         ValueError: data whose order another process cannot repeat.
@@ -96,6 +96,6 @@ def _without_none(part: Any) -> Any:
 
 
 def _tensor(value: Any) -> tf.Tensor:
-    """As Keras takes arrays: floats in its default type."""
+    """Return the tensor of an array, as Keras converts it: floats in the default dtype."""
     array = np.asarray(value)
     return tf.convert_to_tensor(array, keras.config.floatx() if array.dtype.kind == "f" else None)

@@ -1,4 +1,4 @@
-"""Snapshots of a training on disk: arrays and plain data, whole or not there at all."""
+"""Snapshots of a training on disk: arrays and plain data, written atomically."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ __all__ = ["Snapshot", "last_name", "name_of", "newest", "remove", "remove_all",
 NAME = re.compile(r"epoch-\d{6,}-step-\d{8,}")
 #: The files of a snapshot; the last one marks a folder as a snapshot.
 ARRAYS, STATE, SUM = "arrays.npz", "state.json", "mtl-checkpoint.sha256"
-#: What reading a damaged file raises.
+#: Errors of reading a damaged file.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, MemoryError, NotImplementedError)
 
 
@@ -29,8 +29,8 @@ class Snapshot(NamedTuple):
     """Contents of a snapshot.
 
     Args:
-        name: of its folder.
-        arrays: by name.
+        name: name of its folder.
+        arrays: arrays by name.
         state: plain data.
     """
 
@@ -40,22 +40,22 @@ class Snapshot(NamedTuple):
 
 
 def name_of(epoch: int, step: int) -> str:
-    """The name of the snapshot at a place; names sort as places do."""
+    """Return the name of the snapshot at an epoch and step; the order of names is that of time."""
     return f"epoch-{epoch:06d}-step-{step:08d}"
 
 
 def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], keep: int) -> None:
-    """Writes a snapshot beside the others, under its name only when it is whole on the disk; then removes all but the last.
+    """Write a snapshot, which gets its name only once it is complete on disk; then remove all but the last ones.
 
     Args:
         folder: the folder of all snapshots.
-        name: what `name_of` gives; the last by name is the newest.
-        arrays: by name.
-        state: what JSON can hold.
-        keep: how many snapshots stay.
+        name: result of `name_of`; the last by name is the newest.
+        arrays: arrays by name.
+        state: data that JSON can represent.
+        keep: number of snapshots to keep.
 
     Raises:
-        OSError: the disk is full, the folder cannot be written, or something else has the name. The snapshots before stay.
+        OSError: the disk is full, the folder cannot be written, or something else has the name. Earlier snapshots are kept.
 
     Example:
 
@@ -88,11 +88,11 @@ def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapp
 
 
 def newest(folder: Path, check: Callable[[Snapshot], None] = lambda snapshot: None) -> tuple[Snapshot | None, list[str]]:
-    """The newest snapshot that is whole, None where there is none; and the names of newer ones that are not.
+    """Return the newest undamaged snapshot, or None, and the names of newer ones that are damaged.
 
     Args:
         folder: the folder of all snapshots.
-        check: raises a `ValueError`, `KeyError` or `TypeError` for a snapshot that is of no use, whatever its checksum says.
+        check: raises a `ValueError`, `KeyError` or `TypeError` for an unusable snapshot, whatever its checksum.
 
     Raises:
         NotADirectoryError: the folder is a file.
@@ -111,21 +111,21 @@ def newest(folder: Path, check: Callable[[Snapshot], None] = lambda snapshot: No
 
 
 def remove(snapshot: Path) -> None:
-    """Removes a snapshot's own files, the mark last, and then its folder if nothing else is in it."""
+    """Remove a snapshot's files, the marker last, and then its folder if it is empty."""
     if _marked(snapshot):
         for file in (ARRAYS, STATE, SUM):
             (snapshot / file).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # Something else is in it.
+        with contextlib.suppress(OSError):  # It is not empty.
             snapshot.rmdir()
 
 
 def last_name(folder: Path) -> str | None:
-    """The name of the newest snapshot, whole or not; None where there is none."""
+    """Return the name of the newest snapshot, damaged or not; None if there is none."""
     return next((name for name in reversed(_names(folder)) if _marked(folder / name)), None)
 
 
 def remove_all(folder: Path, keep: int = 0) -> None:
-    """Removes all snapshots but the newest, and then the folder around them if nothing is in it."""
+    """Remove all snapshots but the newest `keep`, and then the folder around them if it is empty."""
     marked = [name for name in _names(folder) if _marked(folder / name)]
     for name in marked[: max(0, len(marked) - keep)]:
         remove(folder / name)
@@ -134,13 +134,13 @@ def remove_all(folder: Path, keep: int = 0) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    """Names of the snapshots in a folder, whole or not, the oldest first; a folder without a snapshot's files is none."""
+    """Names of the snapshots in a folder, damaged or not, the oldest first."""
     named = [path for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir()]
     return sorted(path.name for path in named if any((path / file).exists() for file in (ARRAYS, STATE, SUM)))
 
 
 def _marked(path: Path) -> bool:
-    """Whether a folder is a snapshot, whole or not, by its name and its mark; what else there is stays untouched."""
+    """Return whether a folder is a snapshot, damaged or not, by its name and its marker."""
     return NAME.fullmatch(path.name) is not None and not path.is_symlink() and (path / SUM).is_file()
 
 

@@ -1,4 +1,4 @@
-"""All that moves in a training: variables, what callbacks remember, the history."""
+"""State of a training: variables, callbacks and history."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 __all__ = ["read_callbacks", "read_variables", "whole_states", "write_callbacks", "write_variables"]
 
-#: What Keras's own callbacks remember from epoch to epoch.
+#: Attributes of Keras's callbacks that are kept from epoch to epoch.
 KERAS = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     keras.callbacks.History: ("epoch", "history"),
@@ -20,15 +20,15 @@ KERAS = {
 
 
 def read_variables(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
-    """The values of variables, by their number: names of layers and optimizers differ from process to process."""
+    """Return the values of variables by index, as names of layers and optimizers differ between processes."""
     return {name: tf.convert_to_tensor(variable.value).numpy() for name, variable in _numbered(variables).items()}
 
 
 def write_variables(variables: Iterable[keras.Variable], values: Mapping[str, np.ndarray]) -> None:
-    """Sets variables to what `read_variables` gave.
+    """Set variables to the values that `read_variables` returned.
 
     Raises:
-        ValueError: the values are another model's.
+        ValueError: the values are those of another model.
     """
     numbered = _numbered(variables)
     stored = {name: value.shape for name, value in values.items() if name.startswith("variable/")}
@@ -53,9 +53,9 @@ def _numbered(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
 
 
 def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the callbacks' states as plain data by name, and the arrays that these name.
+    """Return the callbacks' states as plain data by name, and the arrays that the states refer to.
 
-    A callback of one's own gives it by `state() -> dict` and takes it back by `restore(state)`.
+    A user's callback returns its state from `state() -> dict` and takes it in `restore(state)`.
     """
     arrays: dict[str, np.ndarray] = {}
 
@@ -73,10 +73,10 @@ def read_callbacks(callbacks: Sequence[Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def whole_states(states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """Return states as `read_callbacks` gave them, with the arrays in their places.
+    """Return the states of `read_callbacks`, with the arrays inserted.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what `read_callbacks` gives.
+        KeyError, TypeError, ValueError: the states are not results of `read_callbacks`.
     """
 
     def whole(value: Any) -> Any:
@@ -91,10 +91,10 @@ def whole_states(states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
 
 
 def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Gives callbacks back what `read_callbacks` gave.
+    """Restore the states that `read_callbacks` returned.
 
     Raises:
-        ValueError: there are other callbacks than those, or one of them does not take its state.
+        ValueError: the callbacks are not the same, or one of them rejects its state.
     """
     named = dict(_remembering(callbacks))
     if named.keys() != states.keys():
@@ -116,7 +116,7 @@ def write_callbacks(callbacks: Sequence[Any], states: Mapping[str, Any], arrays:
 
 
 def _remembering(callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """The callbacks that remember something, by class and number."""
+    """Yield the callbacks that have a state, by class and number."""
     counts: dict[str, int] = {}
     for callback in callbacks:
         if _own(callback) or isinstance(callback, tuple(KERAS)):
@@ -136,5 +136,5 @@ def _names(callback: Any) -> tuple[str, ...]:
 
 
 def _own(callback: Any) -> bool:
-    """Whether a callback says itself what it remembers."""
+    """Return whether a callback has `state` and `restore`."""
     return hasattr(callback, "state") and hasattr(callback, "restore")

@@ -1,4 +1,4 @@
-"""Words and their tokens, side by side, as TensorFlow graph operations."""
+"""Alignment of words and tokens as TensorFlow graph operations."""
 
 from collections.abc import Mapping
 
@@ -12,16 +12,17 @@ LEAST, MOST = tf.int32.min // 2, tf.int32.max // 2
 def align_words(
     tokens: Mapping[str, tf.Tensor], word_starts: tf.RaggedTensor, word_ends: tf.RaggedTensor
 ) -> dict[str, tf.Tensor]:
-    """Index of the token at which each word is read; `Encoding.word_tokens` for a batch.
+    """Return the index of the token at which each word is read; `Encoding.word_tokens` for a batch.
 
     Args:
         tokens: int32 `[B, S]` each, S at least 1: `starts` and `ends` in characters, -1 for none, and `segment_ids`.
         word_starts: int32 `[B, (words)]`, in order, not overlapping.
-        word_ends: the same for their ends.
+        word_ends: ends of the words, in the same form.
 
     Returns:
-        int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `word_tokens`, -1 for a word without
-        one; and `[B, S]`, 1 at the tokens where words are read, `word_mask`, and at those of `own_characters`, `token_mask`.
+        int32 `[B, W]` each: `word_starts` and `word_ends`, -1 beyond a text's words, and `word_tokens`, -1 for a word without a
+        token; and int32 `[B, S]` each: `word_mask`, 1 at the tokens where words are read, and `token_mask`, 1 at the tokens of
+        `own_characters`.
 
     Example:
 
@@ -34,7 +35,7 @@ def align_words(
     starts, ends = tokens["starts"], tokens["ends"]
     rows, length = tf.unstack(tf.shape(starts))
     inside = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts)
-    # One column more than there are words, and tokens with characters, so that there is always one.
+    # One more column of words and one more token with characters, so that neither is empty.
     one = [[0, 0], [0, 1]]
     starts, ends, place = (
         tf.pad(tf.ragged.boolean_mask(x, inside).to_tensor(MOST), one, constant_values=MOST)
@@ -45,7 +46,7 @@ def align_words(
     first = tf.searchsorted(ends, word_starts, side="right")
     last = tf.searchsorted(starts, word_ends, side="left") - 1
     there = first <= last
-    # token[w] - w is token[w - 1] - (w - 1) clipped, where w counts the words that have tokens.
+    # token[w] - w is token[w - 1] - (w - 1), clipped, where w counts the words that have tokens.
     number = tf.cumsum(tf.cast(there, tf.int32), axis=1)
     token = number + running_clip(tf.where(there, first - number, LEAST), tf.where(there, last - number, MOST))
     token = tf.where(there, tf.gather(place, tf.where(there, token, 0), batch_dims=1), -1)
@@ -61,13 +62,13 @@ def align_words(
 
 
 def own_characters(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The tokens that cover characters which no earlier token covers; `Encoding.own_characters` for a batch.
+    """Return the tokens that cover characters which no earlier token covers; `Encoding.own_characters` for a batch.
 
     Args:
-        tokens: as for `align_words`.
+        tokens: see `align_words`.
 
     Returns:
-        int32 `[B, N]` each, -1 beyond a row's end: the tokens' indices, and the starts and ends of their own characters.
+        int32 `[B, N]` each, -1 beyond a row's end: the tokens' indices, and the starts and ends of these characters.
 
     Example:
 
@@ -83,7 +84,7 @@ def own_characters(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tenso
 
 
 def _own(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether each token covers characters which no earlier token covers, and where these start, `[B, S]`."""
+    """Return whether each token covers characters which no earlier token covers, and where these start, `[B, S]`."""
     starts, ends = tokens["starts"], tokens["ends"]
     there = (tokens["segment_ids"] == 0) & (starts >= 0) & (ends > starts)
     reached = running_clip(tf.where(there, ends, 0), tf.fill(tf.shape(ends), MOST))
@@ -92,10 +93,10 @@ def _own(tokens: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
-    """The values `v[n] = min(upper[n], max(lower[n], v[n - 1]))` along rows, `v[-1]` being the least number.
+    """Return `v[n] = min(upper[n], max(lower[n], v[n - 1]))` along rows, where `v[-1]` is the least number.
 
     Args:
-        lower: int32 `[B, N]`; with no limit above, the result is their running maximum.
+        lower: int32 `[B, N]`; without an upper limit, the result is their running maximum.
         upper: int32 `[B, N]`, at least `lower`.
 
     Example:
@@ -106,10 +107,10 @@ def running_clip(lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
     length = tf.shape(lower)[1]
 
     def double(distance: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Lets each clip follow the one that stands `distance` before it.
+        """Compose each clip with the one `distance` before it.
 
-        The two are one: `clip(clip(v, a, b), c, d) = clip(v, clip(a, c, d), clip(b, c, d))`, as clipping never turns an order
-        round, and so may be done before or after a minimum or maximum.
+        Both are one clip: `clip(clip(v, a, b), c, d) = clip(v, clip(a, c, d), clip(b, c, d))`, since clipping is monotonic and so
+        commutes with a minimum or maximum.
         """
         padding = [[0, 0], [distance, 0]]
         before = tf.pad(lower[:, :-distance], padding, constant_values=LEAST)

@@ -1,4 +1,4 @@
-"""Text -> token ids and offsets as TensorFlow graph operations."""
+"""Tokenization as TensorFlow graph operations: text -> token ids and offsets."""
 
 import json
 import re
@@ -29,15 +29,15 @@ _MODELS: dict[str, Any] = {"WordLevel": WholeWords, "WordPiece": WordPieces, "BP
 
 
 class GraphTokenizer(tf.Module):
-    """A tokenizer's ids and offsets, made by TensorFlow operations only, so that a SavedModel can take strings.
+    """Tokenization by TensorFlow operations only, so that a SavedModel can take strings.
 
-    Who loads such a SavedModel imports `tensorflow_text` first.
+    Import `tensorflow_text` before loading such a SavedModel.
 
     Args:
-        tokenizer: the `mtl.data.Tokenizer` to follow.
+        tokenizer: `mtl.data.Tokenizer` to reproduce.
 
     Raises:
-        ValueError: a part of its definition has no equal among TensorFlow's operations.
+        ValueError: if a part of its definition has no equivalent in TensorFlow's operations.
 
     Example:
 
@@ -61,12 +61,12 @@ class GraphTokenizer(tf.Module):
         self._pieces = _Pieces(definition)
 
     def __call__(self, texts: tf.Tensor, pairs: tf.Tensor | None = None, max_length: int | None = None) -> dict[str, tf.Tensor]:
-        """Tokens of texts, or pairs of texts, padded to the longest.
+        """Tokenize texts or pairs of texts, padded to the longest.
 
         Args:
             texts: strings `[B]`.
             pairs: strings `[B]`, or None.
-            max_length: the most tokens, special ones included: the longer of two texts is cut first. None: no limit.
+            max_length: maximum number of tokens, including special ones: the longer of two texts is cut first. None: no limit.
 
         Returns:
             int32 `[B, S]` each: `token_ids`, `padding_mask` (1 for a token), `segment_ids`, and the tokens' `starts` and
@@ -90,11 +90,11 @@ class GraphTokenizer(tf.Module):
         return {"token_ids": token_ids, "padding_mask": mask, "segment_ids": segment_ids, "starts": starts, "ends": ends}
 
     def word_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """The starts and ends of the words of `split_words`, in characters: int32 `[B, (words)]` each, of strings `[B]`."""
+        """Return the starts and ends of the words of `split_words`, in characters: int32 `[B, (words)]` each."""
         return words.word_spans(texts)
 
     def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Each text's pieces: ragged int32 `[B, (pieces), 3]` of id, start and end."""
+        """Return each text's pieces: ragged int32 `[B, (pieces), 3]` of id, start and end."""
         characters = decode(texts)
         ids, text, starts, ends = self._pieces(characters, tf.size(texts))
         ids = tf.gather(self._of_text, ids)
@@ -108,7 +108,7 @@ class GraphTokenizer(tf.Module):
 
 
 def _cut(rows: list[tf.RaggedTensor], template: Template, max_length: int | None) -> list[tf.RaggedTensor]:
-    """`Template.kept` for ragged rows."""
+    """Truncate ragged rows; `Template.kept` in a graph."""
     if max_length is None:
         return rows
     room = template.room(max_length)
@@ -126,14 +126,14 @@ def _cut(rows: list[tf.RaggedTensor], template: Template, max_length: int | None
 
 
 def _after_spaces(characters: Characters, text: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-    """For each piece, the first character from its start on that is not white space."""
+    """Return each piece's first character that is not white space."""
     space = tf.reduce_any(characters.codes[:, None] == _SPACES, -1)
     base = tf.searchsorted(characters.text, text)
     return _next(~space, base + starts) - base
 
 
 def _with_marks(marks: tf.Tensor, characters: Characters, text: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
-    """Each piece's end, behind the combining marks that follow it and that no piece has."""
+    """Return each piece's end after the combining marks that follow it and belong to no piece."""
     base, beyond = (tf.searchsorted(characters.text, text, side) for side in ("left", "right"))
     after = tf.minimum(_next(~marks, base + ends), beyond) - base
     most = tf.fill([tf.minimum(tf.size(text), 1)], tf.int32.max)
@@ -142,7 +142,7 @@ def _with_marks(marks: tf.Tensor, characters: Characters, text: tf.Tensor, start
 
 
 def _next(flags: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """The first place from each position on that has a flag, or the end."""
+    """Return the first flagged position at or after each position, or the end."""
     size = tf.size(flags)
     places = tf.concat([tf.boolean_mask(tf.range(size), flags), [size]], 0)
     return tf.gather(places, tf.searchsorted(places, positions))
@@ -150,12 +150,12 @@ def _next(flags: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
 
 @lru_cache(maxsize=1)
 def _mark_table() -> CharacterTable:
-    """1 for combining marks, 0 for other code points."""
+    """Return a table with 1 for combining marks and 0 for other code points."""
     return CharacterTable(np.isin(text.PROBED, [ord(mark) for mark in combining_marks()]).astype(np.int32))
 
 
 class _Pieces(tf.Module):
-    """Normalises characters, splits them into words, and words into pieces."""
+    """Normalization of characters, and splitting into words and then pieces."""
 
     def __init__(self, definition: dict[str, Any]):
         super().__init__()
@@ -189,7 +189,7 @@ class _Pieces(tf.Module):
 
 
 def _check_pieces(model: dict[str, Any]) -> None:
-    """Checks a vocabulary for pieces that TensorFlow's models cannot hold: some end the process."""
+    """Check a vocabulary for pieces that TensorFlow's models cannot hold; some of them would crash the process."""
     seen = {""} if model["type"] == "Unigram" else set()
     for entry in model["vocab"] if model["type"] in ("Unigram", "WordPiece") else ():
         piece = entry[0] if model["type"] == "Unigram" else entry
@@ -204,14 +204,14 @@ def _impossible(what: str) -> ValueError:
 
 
 def _flat(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
-    """The steps of a definition's part, those of a sequence one by one."""
+    """Return the steps in a part of a definition, with sequences flattened."""
     if step is None:
         return []
     return [inner for one in step[key] for inner in _flat(one, key)] if step["type"] == "Sequence" else [step]
 
 
 def _normalizers(definition: dict[str, Any] | None) -> list[Callable]:
-    """Normalising functions of characters and of the number of texts."""
+    """Return normalizing functions of characters and the number of texts."""
     result: list[Callable] = []
     for special, group in groupby(_flat(definition, "normalizers"), _of_many_characters):
         steps = list(group)
@@ -221,7 +221,7 @@ def _normalizers(definition: dict[str, Any] | None) -> list[Callable]:
 
 @lru_cache(maxsize=64)
 def _step(name: str, left: bool = True, right: bool = True) -> Callable:
-    """One function for one name, so that equal steps are the same."""
+    """Return the function of a name; cached, so that equal steps are the same object."""
     if name == "squeeze":
         return text.squeeze
     if name == "strip":
@@ -230,7 +230,7 @@ def _step(name: str, left: bool = True, right: bool = True) -> Callable:
 
 
 def _of_many_characters(step: dict[str, Any]) -> Callable | None:
-    """The function for a normalizer that looks at more than one character at a time, None for another."""
+    """Return the function for a normalizer that reads more than one character at a time; None for other normalizers."""
     pattern = step.get("pattern", {}).get("Regex")
     if step["type"] in ("NFC", "NFKC"):
         return _step(step["type"])
@@ -245,7 +245,7 @@ def _of_many_characters(step: dict[str, Any]) -> Callable | None:
 
 @lru_cache(maxsize=8)
 def _one_by_one(steps: str) -> Callable:
-    """The map of characters that these normalizers make of each character."""
+    """Return the function for normalizers that map each character separately."""
     parts = json.loads(steps)
     for part in parts:
         pattern = part.get("pattern", {})
@@ -255,7 +255,7 @@ def _one_by_one(steps: str) -> Callable:
         ):
             raise _impossible(f"the normalizer {part['type']} {pattern}")
     normalizer = _part("normalizer", {"type": "Sequence", "normalizers": parts})
-    between = "\ua66e"  # a letter that nothing becomes and that becomes nothing else
+    between = "\ua66e"  # a letter that is not changed, and that no other character is changed to
     signs = [chr(code) if chr(code) != between else "" for code in text.PROBED.tolist()]
     outputs = normalizer.normalize_str(between.join(signs)).split(between)
     outputs[signs.index("")] = between
@@ -264,7 +264,7 @@ def _one_by_one(steps: str) -> Callable:
 
 
 def _part(name: str, part: dict[str, Any]) -> Any:
-    """The normalizer or pre-tokenizer of a definition's part."""
+    """Return the normalizer or pre-tokenizer in a part of a definition."""
     import tokenizers
 
     empty = json.loads(tokenizers.Tokenizer(tokenizers.models.BPE()).to_str())
@@ -272,7 +272,7 @@ def _part(name: str, part: dict[str, Any]) -> Any:
 
 
 def _splitter(definition: dict[str, Any] | None) -> Callable[[Characters], Words]:
-    """The function that splits characters into words."""
+    """Return the function that splits characters into words."""
     steps = _flat(definition, "pretokenizers")
     if [step["type"] for step in steps] == ["ByteLevel"] and steps[0]["use_regex"]:
         return partial(_split_as_gpt2, steps[0]["add_prefix_space"])

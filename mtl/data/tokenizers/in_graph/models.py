@@ -1,4 +1,4 @@
-"""Words -> pieces as TensorFlow graph operations: whole words, WordPiece, byte pairs and unigrams.
+"""Models of pieces as TensorFlow graph operations: whole words, WordPiece, byte pairs and unigrams.
 
 Each model maps strings `[W]` to ragged int32 `[W, (pieces)]` ids and the pieces' first and last-plus-one bytes in their word.
 """
@@ -19,10 +19,10 @@ def _table(keys: Any, values: Any, default: Any) -> tf.lookup.StaticHashTable:
 
 
 class WholeWords(tf.Module):
-    """Each word one token, or the unknown token.
+    """Model in which each word is one token, or the unknown token.
 
     Args:
-        model: the `"model"` of a definition.
+        model: `"model"` of a tokenizer definition.
     """
 
     def __init__(self, model: dict[str, Any]):
@@ -37,10 +37,10 @@ class WholeWords(tf.Module):
 
 
 class WordPieces(tf.Module):
-    """The longest pieces first; a word that they do not cover is one unknown token.
+    """WordPiece: the longest pieces first; a word that they do not cover is one unknown token.
 
     Args:
-        model: the `"model"` of a definition.
+        model: `"model"` of a tokenizer definition.
     """
 
     def __init__(self, model: dict[str, Any]):
@@ -53,7 +53,7 @@ class WordPieces(tf.Module):
             tokens[i] = token
         self._unknown = vocabulary[model["unk_token"]]
         self._longest = model["max_input_chars_per_word"]
-        # A sign that is in no token stands for words that are too long.
+        # A character that occurs in no token represents words that are too long.
         known = set("".join(tokens))
         self._foreign = next(chr(code) for code in range(0x10FFFF, 0, -1) if chr(code) not in known)
         self._pieces = tensorflow_text.FastWordpieceTokenizer(
@@ -76,10 +76,10 @@ class WordPieces(tf.Module):
 
 
 class BytePairs(tf.Module):
-    """Bytes, merged pair by pair in the order in which the pairs were learned.
+    """Byte-pair encoding: bytes, merged in the order in which the pairs were learned.
 
     Args:
-        model: the `"model"` of a definition.
+        model: `"model"` of a tokenizer definition.
     """
 
     def __init__(self, model: dict[str, Any]):
@@ -117,7 +117,7 @@ class BytePairs(tf.Module):
         return tuple(tf.gather(values, place) for values in rows)
 
     def _merge(self, ids: tf.Tensor, word: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, count: tf.Tensor) -> tuple:
-        """Merges, in each word, the first of the pairs that were learned earliest."""
+        """Merge, in each word, the first occurrence of its earliest learned pair."""
         rank = self._ranks.lookup(tf.cast(ids[:-1], tf.int64) * self._size + tf.cast(ids[1:], tf.int64))
         score = tf.where(word[:-1] == word[1:], rank * 2**32, _NEVER) + tf.range(tf.size(rank, tf.int64), dtype=tf.int64)
         best = tf.gather(tf.math.unsorted_segment_min(score, word[:-1], count), word[:-1])
@@ -132,10 +132,10 @@ class BytePairs(tf.Module):
 
 
 class Unigrams(tf.Module):
-    """The most probable pieces; of equally probable ones, not always those that the host takes.
+    """Unigram model: the most probable pieces; among equally probable ones, the choice may differ from that in Python.
 
     Args:
-        model: the `"model"` of a definition.
+        model: `"model"` of a tokenizer definition.
     """
 
     def __init__(self, model: dict[str, Any]):
@@ -151,7 +151,7 @@ class Unigrams(tf.Module):
         proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
         proto.trainer_spec.byte_fallback = model["byte_fallback"]
         proto.trainer_spec.unk_piece = model["vocab"][model["unk_id"]][0]
-        # Texts arrive normalised.
+        # Texts are normalized already.
         proto.normalizer_spec.add_dummy_prefix = proto.normalizer_spec.remove_extra_whitespaces = False
         self._pieces = tensorflow_text.SentencepieceTokenizer(proto.SerializeToString(), tf.int32)
 
@@ -164,7 +164,7 @@ _NEVER = 1 << 62
 
 
 def _signs_of_bytes() -> list[str]:
-    """The character that stands for each byte in a byte-level vocabulary: the printable ones themselves, the others moved."""
+    """Return the character for each byte in a byte-level vocabulary: printable bytes stay themselves, the others are shifted."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     moved = iter(range(0x100, 0x200))
     return [chr(byte if byte in printable else next(moved)) for byte in range(256)]

@@ -1,4 +1,4 @@
-"""The spans that tags spell as TensorFlow graph operations."""
+"""Spans of tags as TensorFlow graph operations."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ __all__ = ["span_edges", "widened_tags"]
 
 
 def span_edges(ids: tf.Tensor, labels: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where spans begin and end; `spans_of_tags` for a batch.
+    """Return where spans begin and end; `spans_of_tags` for a batch.
 
     Args:
         ids: int32 `[B, N]`, tags as indices of `labels`.
         labels: tags of any scheme.
 
     Returns:
-        bool `[B, N]` twice: whether a position is the first, and whether it is the last, of a span. A row has as many of the
-        one as of the other.
+        bool `[B, N]` twice: whether a position is the first, and whether it is the last, of a span. Both have equally many True
+        values per row.
 
     Example:
 
@@ -41,12 +41,12 @@ def span_edges(ids: tf.Tensor, labels: Sequence[str]) -> tuple[tf.Tensor, tf.Ten
 def widened_tags(
     ids: tf.Tensor, positions: tf.Tensor, labels: Sequence[str], scheme: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The tags of words whose spans are read at tokens: `Tagging.decode` for a batch.
+    """Return the tags of words whose spans are read at tokens; `Tagging.decode` for a batch.
 
     A span covers all words that are read at its tokens, and the words without a token between them.
 
     Args:
-        ids: int32 `[B, N]`, the tag at each word's token as an index of `labels`.
+        ids: int32 `[B, N]`, the tag at each word's token as an index into `labels`.
         positions: int32 `[B, N]`, the token at which each word is read, -1 for none; several words may share one.
         labels: tags of the scheme.
         scheme: one of `SCHEMES`.
@@ -66,7 +66,7 @@ def widened_tags(
     edge = tf.ones_like(positions[:, :1])
     most = tf.fill(tf.shape(positions), tf.int32.max // 2)
     before = tf.concat([-edge, running_clip(positions, most)[:, :-1]], 1)
-    # The nearest position after each word, from the maximum of what is before it in the reversed row.
+    # The nearest position after each word, from the maximum of the values before it in the reversed row.
     flipped = -tf.reverse(tf.where(there, positions, most), [1])
     after = -tf.reverse(tf.concat([-most[:, :1], running_clip(flipped, most)[:, :-1]], 1), [1])
     opens, closes = there & (positions > before), there & (positions < after)

@@ -1,4 +1,4 @@
-"""Words of texts as TensorFlow graph operations."""
+"""Splitting of texts into words as TensorFlow graph operations."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,12 +12,12 @@ from mtl.data.tokenizers.in_graph.text import PROBED, Characters, CharacterTable
 
 __all__ = ["SPACE", "Words", "character_kinds", "gpt2_starts", "split", "word_spans", "word_starts"]
 
-#: Kinds of characters: part of a word, white space, a word of its own, part of a word where one stands on both sides.
+#: Kinds of characters: part of a word, white space, a separate word, part of a word if between two parts of it.
 LETTER, SPACE, ALONE, JOINER = range(4)
 
 
 def word_starts(kinds: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
-    """Which characters begin a word, by their kinds (`LETTER`, `SPACE`, `ALONE`, `JOINER`): bool `[N]`."""
+    """Return which characters begin a word, by their kinds (`LETTER`, `SPACE`, `ALONE`, `JOINER`): bool `[N]`."""
     before, after = neighbours(kinds, text, SPACE)
     joins = (kinds == JOINER) & (before == LETTER) & (after == LETTER)
     kinds = tf.where(joins, LETTER, tf.where(kinds == JOINER, ALONE, kinds))
@@ -25,15 +25,15 @@ def word_starts(kinds: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
     return (kinds == ALONE) | ((kinds == LETTER) & (before != LETTER))
 
 
-#: Kinds of characters for GPT-2's split; `EDGE` is no character.
+#: Kinds of characters in GPT-2's split; `EDGE` means no character.
 GPT2_SPACE, GPT2_LETTER, GPT2_NUMBER, GPT2_OTHER, EDGE = range(5)
 
 
 def gpt2_starts(codes: tf.Tensor, kinds: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
-    """Which characters begin a piece of GPT-2's split: bool `[N]`.
+    """Return which characters begin a piece of GPT-2's split: bool `[N]`.
 
-    A piece is one of `'s 't 're 've 'm 'll 'd`, a run of letters, of numbers or of other signs, each with the one blank
-    before it, or white space (without its last character where something follows).
+    A piece is one of `'s 't 're 've 'm 'll 'd`; a run of letters, of numbers or of other characters, including one space before
+    it; or a run of white space (without its last character if text follows).
     """
     before, after = neighbours(kinds, text, EDGE)
     code_before, next_code = neighbours(codes, text, 0)
@@ -44,7 +44,7 @@ def gpt2_starts(codes: tf.Tensor, kinds: tf.Tensor, text: tf.Tensor) -> tf.Tenso
     apostrophe = starts & (codes == ord("'"))
     one = apostrophe & tf.reduce_any(next_code[:, None] == [ord(c) for c in "stmd"], -1)
     two = [(next_code == ord(a)) & (second_code == ord(b)) for a, b in ("re", "ve", "ll")]
-    # The letters of a contraction begin nothing; what follows them does.
+    # The letters of a contraction begin no piece; the character after them does.
     for contraction, length in ((one, 2), (apostrophe & tf.reduce_any(two, 0), 3)):
         flags = [neighbours(tf.cast(contraction, tf.int32), text, 0, distance)[0] == 1 for distance in range(1, length + 1)]
         starts = (starts & ~tf.reduce_any(flags[:-1], 0)) | flags[-1]
@@ -52,7 +52,7 @@ def gpt2_starts(codes: tf.Tensor, kinds: tf.Tensor, text: tf.Tensor) -> tf.Tenso
 
 
 def character_kinds(splitter: Callable[[str], list[tuple[int, int]]]) -> np.ndarray:
-    """The kinds of the `PROBED` characters, seen from how a function splits texts into words: uint8."""
+    """Return the kinds of the `PROBED` characters, derived from how a function splits texts into words: uint8."""
     signs = [chr(code) for code in PROBED.tolist()]
     kinds = np.choose(_widths(splitter, [sign * 2 for sign in signs]), [SPACE, ALONE, LETTER]).astype(np.uint8)
     alone = np.flatnonzero(kinds == ALONE)
@@ -61,7 +61,7 @@ def character_kinds(splitter: Callable[[str], list[tuple[int, int]]]) -> np.ndar
 
 
 def _widths(splitter: Callable[[str], list[tuple[int, int]]], units: list[str]) -> np.ndarray:
-    """The length of the word that each of equally long texts begins with, 0 for none."""
+    """Return the length of the first word of each of equally long texts, 0 for none."""
     result: list[np.ndarray] = []
     for i in range(0, len(units), 256):  # one long text would be split more slowly
         text = "\n".join(units[i : i + 256])
@@ -73,14 +73,14 @@ def _widths(splitter: Callable[[str], list[tuple[int, int]]], units: list[str]) 
 
 
 class Words(NamedTuple):
-    """Words of a batch of texts, one after the other.
+    """Concatenated words of a batch of texts.
 
     Args:
         strings: `[W]`.
-        text: int32 `[W]`, which text each is in, ascending.
-        characters: the characters of all words, without what stands between words.
-        first: int32 `[W]`, where in `characters` each word begins.
-        length: int32 `[W]`, how many characters each has.
+        text: int32 `[W]`, index of each word's text, ascending.
+        characters: characters of all words, without those between words.
+        first: int32 `[W]`, index of each word's first character in `characters`.
+        length: int32 `[W]`, number of characters per word.
     """
 
     strings: tf.Tensor
@@ -91,7 +91,7 @@ class Words(NamedTuple):
 
 
 def split(characters: Characters, keep: tf.Tensor, starts: tf.Tensor) -> Words:
-    """Words of the characters that are kept, each from one start `[N]` to the next."""
+    """Split the characters to keep into words, each from one start `[N]` to the next."""
     characters = Characters(*(tf.boolean_mask(values, keep) for values in characters))
     starts = tf.boolean_mask(starts, keep)
     word = tf.cumsum(tf.cast(starts, tf.int32)) - 1
@@ -107,13 +107,13 @@ def _kinds_of_split_words() -> np.ndarray:
 
 
 def word_spans(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """The words of `split_words` in a graph.
+    """Return the words of `split_words`, computed in a graph.
 
     Args:
         texts: strings `[B]`.
 
     Returns:
-        The words' starts and ends in characters, int32 `[B, (words)]`.
+        Starts and ends of the words in characters, int32 `[B, (words)]`.
 
     Example:
 
