@@ -55,6 +55,7 @@ class L2SP(Penalty):
         bound = L2SP(self.alpha, self.beta, self.parts)
         new = [name for name in parts if not name.startswith(("head/", "readout/"))]
         chosen = chosen_parts(parts, new if self.parts is None else self.parts, "L2SP")
+        bound._chosen.parts = chosen
         for name, part in chosen.items():
             known = self.starts.get(name)  # Of a model to which a task is added.
             bound.starts[name] = known or [

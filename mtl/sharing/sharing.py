@@ -30,7 +30,7 @@ class Sharing(keras.layers.Layer):
 
     As it stands, all tasks share one encoder. A way of one's own changes that: its constructor keeps each argument as an
     attribute of the same name, `bind` adds layers to what `super().bind` gives, `trunk` or `branch` runs them, and `parts` names
-    them. One that has several encoders gives `encoder_of` and `whole_encoder` too.
+    them. One that has several encoders gives `encoder_of` and `whole_encoder` too, and one whose arguments name tasks `subset`.
     """
 
     encoder: Any = None
@@ -96,6 +96,10 @@ class Sharing(keras.layers.Layer):
     def penalties(self) -> list[Any]:
         """The penalties that come with this way of sharing, each a `mtl.penalties.Penalty`."""
         return []
+
+    def subset(self, tasks: Sequence[str]) -> "Sharing":
+        """Return the same way of sharing, not bound, for a model of some of the tasks."""
+        return type(self).from_config(self.get_config())
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
