@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.columns import Column
+from mtl.data.columns import Column, columns_of
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
@@ -52,8 +52,6 @@ class TextModel(PredictingModel, Protocol):
 
     @property
     def encoder(self) -> Encoder: ...
-    @property
-    def columns(self) -> Mapping[str, Column]: ...
     def _chosen(self, tasks: str | Iterable[str] | None) -> list[str]: ...
     def _flatten_layers(self) -> Iterable[Any]: ...
 
@@ -108,19 +106,20 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
                 f"export expects heads with `serve`; got task '{name}' with {kind.__name__}, which has none. "
                 "Write its `serve`, or name the other tasks with tasks=[...]."
             )
+    columns = columns_of(model.encoder, [model.head_of(name) for name in names])
     path = expanded(path).resolve()
     _settle(path)
     _check_replaceable(path)
     made_folder(path.parent)
     with working_folder(path.parent) as around:
         work = around / path.name
-        server = _Server(model, names)
+        server = _Server(model, names, columns)
         signatures = {name: getattr(server, name) for name in SIGNATURES}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         with _quiet():
             tf.saved_model.save(server, str(work), signatures=signatures, options=options)
         served = tf.saved_model.load(str(work)).signatures
-        _verify(model, server, served)
+        _verify(model, columns, server, served)
         description = {**_describe(model, names, served), "files": _files(work)}
         (work / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=2), "utf-8")
         _replace(work, path)
@@ -130,11 +129,11 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
 class _Server(tf.Module):
     """Texts -> tokens -> the outputs of the model's heads."""
 
-    def __init__(self, model: TextModel, tasks: Sequence[str]):
+    def __init__(self, model: TextModel, tasks: Sequence[str], columns: Mapping[str, Column]):
         super().__init__()
         self.tokenizer = model.encoder.tokenizer.graph()
         max_length = model.encoder.max_length
-        fillers = {"starts": -1, "ends": -1, **{name: column.filler for name, column in model.columns.items()}}
+        fillers = {"starts": -1, "ends": -1, **{name: column.filler for name, column in columns.items()}}
         strings = tf.TensorSpec([None], tf.string)
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -147,7 +146,7 @@ class _Server(tf.Module):
             return {**tokens, **align_words(tokens, *self.tokenizer.word_spans(texts))}
 
         def outputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            shared = model.trunk({name: tokens[name] for name in model.columns}, training=False)
+            shared = model.trunk({name: tokens[name] for name in columns}, training=False)
             result = {}
             for task in tasks:
                 features, head = model.branch(task, shared, training=False), model.head_of(task)
@@ -159,10 +158,10 @@ class _Server(tf.Module):
             return tf.function(function, autograph=False).get_concrete_function(**arguments)
 
         made = traced(read, texts=strings).structured_outputs
-        for name in model.columns:
+        for name in columns:
             if name not in made:
                 raise ValueError(
-                    f"An export makes the model's columns of texts in TensorFlow's graph, which gives {sorted(made)}; the column "
+                    f"An export makes the tasks' columns of texts in TensorFlow's graph, which gives {sorted(made)}; the column "
                     f"'{name}' is made on the host. Export the tasks that do without it, or predict with predict_text."
                 )
         self.read = read
@@ -199,7 +198,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> None:
+def _verify(model: TextModel, columns: Mapping[str, Column], server: _Server, served: Mapping[str, Any]) -> None:
     """Compares what the SavedModel makes of texts with what the tokenizer and the model make of them."""
     tokenizer, max_length = model.encoder.tokenizer, model.encoder.max_length
     vocabulary = [token for i, token in enumerate(tokenizer.vocabulary()) if token and i not in tokenizer.special_ids]
@@ -222,7 +221,7 @@ def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> Non
                     f"TensorFlow's operations cut the text {_shown(example)} into other tokens than the tokenizer does, so "
                     "that no task's predictions can be relied on. Nothing was written; use `predict_text`, or another tokenizer."
                 )
-        x = pad(encodings, examples, model.columns)
+        x = pad(encodings, examples, columns)
         expected = server.outputs(tokens={**tokens, **{key: tf.constant(value) for key, value in x.items()}})
         for key, value in served[name](**arguments).items():
             for example, one, other in zip(examples, value.numpy(), expected[key].numpy(), strict=True):
