@@ -1,4 +1,4 @@
-"""A model as a SavedModel that takes texts."""
+"""Export of a model as a SavedModel that takes texts."""
 
 import json
 import os
@@ -31,7 +31,7 @@ FORMAT = 1
 DESCRIPTION = "signature.json"
 SIGNATURES = {"serving_default": ("texts",), "serve_pairs": ("texts", "pairs")}
 
-#: What every export is tried on, and as much of the tokenizer's own vocabulary as fills a sequence.
+#: Texts on which every export is checked, besides one made of the tokenizer's vocabulary.
 TEXTS = (
     "The cat sat on the mat, didn't it?",
     "",
@@ -48,7 +48,7 @@ TEXTS = (
 
 
 class TextModel(PredictingModel, Protocol):
-    """What an export asks of a model; a `mtl.MultiTaskModel` is one."""
+    """Protocol of a model that can be exported; a `mtl.MultiTaskModel` has it."""
 
     @property
     def encoder(self) -> Encoder: ...
@@ -58,18 +58,18 @@ class TextModel(PredictingModel, Protocol):
 
 @checked
 def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
-    """Writes a SavedModel that takes texts and gives each task's labels and scores.
+    """Write a SavedModel that takes texts and returns each task's labels and scores.
 
-    Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
-    `serving_default(texts)` and `serve_pairs(texts, pairs)`, of UTF-8 strings `[B]`. They give a dict of tensors named
-    `TASK/NAME`; each head's `serve` says what it gives: `Classification` `label`, `score` and `scores`; `MultiLabel` `labels` and
+    Loading it requires `tensorflow` and `tensorflow_text`, but neither Keras nor `mtl`. Its signatures are
+    `serving_default(texts)` and `serve_pairs(texts, pairs)`, of UTF-8 strings `[B]`. They return a dict of tensors named
+    `TASK/NAME`, as defined by each head's `serve`: `Classification` `label`, `score` and `scores`; `MultiLabel` `labels` and
     `scores`; `Regression` `value`; `Tagging` `tags`, `score`, `starts` and `ends`, and with a scheme `span_types`, `span_starts`
     and `span_ends`. Starts and ends count characters, not bytes.
 
-    The file `signature.json` beside it holds the outputs' shapes, the tasks' labels in the order of their ids, the versions of
-    the packages, and an example.
+    The file `signature.json` in the folder lists the outputs' shapes, the tasks' labels in the order of their ids, the versions
+    of the packages, and an example.
 
-    The export is tried before it takes its place: what it makes of a list of difficult texts must equal what the model does.
+    The export is checked before it gets its name: its outputs for a list of difficult texts must equal those of the model.
 
     Args:
         model: a `mtl.MultiTaskModel`, whose encoder has a tokenizer. `model.export_text(path)` is the same.
@@ -80,9 +80,9 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
         The folder.
 
     Raises:
-        ValueError: an unknown task, no tokenizer, or one that TensorFlow's operations cannot follow.
-        FileExistsError: the path is a file, or a folder that holds something else than an export.
-        RuntimeError: the SavedModel gives something else for a text than the model does.
+        ValueError: an unknown task, no tokenizer, or one that TensorFlow's operations cannot reproduce.
+        FileExistsError: the path is a file, or a folder that holds other files than an export.
+        RuntimeError: the outputs of the SavedModel for a text differ from those of the model.
 
     Example:
 
@@ -127,7 +127,7 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
 
 
 class _Server(tf.Module):
-    """Texts -> tokens -> the outputs of the model's heads."""
+    """Module that computes the outputs of the model's heads from texts."""
 
     def __init__(self, model: TextModel, tasks: Sequence[str], columns: Mapping[str, Column]):
         super().__init__()
@@ -138,7 +138,7 @@ class _Server(tf.Module):
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
             tokens = self.tokenizer(texts, pairs, max_length)
-            missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always one column.
+            missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always at least one column.
             tokens = {
                 name: tf.pad(value, [[0, 0], [0, missing]], constant_values=fillers.get(name, 0))
                 for name, value in tokens.items()
@@ -167,7 +167,7 @@ class _Server(tf.Module):
         self.read = read
         with _without_cudnn(model):
             self.outputs = traced(outputs, tokens={name: tf.TensorSpec([None, None], tf.int32) for name in made})
-        # Only what the outputs are made of: neither the optimizer nor the heads of other tasks.
+        # Only the layers that the outputs depend on: neither the optimizer nor the heads of other tasks.
         self.weights = list(self.outputs.graph.variables)
         self.serving_default = traced(lambda texts: self.outputs(tokens=read(texts)), texts=strings)
         self.serve_pairs = traced(lambda texts, pairs: self.outputs(tokens=read(texts, pairs)), texts=strings, pairs=strings)
@@ -175,7 +175,7 @@ class _Server(tf.Module):
 
 @contextmanager
 def _without_cudnn(model: TextModel) -> Iterator[None]:
-    """Within it, recurrent layers are traced as operations that run on every device."""
+    """Context in which recurrent layers are traced as operations that run on every device."""
     before = {layer: layer.use_cudnn for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")}
     try:
         for layer in before:
@@ -188,7 +188,7 @@ def _without_cudnn(model: TextModel) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within it, TensorFlow reports no progress: it would name the folder that is only there while writing."""
+    """Context in which TensorFlow reports no progress, as it would name a temporary folder."""
     logger = tf.get_logger()
     before = logger.level
     logger.setLevel("WARNING")
@@ -199,7 +199,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _verify(model: TextModel, columns: Mapping[str, Column], server: _Server, served: Mapping[str, Any]) -> None:
-    """Compares what the SavedModel makes of texts with what the tokenizer and the model make of them."""
+    """Compare the outputs of the SavedModel for texts with those of the tokenizer and the model."""
     tokenizer, max_length = model.encoder.tokenizer, model.encoder.max_length
     vocabulary = [token for i, token in enumerate(tokenizer.vocabulary()) if token and i not in tokenizer.special_ids]
     length = (max_length or 256) + 8
@@ -233,7 +233,7 @@ def _verify(model: TextModel, columns: Mapping[str, Column], server: _Server, se
 
 
 def _same_tokens(tokens: Mapping[str, np.ndarray], encoding: Encoding) -> bool:
-    """Whether one row's tokens, and the words they begin, are those of an encoding."""
+    """Return whether one row's tokens, and the words they begin, are those of an encoding."""
     real, words = tokens["padding_mask"] == 1, tokens["word_starts"] >= 0
     spans = split_words(encoding.text)
     return all(
@@ -264,7 +264,7 @@ def _short(value: Any) -> str:
 
 
 def _describe(model: TextModel, tasks: Sequence[str], served: Mapping[str, Any]) -> dict[str, Any]:
-    """What `signature.json` holds."""
+    """Return the contents of `signature.json`."""
     specs = served["serving_default"].structured_outputs
     texts = [TEXTS[0], TEXTS[3]]
     outputs = served["serving_default"](texts=tf.constant(texts))
@@ -308,7 +308,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _exported(path: Path) -> set[str]:
-    """The files of a folder that an export wrote, as its description lists them."""
+    """Return the files that an export wrote to a folder, as its description lists them."""
     try:
         description = json.loads((path / DESCRIPTION).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -323,23 +323,23 @@ def _files(path: Path) -> list[str]:
 
 
 def _replaced(path: Path) -> Path:
-    """Where an earlier export is while the new one takes its place."""
+    """Return the path of an earlier export while the new one replaces it."""
     return path.with_name(f".{path.name}.replaced")
 
 
 def _settle(path: Path) -> None:
-    """Ends a replacement that was killed: the earlier export is put back, or removed where the new one is in its place."""
+    """Finish a killed replacement: restore the earlier export, or remove it if the new one has its name."""
     old = _replaced(path)
     if old.is_dir() and not set(_files(old)) - _exported(old):
         if path.exists():
-            with working_folder(path.parent) as rest:  # Known as a rest even where its removal is killed.
+            with working_folder(path.parent) as rest:  # Its name marks it as a leftover even if its removal is killed.
                 os.replace(old, rest / path.name)
         else:
             os.replace(old, path)
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Puts a folder in the place of another; at no time is there a folder that is half written."""
+    """Replace a folder by another, so that no half-written folder ever has its name."""
     old = _replaced(path)
     if path.exists():
         os.replace(path, old)
