@@ -111,7 +111,7 @@ def check(document: Document, route: Route, kind: str) -> None:
 
     Args:
         document: the recipe.
-        route: where the object stands.
+        route: the route to the object.
         kind: a key of `KINDS`.
 
     Raises:
@@ -190,7 +190,7 @@ def construct(
 
     Args:
         document: the recipe.
-        route: where the object stands.
+        route: the route to the object.
         kind: a key of `KINDS`.
         tokenizer: function that creates a tokenizer from the recipe's description.
         given: values of the kind's `given` arguments, for the objects that take them.
