@@ -16,15 +16,15 @@ __all__ = ["Hard"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Hard(Sharing):
-    """Hard parameter sharing: one encoder for all tasks, whose top blocks may be each task's own.
+    """Hard parameter sharing: one encoder for all tasks, whose top blocks may be separate for each task.
 
-    With `top_layers=n` the encoder is cut `n` blocks below its top: what lies below runs once for all tasks, and each task has a
-    copy of the `n` blocks and of the pooling above them. Each copy begins with the weights of the encoder given. `groups` joins
-    tasks that use one copy, so that tasks form a tree.
+    With `top_layers=n` the encoder is cut `n` blocks below its top: the part below runs once for all tasks, and each task has a
+    copy of the `n` blocks and of the pooling above them. Each copy starts with the weights of the given encoder. Tasks in one
+    of the `groups` use one copy, so that tasks form a tree.
 
     Args:
-        top_layers: number of blocks that each task has for itself, as `encoder.blocks` counts them; 0 to share all.
-        groups: name of a group -> its tasks, which share one top; a task in no group has a top of its own. None for no groups.
+        top_layers: number of separate blocks per task, as in `encoder.blocks`; 0 to share all.
+        groups: name of a group -> its tasks, which share one top; a task in no group has a separate top. None for no groups.
 
     Raises:
         ValueError: a negative number, groups without `top_layers`, a task in two groups, a group without tasks or with a `/` in
