@@ -24,7 +24,7 @@ class Pairs(Head):
     """Says `w` times the product of two words' lengths, for each pair of words."""
 
     target = Target(("words", "words"), "float32")
-    columns = (Column("letters", ("words",), "float32", values=letters),)
+    columns: tuple[Column, ...] = (Column("letters", ("words",), "float32", values=letters),)
 
     def build(self, features_shape: Any) -> None:
         self.scale = self.add_weight(name="scale", shape=(), initializer="zeros")
@@ -47,7 +47,7 @@ class Inside(Head):
     """Takes a mark of each word, and has a target for each word: the mean of the words' lengths times `scale`."""
 
     target = Target(("words",), "float32")
-    columns = (Column("word_marks", ("words",)), Pairs.columns[0])
+    columns: tuple[Column, ...] = (Column("word_marks", ("words",)), Pairs.columns[0])
 
     def build(self, features_shape: Any) -> None:
         self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
@@ -102,7 +102,7 @@ def test_weights_of_such_targets_must_be_given():
 
 
 class Bare(Pairs):
-    columns = ()
+    columns: tuple[Column, ...] = ()
 
     def call(self, features: Any, training: Any = None) -> Any:
         return self.scale * features["pooled"][:, :1, None]

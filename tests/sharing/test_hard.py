@@ -75,7 +75,8 @@ def test_groups_name_tasks_of_the_model_and_not_one_another():
         tree_of_tasks(groups={"topic": ["ner", "pos"]})
     with pytest.raises(ValueError, match="different names; got 'tags' for both"):
         tree_of_tasks().add_task(Task("tags", Classification(2)))
-    for groups in ({"tags": []}, {"a/b": ["ner"]}):
+    refused: list[dict[str, list[str]]] = [{"tags": []}, {"a/b": ["ner"]}]
+    for groups in refused:
         with pytest.raises(ValueError, match="Hard expects groups of at least one task, and names without '/'"):
             Hard(1, groups)
 
