@@ -19,7 +19,7 @@ USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, FloatingPointError,
 
 
 class _Group(TyperGroup):
-    """Shows errors as one line; takes `--debug`, which shows the traceback, and `--import` anywhere on the command line."""
+    """Command group that shows errors as one line, and takes `--debug` (traceback) and `--import` anywhere on the line."""
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
         return super().parse_args(context, _common_first(args))
@@ -27,10 +27,10 @@ class _Group(TyperGroup):
     def invoke(self, context: Any) -> Any:
         try:
             return super().invoke(context)
-        except BrokenPipeError:  # The reader of our output has had enough.
+        except BrokenPipeError:  # The reader of the output has closed it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except KeyboardInterrupt as error:  # Ctrl-C; a training that it saved says so.
+        except KeyboardInterrupt as error:  # Ctrl-C; the error of a saved training says how to continue.
             again = "Start the same command again to go on from the last checkpoint, if there is one."
             said = str(error) or (again if context.invoked_subcommand == "train" else "")
             Console(stderr=True, soft_wrap=True).print(f"Interrupted. {escape(said)}".rstrip(), highlight=False)
@@ -41,7 +41,7 @@ class _Group(TyperGroup):
             from mtl.utils import one_sentence
 
             text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-            if isinstance(error, OSError) and error.filename is None:  # One of ours, without Python's "[Errno 2]".
+            if isinstance(error, OSError) and error.filename is None:  # Raised by `mtl`: show it without "[Errno 2]".
                 text = error.strerror or text
             hint = "" if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: "
             Console(stderr=True, soft_wrap=True).print(f"[red]{escape(one_sentence(hint + text))}[/red]", highlight=False)
@@ -49,7 +49,7 @@ class _Group(TyperGroup):
 
 
 def _common_first(arguments: list[str]) -> list[str]:
-    """Arguments with the options of all commands before the command's name, where they are read."""
+    """Return arguments with the common options moved before the command's name, where they are parsed."""
     common, others, remaining = [], [], iter(arguments)
     for argument in remaining:
         if argument == "--":
@@ -90,7 +90,7 @@ def common(
 ) -> None:
     """Multi-task learning on text. --debug and --import may stand anywhere on the line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    context.obj = tuple(imports or ())  # What commands find there: the names of the modules.
+    context.obj = tuple(imports or ())  # The names of the modules, which commands read.
 
 
 @app.command()
@@ -150,7 +150,7 @@ def evaluate(
     else:
         found = _tasks_of_recipe(loaded, recipe or folder / "recipe.yaml", settings or (), context.obj)
     names = _names(tasks, [task.name for task in found])
-    for task in found:  # A saved model does not know its sources.
+    for task in found:  # A saved model has no sources.
         mine = next(each for each in loaded.tasks if each.name == task.name)
         mine.sources, mine.label = task.sources, task.label
     scores = loaded.report(split := split or "test", names, batch_size, limit=limit)
@@ -215,14 +215,14 @@ def inspect(
 
 
 def _recipe(path: Path, settings: Iterable[str] | None, imports: Sequence[str]) -> Any:
-    """A recipe that may name the classes of the modules imported."""
+    """Return a recipe that may name the classes of imported modules."""
     from mtl.recipe import Recipe
 
     return Recipe.load(path, settings or (), imports)
 
 
 def _load(path: Path, imports: Sequence[str]) -> tuple[Any, Path]:
-    """A saved model, and its folder."""
+    """Return a saved model, and its folder."""
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
         raise FileNotFoundError(f"No model '{file}'. Give a .keras file, or a folder that holds model.keras.")
@@ -248,7 +248,7 @@ def _names(given: list[str] | None, known: list[str]) -> list[str]:
 
 
 def _tasks_of_recipe(model: Any, path: Path, settings: Any, imports: Sequence[str]) -> list[Any]:
-    """A recipe's tasks, those left out that serve training only.
+    """Return a recipe's tasks, without those that serve training only.
 
     Raises:
         ValueError: the model has no such task.
@@ -266,7 +266,7 @@ def _tasks_of_recipe(model: Any, path: Path, settings: Any, imports: Sequence[st
 
 
 def _recipe_of_files(given: Path | None, folder: Path, settings: Any, imports: Sequence[str]) -> Any:
-    """The recipe that says how files are read: the one given, or the one beside the model where there is one."""
+    """Return the recipe for reading files: the given one, or the one in the folder of the model, or None."""
     beside = folder / "recipe.yaml"
     if given or beside.exists():
         return _recipe(given or beside, settings, imports)
@@ -279,7 +279,7 @@ def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bo
     from mtl.utils.brief import json_line
 
     numbered = enumerate(lines, 1)
-    malformed: ValueError | None = None  # Raised once the lines before it are answered.
+    malformed: ValueError | None = None  # Raised after the lines before it are predicted.
     while malformed is None and (chunk := list(islice(numbered, chunk_size))):
         texts: list[Any] = []
         for number, line in chunk:
@@ -303,7 +303,7 @@ def _predict(model: Any, lines: BinaryIO, name: str, tasks: list[str], pairs: bo
 
 
 def _text(line: bytes, number: int, name: str, pairs: bool) -> str | tuple[str, str] | None:
-    """The text of a line; None for an empty one."""
+    """Return the text of a line; None for an empty one."""
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -321,9 +321,9 @@ def _text(line: bytes, number: int, name: str, pairs: bool) -> str | tuple[str, 
 
 
 def main(command: str | None = None) -> None:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
-        command: the command, for scripts that serve one; None reads it from the command line.
+        command: the command, for scripts that run only one; None reads it from the command line.
     """
     app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="mtl")

@@ -267,6 +267,8 @@ class MultiTaskModel(Engine):
     def subset(self, tasks: Iterable[str]) -> "MultiTaskModel":
         """Return a model of some of the tasks, with the same predictions and a copy of the weights.
 
+        It has the penalties that are about at least one of its parts.
+
         Args:
             tasks: names of the tasks to keep.
         """
@@ -275,15 +277,19 @@ class MultiTaskModel(Engine):
         config = self.get_config()
         config["tasks"] = [task for task in config["tasks"] if task["config"]["name"] in names]
         config["encoder"] = keras.saving.serialize_keras_object(self.sharing.encoder_of(names[0]))
+        config["sharing"] = keras.saving.serialize_keras_object(self.sharing.subset(names))
         config["balancer"] = keras.saving.serialize_keras_object(self.balancer.subset(names))
+        parts = self.parts()
+        kept = {name for name, part in parts.items() if not set(names).isdisjoint(part.tasks)}
+        penalties = [penalty for penalty in self.penalties if not penalty.chosen or not kept.isdisjoint(penalty.chosen)]
+        config["penalties"] = [keras.saving.serialize_keras_object(penalty) for penalty in penalties]
         config.pop("name", None)
         model = type(self).from_config(config)
         for mine, copy in zip([t for t in self.tasks if t.name in names], model.tasks, strict=True):
             copy.sources = mine.sources
-        parts = self.parts()
         for name, part in model.parts().items():
             part.layer.set_weights(parts[name].layer.get_weights())
-        for penalty, copy in zip(self.penalties, model.penalties, strict=True):
+        for penalty, copy in zip(penalties, model.penalties, strict=True):
             copy.carry(penalty)
         return model
 

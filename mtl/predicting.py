@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.columns import Column, padded_shape, row_values
+from mtl.data.columns import Column, made_from_texts, padded_shape, row_values
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.encoders.encoder import Encoder
@@ -95,12 +95,14 @@ def to_examples(texts: Any) -> list[Example]:
 def pad(encodings: Sequence[Encoding], examples: Sequence[Example], columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
     """Return the columns of one batch of encodings, each axis padded to its longest row, and to at least 1."""
     rows: dict[str, list[np.ndarray]] = {}
-    lengths = {"tokens": max(1, *(len(encoding) for encoding in encodings))}
-    for name, column in columns.items():
-        rows[name] = [row_values(column, *pair) for pair in zip(examples, encodings, strict=True)]
-        for number, axis in enumerate(column.axes):
-            if isinstance(axis, str):
-                lengths[axis] = max(lengths.get(axis, 1), *(values.shape[number] for values in rows[name]))
+    sizes = [{"tokens": len(encoding)} for encoding in encodings]
+    made = made_from_texts(columns)
+    for column in (*made, *(column for column in columns.values() if column.values is None)):
+        name = column.name
+        rows[name] = [row_values(column, *row) for row in zip(examples, encodings, sizes, strict=True)]
+        for values, of_row in zip(rows[name], sizes, strict=True):
+            of_row.update({axis: n for axis, n in zip(column.axes, values.shape, strict=True) if isinstance(axis, str)})
+    lengths = {axis: max(1, *(of_row[axis] for of_row in sizes)) for axis in (sizes[0] if sizes else ())}
     x = {}
     for name, column in columns.items():
         x[name] = np.full((len(encodings), *padded_shape(column.axes, lengths)), column.filler, column.dtype)

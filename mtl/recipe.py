@@ -1,4 +1,4 @@
-"""A whole training as a YAML file: what is read, what is built, how it is trained and what it is compared with."""
+"""Recipes: YAML files that describe data, model, training and baselines."""
 
 import contextlib
 import itertools
@@ -24,14 +24,14 @@ __all__ = ["Recipe", "Run"]
 
 #: Arguments of `compile`.
 COMPILE = ("steps_per_execution", "jit_compile", "skip_nonfinite")
-#: Arguments of `mtl.data.mix` that validation data takes too.
+#: Arguments of `mtl.data.mix` that apply to validation data too.
 MIX_VALIDATION = ("batch_size", "buckets", "max_length", "cache_dir")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a recipe builds: `sources` and `tasks` by name, `encoder`, `model` (compiled), and the datasets `train` and
-    `validation` (None where no source has such a split)."""
+    """Objects built from a recipe: `sources` and `tasks` by name, `encoder`, `model` (compiled), and the datasets `train` and
+    `validation` (None if no source has such a split)."""
 
     sources: dict[str, Any]
     tasks: dict[str, Any]
@@ -42,10 +42,10 @@ class Run:
 
 
 class Recipe:
-    """A recipe: plain data whose names stand for public objects of `mtl` and of Keras's optimizers.
+    """Recipe: plain data whose names refer to public objects of `mtl` and to Keras's optimizers.
 
-    Names and arguments are checked when the recipe is read. Reading never runs code of the file's; `Recipe.load(path,
-    imports=["my_heads"])` runs that of a module of one's own, whose classes the recipe may then name.
+    Names and arguments are checked when the recipe is read. Reading never runs code from the file; `Recipe.load(path,
+    imports=["my_heads"])` imports a module of your own, whose classes the recipe may then name.
 
     Args:
         document: the recipe's data.
@@ -81,7 +81,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Any, settings: Iterable[str] | Mapping[str, Any] = (), imports: str | Iterable[str] = ()) -> "Recipe":
-        """Reads a recipe.
+        """Read a recipe.
 
         Args:
             path: a YAML file. Relative paths in it are relative to its folder; `output` is relative to the current folder.
@@ -97,7 +97,7 @@ class Recipe:
 
     @property
     def modules(self) -> tuple[ModuleType, ...]:
-        """The modules of one's own whose classes it may name."""
+        """The user's modules whose classes it may name."""
         return self._document.modules
 
     # Settings -----------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """How often the training data is passed over."""
+        """Number of passes over the training data."""
         return self._document.section("train").get("epochs") or 1
 
     @property
@@ -129,24 +129,24 @@ class Recipe:
 
     @property
     def baselines(self) -> dict[str, list[str]]:
-        """Task -> the baselines it is compared with."""
+        """Baselines of each task, by its name."""
         return {task: listed(names) for task, names in self._document.section("baselines").items()}
 
     def as_yaml(self) -> str:
-        """The recipe as it is used: with its overrides, and with absolute paths."""
+        """Return the recipe as it is used, with settings applied and absolute paths."""
         return yaml.safe_dump(self.data, allow_unicode=True, sort_keys=False, width=120)
 
     # Building -----------------------------------------------------------------------------------------------------
 
     def build_sources(self) -> dict[str, Any]:
-        """The sources by name."""
+        """Return the sources by name."""
         sources = {name: catalogue.construct(self._document, ("sources", name), "source") for name in self.data["sources"]}
         for name, source in sources.items():
             source.name = str(name)
         return sources
 
     def build_tasks(self, sources: Mapping[str, Any]) -> dict[str, Any]:
-        """The tasks by name, on sources that `build_sources` gave."""
+        """Return the tasks by name, on the sources of `build_sources`."""
         tasks = {}
         for name, value in self.data["tasks"].items():
             head = catalogue.construct(self._document, ("tasks", name, "head"), "head")
@@ -157,7 +157,7 @@ class Recipe:
         return tasks
 
     def build_encoder(self, sources: Mapping[str, Any]) -> Any:
-        """The encoder; a tokenizer that is to be learned sees the training split's texts of the sources."""
+        """Return the encoder; a learned tokenizer is trained on the texts of the sources' training splits."""
         from mtl.data import Tokenizer
 
         def tokenizer(described: dict[str, Any]) -> Any:
@@ -172,13 +172,13 @@ class Recipe:
         return catalogue.construct(self._document, ("encoder",), "encoder", tokenizer)
 
     def build(self) -> Run:
-        """Builds everything that `train` uses, seeded.
+        """Set the seed, and build everything that `train` uses.
 
         Raises:
-            ValueError: an object does not take its arguments, or the data is malformed.
+            ValueError: an object rejects its arguments, or the data is malformed.
             FileNotFoundError: a file of the recipe does not exist.
         """
-        # Before all else: several processes must know each other before anything runs on TensorFlow.
+        # First: several processes must connect before any other call of TensorFlow.
         strategy = make_strategy(self.training.get("strategy") or "one")
         precision, before = self.training.get("precision"), keras.config.dtype_policy()
         if precision is not None:
@@ -233,7 +233,7 @@ class Recipe:
         return catalogue.construct(self._document, ("train", "optimizer"), "optimizer", given={"model": model, "steps": steps})
 
     def build_callbacks(self, model: Any, validated: bool) -> list[Any]:
-        """The callbacks: those named, and for `monitor` one that keeps the best weights and stops after `patience` epochs."""
+        """Return the named callbacks and, for `monitor`, one that keeps the best weights and stops after `patience` epochs."""
         document, train = self._document, self.training
         made = self._construct_all(("train", "callbacks"), "callback")
         if monitored := listed(train.get("monitor")):
@@ -250,14 +250,14 @@ class Recipe:
         return made
 
     def train(self, output: Any = None, **options: Any) -> dict[str, Any]:
-        """Builds, trains, compares with the baselines and writes the results; see `mtl.commands.training_run.train`.
+        """Build and train, compare with the baselines and write the results; see `mtl.commands.training_run.train`.
 
         Args:
             output: the folder of the results; by default the recipe's `output`.
-            **options: of `mtl.commands.training_run.train`.
+            **options: arguments of `mtl.commands.training_run.train`.
 
         Returns:
-            What `results.json` holds.
+            The contents of `results.json`.
         """
         from mtl.commands.training_run import train
 
@@ -265,7 +265,7 @@ class Recipe:
 
 
 def training_texts(sources: Iterable[Any]) -> Iterator[str]:
-    """All texts, second texts too, of the training splits."""
+    """Yield all texts of the training splits, second texts too."""
     for source in sources:
         for example in source.examples("train") if "train" in source.splits else ():
             yield from itertools.compress((example.text, example.pair), (True, example.pair is not None))

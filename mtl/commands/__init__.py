@@ -1,3 +1,3 @@
-"""What the command line and recipes stand on."""
+"""Implementation of the command line and of recipes."""
 
 __all__ = []

@@ -1,4 +1,4 @@
-"""What a recipe may name: the public objects of a few packages and of the modules imported for it, and nothing else."""
+"""Objects that a recipe may name: the public ones of a few packages and of the modules imported for it."""
 
 import importlib
 import inspect
@@ -22,7 +22,7 @@ Route = tuple[str, ...]
 class Kind:
     """A kind of object: the public names of `packages` that are subclasses of `base`, or functions that return one.
 
-    What builds a recipe gives the arguments `given`; its file does not.
+    The builder of a recipe passes the arguments `given`; its file must not.
     """
 
     packages: tuple[str, ...]
@@ -31,7 +31,7 @@ class Kind:
 
     @property
     def base_class(self) -> type:
-        """The class behind `base`, a dotted path."""
+        """Class whose dotted path is `base`."""
         module, _, name = self.base.rpartition(".")
         return getattr(importlib.import_module(module), name)
 
@@ -50,23 +50,23 @@ KINDS: dict[str, Kind] = {
 
 #: Arguments that take an object of a kind, written as NAME or {NAME: {argument: value}}.
 PARTS = {"learning_rate": "schedule", "inner_optimizer": "optimizer", **{kind: kind for kind in KINDS}}
-#: Arguments that name a file or folder; a relative one is beside the recipe.
+#: Arguments that name a file or folder; relative paths start at the folder of the recipe.
 PATHS = ("path", "folder", "data_dir", "cache_dir", "log_dir", "embedding_matrix")
-#: An argument that may be the name of something else, and counts as a path where there is such a file or folder.
+#: Argument that is a path if such a file or folder exists, and otherwise another name.
 MAYBE_PATHS = ("preset",)
-#: Types of arguments whose values are written as they are.
+#: Types of arguments whose values are plain data.
 PLAIN = (int, float, bool, str, NoneType)
 
 
 def names_of(kind: str, modules: Sequence[ModuleType] = ()) -> dict[str, Callable[..., Any]]:
-    """The objects of a kind by name.
+    """Return the objects of a kind by name.
 
     Args:
         kind: a key of `KINDS`.
-        modules: modules of one's own, besides the kind's packages.
+        modules: the user's modules, besides the kind's packages.
 
     Raises:
-        ValueError: a module gives a name of its own to a name that is taken.
+        ValueError: a module defines a name that exists already.
     """
     base = KINDS[kind].base_class
     found: dict[str, Callable[..., Any]] = {}
@@ -83,7 +83,7 @@ def names_of(kind: str, modules: Sequence[ModuleType] = ()) -> dict[str, Callabl
 
 
 def _is_of_kind(value: Any, name: str, base: type) -> bool:
-    """Whether a public object is a subclass of `base`, or a function that returns one."""
+    """Return whether a public object is a subclass of `base`, or a function that returns one."""
     if inspect.isclass(value):
         return issubclass(value, base) and value is not base
     if not inspect.isfunction(value) or name == "get":
@@ -93,7 +93,7 @@ def _is_of_kind(value: Any, name: str, base: type) -> bool:
 
 
 def _found(document: Document, route: Route, kind: str, name: str) -> Callable[..., Any]:
-    """What a name in a recipe stands for.
+    """Return the object with a name in a recipe.
 
     Raises:
         ValueError: nothing has that name.
@@ -107,16 +107,16 @@ def _found(document: Document, route: Route, kind: str, name: str) -> Callable[.
 
 
 def check(document: Document, route: Route, kind: str) -> None:
-    """Checks one object of a recipe: its name and its arguments' names; makes relative paths absolute, in place.
+    """Check the name and the argument names of one object of a recipe, and make relative paths absolute, in place.
 
     Args:
         document: the recipe.
-        route: where the object stands.
+        route: the route to the object.
         kind: a key of `KINDS`.
 
     Raises:
         ValueError: not NAME or {NAME: {argument: value}}, an unknown name or argument, a missing argument, or a value that is
-            not of the argument's plain type. Neither capitals nor `_` and `-` matter in names.
+            not of the argument's plain type. Names are compared without case, `_` and `-`.
     """
     name, arguments = _split(document, route, kind)
     function = _found(document, (*route, name), kind, name)
@@ -126,7 +126,7 @@ def check(document: Document, route: Route, kind: str) -> None:
 def check_arguments(
     document: Document, route: Route, function: Callable[..., Any], arguments: Any, given: tuple[str, ...] = ()
 ) -> None:
-    """As `check`, for the arguments of a class or function; the file must leave out those `given`."""
+    """Check the arguments of a class or function, as `check` does; the file must leave out those `given`."""
     if not isinstance(arguments, dict):
         raise document.error(
             route, f"{route[-1]} expects arguments by name, {{argument: value}}; got {brief(arguments)}. Name them."
@@ -186,17 +186,17 @@ def construct(
     tokenizer: Callable[[dict[str, Any]], Any] | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Makes one object of a recipe that `check` has passed, and the objects among its arguments first.
+    """Create one object of a checked recipe, after the objects among its arguments.
 
     Args:
         document: the recipe.
-        route: where the object stands.
+        route: the route to the object.
         kind: a key of `KINDS`.
-        tokenizer: makes a tokenizer from the recipe's description.
+        tokenizer: function that creates a tokenizer from the recipe's description.
         given: values of the kind's `given` arguments, for the objects that take them.
 
     Raises:
-        ValueError: the object does not take the values; with the place in the recipe.
+        ValueError: the object rejects the values; with the place in the recipe.
     """
     name, arguments = _split(document, route, kind)
     function = _found(document, (*route, name), kind, name)
@@ -215,7 +215,7 @@ def construct(
 
 
 def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, Any]]:
-    """The name and arguments of an object."""
+    """Return the name and arguments of an object."""
     value = document.at(route)
     if isinstance(value, str):
         return value, {}
@@ -233,7 +233,7 @@ def _split(document: Document, route: Route, kind: str) -> tuple[str, dict[str, 
 
 
 def _misfit(annotation: Any, value: Any) -> str:
-    """What an argument of plain types expects, where a value is of none of them; else nothing."""
+    """Return what an argument of plain types expects if a value has none of these types; else an empty text."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     if fits(annotation, value) or any(getattr(option, "__origin__", option) not in PLAIN for option in options):
         return ""
@@ -247,11 +247,11 @@ def _is_part(document: Document, argument: str, value: Any) -> bool:
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    """Paths beside the recipe, as absolute ones: one, several, or by split."""
+    """Return absolute paths for paths relative to the recipe: one, several, or by split."""
     if isinstance(value, str):
         return str((folder / expanded(value)).absolute())
     if isinstance(value, list):
-        return [_absolute(each, folder) for each in value]
+        return [_absolute(item, folder) for item in value]
     if isinstance(value, dict):
         return {key: _absolute(each, folder) for key, each in value.items()}
     return value

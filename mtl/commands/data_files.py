@@ -1,4 +1,4 @@
-"""Files that are named on the command line, read as a recipe reads its own."""
+"""Data files of the command line, read like the files of a recipe."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,27 +11,27 @@ __all__ = ["tasks_of_files"]
 
 logger = logging.getLogger(__name__)
 
-#: What reads a file of each ending, where no recipe says how.
+#: Readers of files by suffix, used without a recipe.
 KINDS = ("csv", "tsv", "jsonl", "conll", "conllu")
-#: The argument that says which labels a source has, by kind.
+#: Argument that selects the labels of a source, by kind.
 LABELS = {"csv": "label", "tsv": "label", "jsonl": "label", "conll": "columns", "conllu": "labels"}
-#: Arguments that say which files are read, and how they are split.
+#: Arguments that select the files and their splits.
 FILES = ("path", "fractions", "seed")
 
 Reading = tuple[str, dict[str, Any]]
 
 
 def tasks_of_files(model: Any, files: Sequence[str], text: str | None, recipe: Any) -> list[Any]:
-    """A model's tasks, each with the labels of its files as the split "test".
+    """Return a model's tasks, each with the labels of its files as the split "test".
 
     Args:
         model: a `MultiTaskModel`.
-        files: paths, each behind `TASK=` unless the model has one task; a task may have several.
+        files: paths, each preceded by `TASK=` unless the model has one task; a task may have several.
         text: the text's field, or two with a comma between them; None for those of the recipe.
         recipe: a `Recipe` that reads files for the same tasks, or None.
 
     Raises:
-        ValueError: an unknown task, or a kind of file that nothing says how to read.
+        ValueError: an unknown task, or a file with an unknown format.
     """
     import mtl
 
@@ -66,10 +66,10 @@ def tasks_of_files(model: Any, files: Sequence[str], text: str | None, recipe: A
 
 
 def _source(read: Any, path: str, settings: Mapping[str, Any]) -> Any:
-    """A file's source; where the file has no column for the recipe's weights, its examples count 1."""
+    """Return a file's source; if the file has no column for the recipe's weights, its examples have weight 1."""
     try:
         source = read({"test": path}, **settings)
-        next(source.examples("test"), None)  # Tables are asked for their columns when they are read.
+        next(source.examples("test"), None)  # Columns of tables are checked when they are read.
         return source
     except UnknownName as error:
         if settings.get("weight") is None or error.name != settings["weight"]:
@@ -79,7 +79,7 @@ def _source(read: Any, path: str, settings: Mapping[str, Any]) -> Any:
 
 
 def _readings(recipe: Any, described: Mapping[str, Any] | None) -> Iterator[Reading]:
-    """How a recipe reads the files of a task: kinds and their arguments; a source may stand within another one."""
+    """Yield the kinds and arguments with which a recipe reads the files of a task; sources may be nested."""
     named = (described or {}).get("source") or ()
     for name in [named] if isinstance(named, str) else named:
         yield from _within(recipe.data["sources"][name])
@@ -99,7 +99,7 @@ def _within(value: Any) -> Iterator[Reading]:
 
 
 def _reading(path: str, known: list[Reading]) -> Reading:
-    """How a file is read: as the recipe reads it, its folder, files with its ending, or files of its kind; else by its ending."""
+    """Return how the recipe reads a file, files with its suffix, or files of its kind; else the reader for its suffix."""
     file, ending = Path(path).absolute(), _ending(path)
     kind = find_name(ending.removeprefix("."), KINDS)
     for fits in (
@@ -112,7 +112,7 @@ def _reading(path: str, known: list[Reading]) -> Reading:
                 return other, settings
     if kind:
         return kind, {}
-    if len(kinds := {other for other, _ in known}) == 1:  # There is one way to read the task's files, whatever they are called.
+    if len(kinds := {other for other, _ in known}) == 1:  # All files of the task are read alike, whatever their names.
         return known[0]
     if kinds:
         raise ValueError(f"The recipe reads files of the kinds {sorted(kinds)}; '{path}' is like none of them. Rename it.")
@@ -120,7 +120,7 @@ def _reading(path: str, known: list[Reading]) -> Reading:
 
 
 def _own_labels(kind: str, settings: Mapping[str, Any], name: str, label: str | None) -> dict[str, Any]:
-    """The arguments without files, and without the labels of other tasks."""
+    """Return the arguments without files, and without the labels of other tasks."""
     result = {argument: value for argument, value in settings.items() if argument not in FILES}
     argument, default = LABELS[kind], {"label": label or name} if LABELS[kind] == "label" else {}
     if argument not in result:
@@ -134,7 +134,7 @@ def _own_labels(kind: str, settings: Mapping[str, Any], name: str, label: str | 
     else:
         fields = {str(field): i if kind == "conll" else field for i, field in enumerate(given or ()) if field is not None}
     own = next((field for field in (label, name, *(fields if len(fields) == 1 else ())) if field in fields), None)
-    if own is None:  # An unknown one, which reading reports.
+    if own is None:  # An unknown label, which reading reports.
         return result
     result[argument] = [own] if kind == "conllu" else {own: fields[own]}
     if isinstance(convert := result.get("convert"), Mapping):

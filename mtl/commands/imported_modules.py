@@ -1,4 +1,4 @@
-"""Modules of one's own, whose classes recipes and saved models may name."""
+"""Import of the user's modules, whose classes recipes and saved models may name."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def import_modules(names: str | Iterable[str]) -> tuple[ModuleType, ...]:
-    """Modules by name, from the current folder or the Python path; one that is imported already is not run again.
+    """Import modules by name, from the current folder or the Python path; imported ones are not run again.
 
     Args:
         names: names such as `"my_heads"` or `"my_package.heads"`.
@@ -49,7 +49,7 @@ def _imported(name: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     here = str(Path.cwd())
-    sys.path.insert(0, here)  # First while the module is looked for, and last for what it imports later on.
+    sys.path.insert(0, here)  # First while the module is imported, and last afterwards.
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
@@ -68,7 +68,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _place(name: str, error: BaseException) -> str:
-    """File and line at which the import of a module failed: the innermost of its own folder's."""
+    """Return file and line of the error of an import: the innermost in the module's folder."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -77,7 +77,7 @@ def _place(name: str, error: BaseException) -> str:
 
 
 def _is_own(file: Path, name: str) -> bool:
-    """Whether a file belongs to a package, or stands beside a module."""
+    """Return whether a file belongs to a package, or is in the folder of a module."""
     spec = importlib.util.find_spec(name)
     if spec is None:
         return False
@@ -94,11 +94,11 @@ def _reason(error: BaseException) -> str:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """The names that a module lists in `__all__`, or all that do not begin with `_`."""
+    """Return the names in the `__all__` of a module, or all that do not begin with `_`."""
     return list(getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")])
 
 
 def classes_of(modules: Sequence[ModuleType]) -> dict[str, Any]:
-    """The classes of modules under the names that configurations of saved objects give them."""
+    """Return the classes of modules by their names in configurations of saved objects."""
     found = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]
     return {kind.__name__: kind for kind in found}

@@ -1,4 +1,4 @@
-"""Tables of what a recipe's data and a model hold."""
+"""Tables about a recipe's data and about a model."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ __all__ = ["inspect_model", "inspect_recipe"]
 
 
 def inspect_recipe(recipe: Any, console: Console, labels: int = 20, rows: int = 3) -> None:
-    """Shows what a recipe trains on, before any training.
+    """Show a recipe's data, before any training.
 
     Args:
         recipe: a `mtl.recipe.Recipe`.
-        console: where it is shown.
-        labels: labels shown of a task, the most frequent ones.
-        rows: rows shown of the first batch.
+        console: console for the output.
+        labels: number of labels shown per task, the most frequent ones.
+        rows: number of rows shown of the first batch.
     """
     sources = recipe.build_sources()
     tasks = recipe.build_tasks(sources)
@@ -84,7 +84,7 @@ def _show_task(task: Any, console: Console, most: int) -> None:
                     f"[yellow]{count:,} spans of '{task.name}' in split '{split}' overlap longer ones, or as long ones before "
                     f"them; overlaps='longest' leaves them out, here it is '{task.head.overlaps}'.[/yellow]"
                 )
-    if len(task.sources) > 1:  # Within one source they are shown beside it.
+    if len(task.sources) > 1:  # With one source they are shown in its table.
         for (first, second), number in overlaps({split: read_texts(task, split) for split in splits}).items():
             console.print(f"[yellow]{number:,} texts of '{task.name}' stand in both '{first}' and '{second}'.[/yellow]")
     if count := contradictions(task, splits):
@@ -92,7 +92,7 @@ def _show_task(task: Any, console: Console, most: int) -> None:
 
 
 def _show_doubts(task: Any, facts: Mapping[str, TaskFacts], console: Console) -> None:
-    """Shows what is odd about a task's labels."""
+    """Show warnings about a task's labels."""
     for split, counts in unseen_labels(facts).items():
         shown = escape(printable(", ".join(f"'{name}' ({count:,})" for name, count in counts.most_common(5))))
         more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
@@ -155,11 +155,11 @@ def _show_batch(run: Any, console: Console, rows: int) -> None:
 
 
 def _short(value: Any) -> str:
-    return " ".join(f"{each:g}" for each in np.ravel(value))
+    return " ".join(f"{number:g}" for number in np.ravel(value))
 
 
 def inspect_model(model: Any, console: Console) -> None:
-    """Shows a model's encoder, heads, labels and sizes."""
+    """Show a model's encoder, heads, labels and sizes."""
     encoder = model.encoder
     table = Table(title=escape(f"Model {model.name}"), title_justify="left", show_header=False)
     table.add_row("weights", f"{model.count_params():,}")

@@ -1,4 +1,4 @@
-"""Progress of a training that a person can read."""
+"""Progress of a training on a console."""
 
 import math
 import time
@@ -15,12 +15,12 @@ __all__ = ["EpochProgress"]
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """A bar while an epoch runs, and then its loss and each task's main figures, on training and validation data.
+    """Callback that shows a bar during an epoch, and then its loss and each task's main figures.
 
     Args:
-        console: where it is shown; the bar only on a terminal.
+        console: console for the output; the bar is shown only on a terminal.
         tasks: names of the tasks.
-        validated: those that the validation data labels.
+        validated: names of the tasks with labelled validation data.
     """
 
     def __init__(self, console: Console, tasks: Sequence[str], validated: Iterable[str] = ()):
@@ -65,7 +65,7 @@ class EpochProgress(keras.callbacks.Callback):
             self.console.print(f"  {task}: {line}", highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Takes the bar away, where there is one."""
+        """Remove the bar, if there is one."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -76,5 +76,5 @@ def _pair(name: str, key: str, logs: Mapping[str, Any], validated: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A figure as text; NaN is that of no row."""
+    """Return a figure as text; NaN means no rows."""
     return "not measured" if math.isnan(value := float(value)) else shown(value)

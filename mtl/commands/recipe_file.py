@@ -1,4 +1,4 @@
-"""A recipe's YAML: plain data, and where in the file each part of it stands."""
+"""YAML of a recipe: plain data, and the place of each part in the file."""
 
 import contextlib
 import re
@@ -16,12 +16,12 @@ __all__ = ["Document", "parse_yaml"]
 
 Route = tuple[str, ...]
 
-#: What a recipe may have: bytes, levels within each other, and values once each alias stands for what it repeats.
+#: Limits of a recipe: bytes, nesting levels, and values, counted with aliases expanded.
 BYTES, DEPTH, VALUES = 2**20, 50, 20_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only. Scalars are read as in YAML 1.2: `no` is a word, `1e-3` a number, `2020-01-01` no date."""
+    """Loader of plain data. Scalars are read as in YAML 1.2: `no` is a text, `1e-3` a number, `2020-01-01` not a date."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -37,15 +37,15 @@ for _tag, _pattern, _first in (
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
-    """The data of a YAML text, and the line of each key.
+    """Return the data of a YAML text, and the line of each key.
 
     Args:
         text: the YAML.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
-        ValueError: not YAML, a tag that would make an object, a key that stands twice, or more text, levels or values than a
-            recipe may have.
+        ValueError: not YAML, a tag that would create an object, a repeated key, or more text, levels or values than a recipe may
+            have.
     """
     lines: dict[Route, int] = {}
     if len(text) > BYTES:
@@ -68,15 +68,15 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Route, int]]:
 def _construct(loader: _Loader, node: Any, name: str) -> Any:
     try:
         return None if node is None else loader.construct_document(node)
-    except (ValueError, OverflowError) as error:  # A number of thousands of digits.
+    except (ValueError, OverflowError) as error:  # A number with thousands of digits.
         raise ValueError(f"{name}: expected plain YAML data, got a value that cannot be read: {error}.") from error
 
 
 def _measure(text: str, name: str) -> None:
-    """Checks levels, values and tags of a YAML text before anything is made of it."""
+    """Check levels, values and tags of a YAML text before any object is created."""
     total = 0
-    open_nodes: list[tuple[str | None, int]] = []  # The anchor of each node around, and how many values came before it.
-    sizes: dict[str, int | None] = {}  # Anchor -> values that an alias repeats; None within the node itself.
+    open_nodes: list[tuple[str | None, int]] = []  # Anchor of each open node, and the number of values before it.
+    sizes: dict[str, int | None] = {}  # Anchor -> number of values of its alias; None within the node itself.
     for event in yaml.parse(text, _Loader):
         place = f"{name}, line {event.start_mark.line + 1}" if event.start_mark else name
         if isinstance(event, yaml.AliasEvent):
@@ -135,13 +135,13 @@ def _walk(node: Any, route: Route, lines: dict[Route, int], name: str, seen: set
 
 
 class Document:
-    """The data of a recipe, changed by `PATH=VALUE` settings, with the place of each of its parts.
+    """Data of a recipe, changed by `PATH=VALUE` settings, with the place of each of its parts.
 
     Args:
         data: the whole recipe.
         lines: the line of each key.
-        name: what errors call it.
-        modules: modules of one's own, whose classes it may name.
+        name: its name in errors.
+        modules: the user's modules, whose classes it may name.
     """
 
     def __init__(self, data: Any, lines: Mapping[Route, int], name: str, modules: Sequence[ModuleType] = ()):
@@ -154,7 +154,7 @@ class Document:
 
     @classmethod
     def read(cls, path: Path, modules: Sequence[ModuleType] = ()) -> "Document":
-        """The document in a file."""
+        """Return the document in a file."""
         try:
             if (size := regular_file(path).stat().st_size) > 4 * BYTES:
                 raise ValueError(f"{path}: expected a recipe of at most {BYTES:,} characters; got {size:,} bytes. Name a recipe.")
@@ -166,28 +166,28 @@ class Document:
         return cls(*parse_yaml(text, str(path)), str(path), modules)
 
     def place(self, route: Route) -> str:
-        """Where a part stands: file and line, or the setting that gave it; else the place of the part around it."""
+        """Return the place of a part: file and line, or the setting that gave it; else the place of the enclosing part."""
         for length in range(len(route), 0, -1):
             if route[:length] in self._places:
                 return self._places[route[:length]]
         return self.name
 
     def at(self, route: Route) -> Any:
-        """The part at a route."""
+        """Return the part at a route."""
         value: Any = self.data
         for key in route:
             value = value[int(key)] if isinstance(value, list) else value[key]
         return value
 
     def find(self, route: Route) -> Any:
-        """The part at a route, None where there is none."""
+        """Return the part at a route, or None."""
         value: Any = self.data
         for key in route:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def section(self, name: str) -> dict[str, Any]:
-        """A section that holds names and values; empty where there is none.
+        """Return a section of names and values; empty if there is none.
 
         Raises:
             ValueError: it holds something else.
@@ -198,12 +198,12 @@ class Document:
         return value or {}
 
     def error(self, route: Route, message: Any) -> ValueError:
-        """A `ValueError` that begins with the place."""
+        """Return a `ValueError` whose message begins with the place."""
         return ValueError(one_sentence(f"{self.place(route)}: {message}"))
 
     @contextlib.contextmanager
     def located(self, route: Route) -> Iterator[None]:
-        """Errors within get the place of a part before them, and the settings that changed something in it."""
+        """Context that adds the place of a part to errors, and the settings that changed it."""
         import tensorflow as tf
 
         within = [place for each, place in self._places.items() if place.startswith("--set ") and each[: len(route)] == route]
@@ -216,15 +216,15 @@ class Document:
             raise type(error)(one_sentence(f"{place}: {error}")) from error
         except (ValueError, TypeError) as error:
             raise ValueError(one_sentence(f"{place}: {error}")) from error
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, tf.errors.OpError) as error:  # Values that cannot be.
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, tf.errors.OpError) as error:  # Invalid values.
             raise ValueError(f"{place}: {type(error).__name__}: {reason_of(error)} Check the values there.") from error
 
     def set(self, settings: Iterable[str] | Mapping[str, Any], known: Mapping[Route, Iterable[str]]) -> None:
-        """Changes parts, such as `encoder.Recurrent.units=200`.
+        """Change parts, as in `encoder.Recurrent.units=200`.
 
         Args:
             settings: `PATH=VALUE` texts, their values in YAML; or path -> value.
-            known: route -> keys that may be there, and so may be made, though the file does not have them.
+            known: route -> keys that are allowed there, and are added if the file does not have them.
 
         Raises:
             ValueError: no such path, or no `=`.
@@ -252,7 +252,7 @@ class Document:
                     raise ValueError(f"{place}: '{'.'.join(route[:depth])}' has the items 0 to {len(at) - 1}; got '{key}'.")
                 index: Any = int(key)
             elif isinstance(at, dict):
-                index = next((each for each in at if str(each) == key), key)
+                index = next((known_key for known_key in at if str(known_key) == key), key)
                 if index not in at and not last:
                     options = known.get(route[:depth], ())
                     if key not in options:
@@ -265,7 +265,7 @@ class Document:
                 at[index] = value
             elif at[index] is None:
                 at[index] = {}
-            elif at[index] == route[depth + 1]:  # A bare NAME becomes {NAME: {}} to take the argument.
+            elif at[index] == route[depth + 1]:  # NAME becomes {NAME: {}}, to which the argument is added.
                 at[index] = {at[index]: {}}
             if not last:
                 at = at[index]

@@ -1,4 +1,4 @@
-"""The folder of a run: what in it is the run's own, and how a run goes on from the one before."""
+"""Folder of a run: the files that the run wrote, and its continuation from an earlier run."""
 
 import contextlib
 import hashlib
@@ -13,29 +13,29 @@ from mtl.utils.atomic_write import atomic_write, locked, made_folder
 __all__ = ["Found", "RunFolder", "differences"]
 
 MODEL, RECIPE, RESULTS = "model.keras", "recipe.yaml", "results.json"
-#: The folder of TensorBoard's event files.
+#: Folder of TensorBoard's event files.
 LOGS = "logs"
-#: The folder of the checkpoints, of which the last one stays for further epochs.
+#: Folder of the checkpoints; the last one is kept for further epochs.
 CHECKPOINTS = "checkpoints"
-#: What says that a folder is a run's: its recipe, whether it has ended, and the digests of the files that it wrote.
+#: File that marks the folder of a run: its recipe, whether it has ended, and the digests of the files that it wrote.
 MARKER = ".mtl-run.json"
 LOCK = ".mtl-run.lock"
-#: Parts of a recipe that change nothing but where and when files are written.
+#: Parts of a recipe that only determine where and when files are written.
 PLACES = (("output",), ("train", "checkpoint"), ("data", "cache_dir"))
-#: Parts that change what is made of a trained model.
+#: Parts that only affect the use of a trained model.
 REPORTS = ("report", "baselines")
-#: What a recipe that lacks a part has there.
+#: Text for a part that a recipe lacks.
 NOTHING = "nothing"
 
 
 class Found(NamedTuple):
-    """What a folder holds before a run.
+    """Contents of a folder before a run.
 
     Args:
-        anew: whether the run begins anew; else it goes on from a checkpoint.
-        said: the same in words.
-        finished: whether nothing is left to do.
-        more: whether it goes on to more epochs than before.
+        anew: whether the run starts again; else it continues from a checkpoint.
+        said: a sentence that says so.
+        finished: whether the run is complete.
+        more: whether it continues to more epochs than before.
     """
 
     anew: bool
@@ -45,10 +45,10 @@ class Found(NamedTuple):
 
 
 class RunFolder:
-    """A folder that takes the files of one run, and in which nothing is removed or replaced that no run wrote.
+    """Folder of the files of one run, in which only files that a run wrote are removed or replaced.
 
     Args:
-        path: the folder; it need not be there.
+        path: the folder; it need not exist.
 
     Example:
 
@@ -67,16 +67,16 @@ class RunFolder:
     # Before the run -----------------------------------------------------------------------------------------------
 
     def find(self, recipe: Any, fresh: bool = False) -> Found:
-        """What the folder holds, and how a recipe goes on from there; nothing is written.
+        """Return the contents of the folder, and whether a recipe continues from them; nothing is written.
 
         Args:
             recipe: a `mtl.recipe.Recipe`.
-            fresh: whether the run that is there may be removed.
+            fresh: whether an existing run may be removed.
 
         Raises:
             NotADirectoryError: the folder is a file.
-            FileExistsError: it holds what no run wrote, at a place that the run needs.
-            ValueError: the run there is another recipe's, or cannot go on, and `fresh` is not set.
+            FileExistsError: it holds files that no run wrote, with names that the run needs.
+            ValueError: the existing run is of another recipe, or cannot continue, and `fresh` is not set.
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"A run expects a folder for its results; '{self.path}' is a file. Name another (--output).")
@@ -149,7 +149,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Makes the folder, and keeps it to one run at a time, where the system can lock files.
+        """Create the folder, and lock it for one run at a time, if the system can lock files.
 
         Raises:
             BlockingIOError: another run is writing there.
@@ -165,7 +165,7 @@ class RunFolder:
             yield
 
     def begin(self, recipe: Any, found: Found) -> None:
-        """Marks the folder as this run's, after the run before is removed where this one begins anew."""
+        """Mark the folder as this run's, after the earlier run is removed if this one starts again."""
         from mtl.callbacks.event_files import remove_logs
 
         if found.anew:
@@ -182,21 +182,21 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Where to write one of the run's files, which then takes its place, if a run wrote what is there."""
+        """Yield a path for one of the run's files, which then replaces an earlier file if a run wrote it."""
         with atomic_write(self.path / name) as beside:
             yield beside
             self._check_file(name)
-            # The file before counts as well: the process may end before the new one is in its place.
+            # The earlier file is listed too: the process may end before the new one replaces it.
             files = self._marker["files"]
             self._mark(files={**files, name: [*files.get(name, ())[-1:], _digest(beside)]})
 
     def end(self) -> None:
-        """Marks the run as finished; of its checkpoints the last one stays."""
+        """Mark the run as finished, and remove all but the last of its checkpoints."""
         snapshots.remove_all(self.path / CHECKPOINTS, keep=1)
         self._mark(finished=True)
 
     def _read(self) -> dict[str, Any] | None:
-        """The marker; None where there is none."""
+        """Return the contents of the marker, or None."""
         path = self.path / MARKER
         if not path.exists():
             return None
@@ -215,11 +215,11 @@ class RunFolder:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Path -> value before and now, `"nothing"` for none, of what differs between two recipes, but for places of files.
+    """Return path -> old and new value, or `"nothing"`, for the differences between two recipes, without places of files.
 
     Args:
         old: a recipe's data.
-        new: another one's.
+        new: another recipe's data.
 
     Example:
 
@@ -236,7 +236,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def plain(data: Any) -> Any:
-    """A recipe's data as JSON gives it back."""
+    """Return a recipe's data after conversion to JSON and back."""
     return json.loads(json.dumps(data))
 
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe, and what may stand in them."""
+"""Sections of a recipe, and their keys."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mtl.utils import brief, unknown_name
 
 __all__ = ["SECTIONS", "check_sections", "listed"]
 
-#: section -> its keys; None where they are the user's own names or an object's.
+#: Section -> its keys; None if they are the user's names or those of an object.
 SECTIONS: dict[str, tuple[str, ...] | None] = {
     "seed": None,
     "sources": None,
@@ -45,21 +45,21 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
 }
 NEEDED = ("sources", "encoder", "tasks")
 TASK = ("source", "label", "source_label", "head", "readout")
-#: What a model computes in: Keras's policies, or float32 with the CPU's bfloat16 products.
+#: Precisions: Keras's policies, or float32 with bfloat16 products on CPUs.
 PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16", "mixed_float16")
 #: Arguments of `Checkpoint`.
 CHECKPOINT = ("every_steps", "every_minutes", "keep")
-#: Arguments of `BestModel` beside `monitor`.
+#: Arguments of `BestModel` besides `monitor`.
 MONITORING = ("mode", "baseline", "combine", "weights", "patience", "stop")
-#: Arguments of `mtl.data.mix` that the recipe gives itself.
+#: Arguments of `mtl.data.mix` that the builder of a recipe passes.
 MIX_GIVEN = ("tasks", "encoder", "split", "seed", "shuffle")
 
 
 def check_sections(document: Document) -> None:
-    """Checks the sections of a recipe, the names in them and their arguments; makes relative paths absolute, in place.
+    """Check the sections of a recipe, the names in them and their arguments, and make relative paths absolute, in place.
 
     Raises:
-        ValueError: an unknown or missing section, name or argument, or a value that cannot be; with file and line.
+        ValueError: an unknown or missing section, name or argument, or an invalid value; with file and line.
     """
     data = document.data
     for section in data:
@@ -164,5 +164,5 @@ def _whole_number(document: Document, route: tuple[str, ...], least: int) -> Non
 
 
 def listed(value: Any) -> list[Any]:
-    """One value or several, as a list; None gives none."""
+    """Return one value or several as a list; an empty list for None."""
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]

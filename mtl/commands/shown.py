@@ -1,4 +1,4 @@
-"""Consoles and tables that show what data holds without letting it steer the terminal."""
+"""Consoles and tables that escape control characters, so that data cannot control the terminal."""
 
 from typing import Any
 

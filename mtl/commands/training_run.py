@@ -1,4 +1,4 @@
-"""One run of a recipe: train, compare with the baselines, write the results."""
+"""Run of a recipe: training, comparison with baselines, and results."""
 
 import contextlib
 import inspect
@@ -27,22 +27,22 @@ __all__ = ["check_json", "checkpoints", "show_mixture", "show_results", "train",
 
 
 def train(recipe: Any, output: Any = None, *, console: Console | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Builds a recipe, trains it, compares it with its baselines, and writes everything to a folder.
+    """Build a recipe, train it, compare it with its baselines, and write the results to a folder.
 
-    The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json`, for TensorBoard `logs`, and in `checkpoints` the
-    last one. A run of the same recipe, or of one that only has more epochs, goes on from there.
+    The folder then holds `model.keras`, `recipe.yaml` (as used), `results.json`, `logs` for TensorBoard, and the last checkpoint
+    in `checkpoints`. A run of the same recipe, or of one that differs only by more epochs, continues from there.
 
     Args:
         recipe: a `mtl.recipe.Recipe`.
         output: the folder; by default the recipe's.
-        console: where progress and tables are shown; None shows nothing.
-        fresh: whether a run that the folder holds is removed, and this one begins anew.
+        console: console for progress and tables; None for no output.
+        fresh: whether to remove an existing run and start again.
 
     Returns:
-        What `results.json` holds; of several processes the chief writes, and the others have an empty result.
+        The contents of `results.json`; with several processes, the chief writes, and the others return an empty result.
 
     Raises:
-        FileExistsError: the folder holds what no run wrote.
+        FileExistsError: the folder holds files that no run wrote.
         ValueError: the folder holds a run of another recipe, and `fresh` is not set.
     """
     console = console or Console(quiet=True)
@@ -60,9 +60,9 @@ def train(recipe: Any, output: Any = None, *, console: Console | None = None, fr
     console = console if chief else Console(quiet=True)
     seconds = {"build": time.perf_counter() - start}
     with folder.alone() if chief else contextlib.nullcontext():
-        found = folder.find(recipe, fresh) if chief else found  # Once more, as nobody else writes there now.
+        found = folder.find(recipe, fresh) if chief else found  # Again, now that no other run can write there.
         results = _train(recipe, run, folder, found, console, seconds, chief)
-    together(run.model.distribute_strategy)  # A process that ends takes the others along.
+    together(run.model.distribute_strategy)  # A process that ends would end the others.
     return results
 
 
@@ -73,7 +73,7 @@ def _train(
     from mtl.callbacks import TaskBoard
 
     show_mixture(run, console)
-    # Before the training: a baseline that does not fit its task is found now, not at the end.
+    # Before the training, so that a baseline that does not fit its task is reported now.
     split, limit = recipe.reporting["split"], recipe.reporting["limit"]
     baselines: dict[str, Any] = {}
     for task, names in recipe.baselines.items() if chief else ():
@@ -83,7 +83,7 @@ def _train(
 
     if chief:
         folder.begin(recipe, found)
-    together(run.model.distribute_strategy)  # The others look for checkpoints once those of a run before are removed.
+    together(run.model.distribute_strategy)  # The others look for checkpoints only after those of an earlier run are removed.
     for said in (found.said, spans_training(recipe) if found.more else ""):
         if said:
             console.print(escape(said), highlight=False, soft_wrap=True)
@@ -138,7 +138,7 @@ def _train(
 
 
 def checkpoints(recipe: Any, folder: Path) -> list[Any]:
-    """What has the training go on where it was ended."""
+    """Return the callback that lets an interrupted training continue, if the recipe wants one."""
     from mtl.callbacks import Checkpoint
 
     if (settings := recipe.training.get("checkpoint")) is False:
@@ -148,7 +148,7 @@ def checkpoints(recipe: Any, folder: Path) -> list[Any]:
 
 
 def spans_training(recipe: Any) -> str:
-    """What of a recipe is spread over all its epochs, so that training in two parts is not training in one; or nothing."""
+    """Return a sentence about settings that depend on the total of epochs, so that none can be added; or an empty text."""
     optimizer, options = recipe.training.get("optimizer"), names_of("optimizer", recipe.modules)
     name = find_name(optimizer if isinstance(optimizer, str) else next(iter(optimizer or [""])), options)
     spread = ["learning rate"] if name and "steps" in inspect.signature(options[name]).parameters else []
@@ -160,7 +160,7 @@ def spans_training(recipe: Any) -> str:
 
 
 def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, bool]]:
-    """Task -> main figure -> whether the model beats the best baseline."""
+    """Return task -> main figure -> whether the model is better than the best baseline."""
     result: dict[str, dict[str, bool]] = {}
     for task, by_name in baselines.items():
         for figure in main_metrics(scores[task], [each["metrics"] for each in by_name.values()]):
@@ -171,19 +171,19 @@ def verdicts(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
 
 
 def as_json(value: Any) -> str:
-    """JSON as people read it."""
+    """Return a value as indented JSON."""
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def write_json(path: Path, value: Any, of_training: bool = False) -> None:
-    """Writes figures as JSON, at once, in the place of figures of the same kind or of nothing."""
+    """Write figures as JSON, atomically, to a new file or in place of figures of the same kind."""
     check_json(path, of_training)
     with atomic_write(path) as beside:
         beside.write_text(as_json(value), "utf-8")
 
 
 def check_json(path: Path | None, of_training: bool = False) -> None:
-    """Checks that figures can be written to a file: before they are computed.
+    """Check that figures can be written to a file, before they are computed.
 
     Args:
         path: the file; None for none.
@@ -191,7 +191,7 @@ def check_json(path: Path | None, of_training: bool = False) -> None:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        FileExistsError: the file holds something else than such figures, or is a run's own.
+        FileExistsError: the file holds something other than such figures, or belongs to a run.
     """
     if path is None:
         return
@@ -220,7 +220,7 @@ def check_json(path: Path | None, of_training: bool = False) -> None:
 
 
 def show_mixture(run: Any, console: Console) -> None:
-    """What was built: tasks with their labels, and what an epoch holds."""
+    """Show the tasks with their labels, and the examples in an epoch."""
     table = Table(title="Tasks", title_justify="left")
     for column in ("task", "head", "sources", "labels"):
         table.add_column(column)
@@ -246,7 +246,7 @@ def show_mixture(run: Any, console: Console) -> None:
 
 
 def show_results(results: Mapping[str, Any], console: Console) -> None:
-    """Each task's main figures, beside its baselines' where there are any."""
+    """Show each task's main figures, and those of its baselines."""
     baselines = results.get("baselines", {})
     table = Table(title=f"Figures on the split '{results['split']}'", title_justify="left")
     table.add_column("task")
@@ -288,7 +288,7 @@ def _beside(figure: str, value: float, baselines: Mapping[str, Any]) -> list[str
 
 
 def show_next(folder: Path, console: Console, modules: Sequence[ModuleType] = ()) -> None:
-    """Where the results lie, and what to do with them; commands import the modules that the model needs."""
+    """Show the folder of the results, and commands that use it, with the modules that the model needs."""
     model = folder / MODEL
     imports = "".join(f" --import {module.__name__}" for module in modules)
     console.print(f"\nModel: {model}\nResults: {folder / RESULTS}\nLogs: {folder / LOGS}\n\nNext:", highlight=False)

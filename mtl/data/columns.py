@@ -26,6 +26,7 @@ __all__ = [
     "completed",
     "encoder_columns",
     "is_named",
+    "made_from_texts",
     "padded_shape",
     "row_values",
 ]
@@ -110,10 +111,10 @@ class Target:
         return self.axes[:1] == ("tokens",)
 
 
-def row_values(column: Column, example: Example, encoding: Encoding) -> np.ndarray:
-    """Return a column's values for one row."""
+def row_values(column: Column, example: Example, encoding: Encoding, lengths: Mapping[str, int]) -> np.ndarray:
+    """Return a column's values for one row; `lengths` holds those of the axes that columns with values have."""
     if column.values is None:
-        return np.ones([len(encoding)] * len(column.axes), column.dtype)
+        return np.ones(padded_shape(column.axes, lengths), column.dtype)
     return np.asarray(column.values(example, encoding))
 
 
@@ -181,6 +182,23 @@ def columns_of(encoder: Any, heads: Iterable[Any]) -> dict[str, Column]:
                     f"{type(owner).__name__}. Rename one of them."
                 )
     return found
+
+
+def made_from_texts(columns: Mapping[str, Column]) -> list[Column]:
+    """Return the columns that have `values`; the others mark an axis of these, or that of tokens.
+
+    Raises:
+        ValueError: one of the others does not.
+    """
+    made = [column for column in columns.values() if column.values is not None]
+    measured = {"tokens", *(axis for column in made for axis in column.axes)}
+    for name, column in columns.items():
+        if column.values is None and (len(column.axes) != 1 or column.axes[0] not in measured):
+            raise ValueError(
+                "A column without values marks one axis, that of tokens or of a column with values; "
+                f"'{name}' has the axes {list(column.axes)}. Give it values."
+            )
+    return made
 
 
 def encoder_columns(names: Sequence[str], pad_id: int) -> tuple[Column, ...]:

@@ -1,4 +1,4 @@
-"""What every encoder is."""
+"""Base class of the encoders."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,17 +15,17 @@ from mtl.utils.types import Count, Size
 
 __all__ = ["MOST_LAYERS", "Encoder", "resolve_vocabulary"]
 
-#: Layers that an encoder may have: a damaged or hostile file may ask for a billion.
+#: Maximal number of layers: a damaged or hostile file may ask for a billion.
 MOST_LAYERS = 1000
-#: What layers compute in: a name such as "mixed_bfloat16", a policy, or the configuration of one.
+#: Dtype policy of layers: a name such as "mixed_bfloat16", a policy, or the configuration of one.
 Dtype = str | keras.DTypePolicy | Mapping[str, Any] | None
 
 
 class Encoder(keras.Model):
-    """Token ids -> features: the base of all encoders, a functional Keras model.
+    """Base class of encoders, functional Keras models that map token ids to features.
 
-    Inputs, a dict of int32 tensors: `token_ids [B, S]`, `padding_mask [B, S]` (1 for a token, 0 for padding, which follows the
-    tokens) and, where `uses_segments`, `segment_ids [B, S]`.
+    Inputs, a dict of int32 tensors: `token_ids [B, S]`, `padding_mask [B, S]` (1 for tokens, 0 for padding, which follows
+    the tokens) and, where `uses_segments`, `segment_ids [B, S]`.
 
     Outputs, a dict: `sequence [B, S, H]` and `pooled [B, H]`.
 
@@ -37,9 +37,9 @@ class Encoder(keras.Model):
         max_length: the longest sequence, in tokens; None for any length.
         pad_id: the id of padding; used where `padding_mask` is not given.
         dtype: the type or policy of its layers; None for Keras's global policy.
-        frozen: names of the layers that are not trained, and all others are; None leaves them as they were made.
-        states: `[B, S, H]` tensors, after the embeddings and after each block from the lowest up; none for an encoder that
-            cannot be looked into.
+        frozen: names of the layers that are not trained; all others are trained. None leaves `trainable` unchanged.
+        states: `[B, S, H]` tensors, after the embeddings and after each block from the lowest up; empty for an encoder without
+            access to them.
         cuts: the tensors at which the encoder can be cut in two, one per state, where those are not the states themselves.
     """
 
@@ -86,7 +86,7 @@ class Encoder(keras.Model):
 
     @cached_property
     def with_states(self) -> keras.Model:
-        """The same network with a third output: `states`, the list of those states that are as wide as `sequence`.
+        """The same network with a third output: `states`, the list of the states that have the width of `sequence`.
 
         Raises:
             ValueError: the encoder has no states.
@@ -96,7 +96,7 @@ class Encoder(keras.Model):
         return keras.Model(self._named_inputs(), {**self.output, "states": wide}, name=f"{self.name}_with_states")
 
     def split(self, top: int) -> tuple[keras.Model, keras.Model]:
-        """The encoder as two models that hold its layers: what lies below the top blocks, and the rest.
+        """Return the encoder as two models that share its layers: the part below the top blocks, and the rest.
 
         Args:
             top: number of blocks in the second model, from 1 to the number of blocks.
@@ -133,7 +133,7 @@ class Encoder(keras.Model):
         return lower, upper
 
     def copy(self, name: str) -> "Encoder":
-        """An encoder of another name with the same settings and weights, which are its own."""
+        """Return a copy of the encoder under another name, with the same settings and separate weights of equal values."""
         result = type(self).from_config({**self.get_config(), "name": name})
         result.set_weights(self.get_weights())
         return result
@@ -154,7 +154,7 @@ class Encoder(keras.Model):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that the encoder takes of a batch. An encoder with inputs of its own declares them here."""
+        """Columns of a batch that the encoder reads; a subclass with further inputs declares them here."""
         return encoder_columns(self.input_names, self.pad_id)
 
     @property
@@ -164,7 +164,7 @@ class Encoder(keras.Model):
 
     @property
     def token_embedding(self) -> keras.layers.Layer:
-        """The layer that holds the `[vocabulary, width]` matrix of token embeddings."""
+        """Layer that holds the `[vocabulary, width]` matrix of token embeddings."""
         raise AttributeError(f"{type(self).__name__} has no token embedding.")
 
     @property
@@ -180,10 +180,10 @@ class Encoder(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Encoder":
-        """The encoder from `get_config`.
+        """Create an encoder from the result of `get_config`.
 
         Raises:
-            ValueError: the configuration names a file, something to fetch, or code.
+            ValueError: the configuration refers to a file, a download, or code.
         """
         check_config(config, f"the encoder {cls.__name__}")
         config = dict(config)
@@ -198,10 +198,10 @@ class Encoder(keras.Model):
 
 
 def resolve_vocabulary(encoder: str, tokenizer: Any, vocabulary_size: int | None) -> tuple[int, int]:
-    """The vocabulary's size and the id of padding, from the tokenizer where there is one.
+    """Return the vocabulary's size and the id of padding, from the tokenizer if there is one.
 
     Args:
-        encoder: what the error names.
+        encoder: name for the error message.
         tokenizer: a `mtl.data.Tokenizer`, or None.
         vocabulary_size: the size, needed where there is no tokenizer.
 

@@ -11,20 +11,20 @@ from mtl.utils import brief, read_json, regular_file
 
 __all__ = ["BERT_LIKE", "WEIGHTS", "Tensors", "load_bert_like", "number_in", "weight_files"]
 
-#: The `model_type`s that are read here.
+#: Supported values of `model_type`.
 BERT_LIKE = ("albert", "bert", "distilbert", "roberta", "xlm-roberta")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-#: Weights that PyTorch pickled, whose reading runs code.
+#: Weight files pickled by PyTorch, which run code when read.
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-#: What KerasHub calls the tensors by, beside their names within the network.
+#: Prefixes that KerasHub adds to the names within the network.
 PREFIXES = ("albert.", "bert.", "distilbert.", "roberta.")
 WORDS = "embeddings.word_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
-#: What an encoder does not use.
+#: Tensors that an encoder does not use.
 UNUSED = ("pooler.",)
-#: What the weights of a network's own parts are named after.
+#: Prefixes of the names of a network's own weights.
 WITHIN = ("embeddings.", "encoder.", "transformer.")
-#: Sizes in a configuration, each with the most that it may be.
+#: Sizes in a configuration and their upper bounds.
 SIZES = {
     "vocab_size": 2**24,
     "max_position_embeddings": 2**24,
@@ -36,10 +36,10 @@ SIZES = {
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: one, or those that an index names.
+    """Return the safetensors files of a folder: one, or those listed in an index.
 
     Raises:
-        FileNotFoundError: there are none, or one that the index names is missing.
+        FileNotFoundError: there are none, or one listed in the index is missing.
         ValueError: the index is damaged, or names a file elsewhere.
     """
     if (folder / WEIGHTS).exists():
@@ -58,15 +58,15 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 class Tensors:
-    """The tensors of safetensors files, by their names within the network, whatever stands before these.
+    """Tensors of safetensors files, by their names within the network, without any prefix.
 
-    It stands in for KerasHub's loader, and is a context that closes the files.
+    It replaces KerasHub's loader, and is a context manager that closes the files.
 
     Args:
         files: the files.
 
     Raises:
-        ValueError: a damaged file; no word embeddings, or those of several networks.
+        ValueError: a damaged file; no word embeddings, or several networks.
     """
 
     def __init__(self, files: list[Path]):
@@ -95,7 +95,7 @@ class Tensors:
         self._close.close()
 
     def _name(self, key: str) -> str:
-        """The name in the files; old ones call the weight and bias of layer norms gamma and beta."""
+        """Return the name in the files; old files name the weight and bias of layer norms gamma and beta."""
         within = next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key)
         old = within.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
         return next((self.prefix + name for name in (within, old) if self.prefix + name in self._files), self.prefix + within)
@@ -104,7 +104,7 @@ class Tensors:
         return self._name(key) in self._files
 
     def get_tensor(self, key: str) -> np.ndarray:
-        """A tensor, float32.
+        """Return a tensor, float32.
 
         Raises:
             KeyError: there is none of that name.
@@ -119,19 +119,19 @@ class Tensors:
         return np.asarray(self._files[name].get_tensor(name), np.float32)
 
     def check_all_read(self) -> None:
-        """Checks that the network uses all of the files' weights that are within it.
+        """Check that the network uses all of its weights in the files.
 
         Raises:
-            ValueError: some are left, as of more layers, or of positions relative to each other.
+            ValueError: some are not used, such as those of further layers or of relative positions.
         """
         within = tuple(self.prefix + part for part in WITHIN)
         left = [name for name in self._files if name.startswith(within) and name not in self._read]
         for name in left:
-            if self._files[name].get_slice(name).get_dtype().startswith(("F", "BF")):  # Others are numbers of positions.
+            if self._files[name].get_slice(name).get_dtype().startswith(("F", "BF")):  # Others hold position ids.
                 raise ValueError(f"the weights hold the tensor '{name}', for which the network of config.json has no place")
 
     def port_weight(self, keras_variable: Any, hf_weight_key: str, hook_fn: Callable[..., Any] | None = None) -> None:
-        """Gives a variable the value of a tensor; leaves it alone where an encoder does not use it and the files lack it."""
+        """Assign a tensor to a variable; leave it unchanged where an encoder does not use it and the files lack it."""
         if hf_weight_key.startswith(UNUSED) and hf_weight_key not in self:
             return
         tensor, shape = self.get_tensor(hf_weight_key), tuple(keras_variable.shape)
@@ -146,16 +146,16 @@ class Tensors:
 
 
 def load_bert_like(folder: Path, config: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The backbone in a folder, and what the folder says besides: its activation, epsilon and id of padding.
+    """Return the backbone in a folder, and the folder's activation, epsilon and id of padding.
 
     Args:
-        folder: of `config.json` and safetensors files.
-        config: what `config.json` holds.
+        folder: folder with `config.json` and safetensors files.
+        config: contents of `config.json`.
         options: further arguments of the backbone.
 
     Raises:
-        FileNotFoundError: weights that are missing.
-        ValueError: a configuration or weights that cannot be, or a tensor that is missing.
+        FileNotFoundError: missing weights.
+        ValueError: an invalid configuration, invalid weights, or a missing tensor.
     """
     from keras_hub.src.utils.transformers.preset_loader import TransformersPresetLoader
 
@@ -186,7 +186,7 @@ def load_bert_like(folder: Path, config: dict[str, Any], options: dict[str, Any]
         loader = TransformersPresetLoader(str(folder), config)
         backbone = loader.load_backbone(loader.check_backbone_class(), load_weights=False, **options)
         loader.converter.convert_weights(backbone, tensors, config)
-        if kind == "roberta" and SEGMENTS in tensors:  # One segment, which KerasHub leaves out: it is added to all positions.
+        if kind == "roberta" and SEGMENTS in tensors:  # KerasHub has no layer for one segment: add it to positions.
             positions = backbone.embeddings.position_embedding.position_embeddings
             positions.assign_add(tensors.get_tensor(SEGMENTS)[:1])
         tensors.check_all_read()
@@ -194,7 +194,7 @@ def load_bert_like(folder: Path, config: dict[str, Any], options: dict[str, Any]
 
 
 def number_in(config: dict[str, Any], key: str, default: float | None = None) -> Any:
-    """A number of at least 0 in a configuration, or None."""
+    """Return a number of at least 0 from a configuration, or None."""
     value = config.get(key, default)
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**31):
         return value

@@ -18,18 +18,18 @@ INPUTS = ("token_ids", "padding_mask", "segment_ids")
 class KerasModel(Encoder):
     """Any functional Keras model as an encoder.
 
-    Its inputs are int32 `[B, S]`: `token_ids`, and `padding_mask` and `segment_ids` where the model wants them. Its output is the
-    `sequence [B, S, H]`. Each of its layers with weights is a block, and what comes out of it, where that is `[B, S, ...]`, a
-    state: so parts of it can be frozen, mixed, or given to single tasks. The model is saved with the encoder.
+    Its inputs are int32 `[B, S]`: `token_ids`, and `padding_mask` and `segment_ids` where the model has them. Its output is the
+    `sequence [B, S, H]`. Each of its layers with weights is a block, and the output of a block, if its shape is `[B, S, ...]`,
+    is a state: parts of the model can thus be frozen, mixed, or assigned to single tasks. The model is saved with the encoder.
 
     Args:
         model: the functional model.
         tokenizer: a `mtl.data.Tokenizer`, or None for an encoder that takes integers only.
         pooling: `"cls"`, `"mean"`, `"max"` or `"attention"`.
-        **kwargs: of `Encoder`: `max_length`, `pad_id`, `dtype`, `frozen`, `name`.
+        **kwargs: arguments of `Encoder`: `max_length`, `pad_id`, `dtype`, `frozen`, `name`.
 
     Raises:
-        ValueError: the model is no functional one, or has other inputs or outputs.
+        ValueError: the model is not functional, or has other inputs or outputs.
 
     Example:
 
@@ -60,7 +60,7 @@ class KerasModel(Encoder):
         blocks = [layer for layer in model.layers if layer.weights]
         states = [layer.output for layer in blocks if _is_sequence(layer)]
         super().__init__(inputs, sequence, pooling=pooling, tokenizer=tokenizer, states=states, **kwargs)
-        self._model = lambda: model  # In a function, so that Keras does not take its layers for a second set.
+        self._model = lambda: model  # Inside a function, so that Keras does not track its layers twice.
 
     @property
     def token_embedding(self) -> keras.layers.Layer:
@@ -75,11 +75,11 @@ class KerasModel(Encoder):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "KerasModel":
         check_config(config, f"the encoder {cls.__name__}")
-        described = copy.deepcopy(config.get("model"))  # Keras empties what it reads.
+        described = copy.deepcopy(config.get("model"))  # Keras empties the config that it reads.
         model = keras.saving.deserialize_keras_object(described, custom_objects)
         return super().from_config({**config, "model": model}, custom_objects)
 
 
 def _is_sequence(layer: keras.layers.Layer) -> bool:
-    """Whether what comes out of a layer is `[B, S, H]`."""
+    """Return whether the output of a layer is `[B, S, H]`."""
     return keras.backend.is_keras_tensor(layer.output) and len(layer.output.shape) == 3

@@ -38,25 +38,25 @@ KERAS_WEIGHTS = ("model.weights.h5", "model.weights.json")
 
 @keras.saving.register_keras_serializable("mtl")
 class Pretrained(Encoder):
-    """A pretrained encoder: the last layer's vectors, pooled by `pooling` (the network's own pooled output is left aside).
+    """A pretrained encoder: the last layer's vectors, pooled by `pooling` (the network's own pooled output is not used).
 
-    Of a Hugging Face folder, the activation and the epsilon of layer norms are those of its `config.json`, and dropout is
+    For a Hugging Face folder, the activation and the epsilon of layer norms are those of its `config.json`, and dropout is
     its `hidden_dropout_prob`, for attention weights too. Its weights are safetensors, in one file or several, in float16,
-    bfloat16 or float32, of the network alone or of one with a head, such as a masked language model's, which is left aside.
+    bfloat16 or float32, of the network alone or with a head, such as a masked language model's, which is not used.
 
-    The `.keras` file holds the architecture, the weights and the tokenizer: loading needs neither the folder nor the network.
+    The `.keras` file holds the architecture, the weights and the tokenizer: loading needs neither the folder nor a download.
 
     Args:
-        preset: a name or handle of a KerasHub preset; a local folder, Hugging Face's or KerasHub's; or a
+        preset: a name or handle of a KerasHub preset; a local folder of Hugging Face or KerasHub; or a
             `keras_hub.models.Backbone`, whose layers the encoder then shares.
         pooling: `"cls"`, `"mean"`, `"max"` or `"attention"`.
-        max_length: the longest sequence, in tokens; None for the most that the network takes.
+        max_length: the longest sequence, in tokens; None for the network's maximum.
         tokenizer: a `mtl.data.Tokenizer`; None for the preset's own. A backbone, or a folder that holds no tokenizer, has
             none: the encoder then takes integers only.
         activation: Hugging Face's name of the feed-forward networks' activation; None for the preset's own.
         epsilon: epsilon of the layer norms; None for the preset's own.
         pad_id: the id of padding; None for the tokenizer's, or else the folder's, or else 0.
-        dtype: the type or policy of the layers; None for Keras's global policy. A backbone keeps its own.
+        dtype: the type or policy of the layers; None for Keras's global policy. A backbone keeps its policy.
 
     Raises:
         ValueError: neither a preset nor a folder, an architecture that is not supported, a `max_length` beyond what the
@@ -107,7 +107,7 @@ class Pretrained(Encoder):
                 "they do not belong together."
             )
 
-        # Functional model: the backbone's own graph, without what lies above the last layer.
+        # Functional model: the backbone's own graph, up to the last layer.
         sequence = backbone.output["sequence_output"] if isinstance(backbone.output, Mapping) else backbone.output
         blocks = [keras.tree.flatten(layer) for layer in getattr(backbone, "transformer_layers", [])]
         if pad_id is None:
@@ -172,7 +172,7 @@ class Pretrained(Encoder):
 
 
 def _states(blocks: list[list[Any]]) -> list[Any]:
-    """What goes into the first block, and what comes out of each; nothing where a block runs more than once."""
+    """Return the input of the first block and the output of each; empty where a block runs more than once."""
     layers = [layer for block in blocks for layer in block]
     if not layers or any(len(layer._inbound_nodes) != 1 for layer in layers):
         return []
@@ -180,7 +180,7 @@ def _states(blocks: list[list[Any]]) -> list[Any]:
 
 
 def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
-    """The backbone of a preset, and what a Hugging Face folder says besides: its activation, epsilon and id of padding."""
+    """Return the backbone of a preset, and a Hugging Face folder's activation, epsilon and id of padding."""
     from keras_hub.models import Backbone
 
     folder = expanded(preset)
@@ -207,14 +207,14 @@ def _load(preset: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """What the `config.json` of a folder holds."""
+    """Return the contents of a folder's `config.json`."""
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"Expected a Hugging Face or KerasHub model in the folder '{folder}'; it has no config.json.")
     return read_json(folder / "config.json")
 
 
 def _load_tokenizer(preset: str) -> Tokenizer | None:
-    """The preset's tokenizer, or None for a folder that has none."""
+    """Return the preset's tokenizer, or None for a folder that has none."""
     from keras_hub import models
 
     folder = expanded(preset)
@@ -230,7 +230,7 @@ def _load_tokenizer(preset: str) -> Tokenizer | None:
 
 
 def _inputs(backbone: Any) -> dict[str, Any]:
-    """The backbone's inputs, which must be those of an encoder."""
+    """Return the backbone's inputs, which must be those of an encoder."""
     from keras_hub.models import Backbone
 
     if not isinstance(backbone, Backbone):
@@ -247,7 +247,7 @@ def _inputs(backbone: Any) -> dict[str, Any]:
 
 
 def _mend(backbone: Any, activation: str | None, epsilon: float | None) -> None:
-    """Sets the activation and the epsilon of the layers, which KerasHub's constructors fix."""
+    """Set the activation and the epsilon of the layers, which KerasHub's constructors fix."""
     from keras_hub.layers import TransformerEncoder
 
     layers = backbone._flatten_layers(include_self=False)

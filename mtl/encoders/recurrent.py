@@ -23,12 +23,12 @@ CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 @keras.saving.register_keras_serializable("mtl")
 class Recurrent(Encoder):
-    """Token embeddings, and above them layers of LSTMs or GRUs, in one direction or both.
+    """Token embeddings followed by layers of LSTMs or GRUs, in one direction or both.
 
-    The outputs at a token do not depend on the padding behind it; at padding they are zero. Backwards, each row is turned
-    round within its own length: no layer needs a mask, which is the fastest on a CPU and keeps cuDNN on a GPU.
+    The outputs at a token do not depend on the padding after it; at padding they are zero. For the backward direction, each row
+    is reversed within its length: no layer needs a mask, which is fastest on a CPU and allows cuDNN on a GPU.
 
-    Dropout leaves out the same units at all tokens of a row, of the embeddings and of each layer's outputs.
+    Dropout drops the same units at all tokens of a row, in the embeddings and in each layer's outputs.
 
     Args:
         tokenizer: a `mtl.data.Tokenizer`, or None for an encoder that takes integers only.
@@ -38,14 +38,14 @@ class Recurrent(Encoder):
         embedding: width of the embeddings; that of `embedding_matrix`, where there is one.
         units: width of one direction of a layer.
         layers: number of layers.
-        dropout: share of units that are left out in training.
-        token_dropout: share of tokens that turn into the unknown token (id 1 without a tokenizer) in training. See
+        dropout: share of units dropped in training.
+        token_dropout: share of tokens replaced by the unknown token (id 1 without a tokenizer) in training. See
             `mtl.layers.TokenDropout`.
-        skip: whether the embeddings stand beside the last layer's outputs, `[h; e]`, so that heads and pooling see single tokens
-            and bigrams too.
+        skip: whether the embeddings are concatenated to the last layer's outputs, `[h; e]`, so that heads and pooling receive
+            single tokens and bigrams too.
         bigrams: buckets for pairs of neighbouring tokens, useful for Chinese characters; 0 for none. See `BigramEmbedding`.
         embedding_matrix: `[V, D]` word vectors, or the path of a word2vec or GloVe text file (`.gz` or plain), read for the
-            tokenizer's vocabulary. Tokens that the file lacks begin at random.
+            tokenizer's vocabulary. Tokens that the file lacks are initialised at random.
         train_embedding: whether the token embeddings are trained.
         pooling: `"cls"`, `"mean"`, `"max"` or `"attention"`.
         max_length: the longest sequence, in tokens; None for any length.
@@ -65,7 +65,7 @@ class Recurrent(Encoder):
     Reference:
         Graves and Schmidhuber, "Framewise Phoneme Classification with Bidirectional LSTM and Other Neural Network
         Architectures", Neural Networks 2005. Dropout: Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in
-        Recurrent Neural Networks", NIPS 2016, without the part within the recurrence.
+        Recurrent Neural Networks", NIPS 2016, without dropout within the recurrence.
     """
 
     @checked
@@ -152,7 +152,7 @@ class Recurrent(Encoder):
         )
 
         # Config.
-        #: The share of the vocabulary that `embedding_matrix` has vectors for; None without one, and after loading.
+        #: The share of the vocabulary for which `embedding_matrix` has vectors; None without one, and after loading.
         self.embedding_coverage = None if found is None else float(found.mean())
         self.sizes: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
@@ -194,7 +194,7 @@ class Recurrent(Encoder):
 
 @keras.saving.register_keras_serializable("mtl")
 class Reverse(keras.layers.Layer):
-    """Turns each row's tokens round, and leaves its padding where it is: `[B, S, H]` and `padding_mask [B, S]` -> `[B, S, H]`."""
+    """Reverse each row's tokens and keep its padding in place: `[B, S, H]` and `padding_mask [B, S]` -> `[B, S, H]`."""
 
     def call(self, sequence: Any, padding_mask: Any) -> Any:
         length = tf.reduce_sum(tf.cast(padding_mask, tf.int32), axis=1, keepdims=True)
@@ -204,10 +204,10 @@ class Reverse(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mtl")
 class BigramEmbedding(keras.layers.Layer):
-    """Embeddings of the pairs (previous token, token) and (token, next token), one behind the other.
+    """Embeddings of the pairs (previous token, token) and (token, next token), concatenated.
 
     Pairs share `buckets` vectors of half the width by a universal hash, `((a x + b y) mod p) mod buckets` with `p = 2^31 - 1`,
-    of `x`, `y`: the two ids plus 1, and 0 beyond either end of a row.
+    where `x` and `y` are the two ids plus 1, or 0 beyond either end of a row.
 
     Args:
         buckets: number of vectors.
@@ -245,7 +245,7 @@ class BigramEmbedding(keras.layers.Layer):
 
 
 def _vectors(matrix: Any, tokenizer: Any, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Word vectors `[V, D]`, and which of them are known `[V]`."""
+    """Return word vectors `[V, D]`, and which of them are known, `[V]`."""
     if isinstance(matrix, str | Path):
         if tokenizer is None:
             raise ValueError(f"Recurrent needs a tokenizer to read embedding_matrix from '{matrix}'; got none.")

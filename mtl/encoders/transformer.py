@@ -19,7 +19,7 @@ NORMS = ("post", "pre")
 
 @keras.saving.register_keras_serializable("mtl")
 class Transformer(Encoder):
-    """Embeddings of tokens, positions and segments, and above them blocks of self-attention and a feed-forward network.
+    """Embeddings of tokens, positions and segments, followed by blocks of self-attention and a feed-forward network.
 
     With `norm="post"` a block is `x = norm(x + attention(x)); x = norm(x + feedforward(x))`, as in BERT; with `"pre"` it is
     `x = x + attention(norm(x)); x = x + feedforward(norm(x))`, with one more norm at the end.
@@ -31,13 +31,13 @@ class Transformer(Encoder):
         layers: number of blocks.
         heads: number of attention heads; divides `width`.
         feedforward: width within the feed-forward network; None for `4 * width`.
-        dropout: share of units, and of attention weights, that are left out in training.
+        dropout: share of units and of attention weights dropped in training.
         norm: `"post"` or `"pre"`.
         activation: Keras's name of the feed-forward network's activation.
         max_length: the longest sequence, in tokens.
-        packed: whether the texts of a batch are put together into as few rows as may be, each with attention and positions of its
-            own, and taken apart again: the same outputs, and zeros at padding. For batches whose texts differ much in length;
-            those of `mtl.data.mix` are of like length already. Not under XLA.
+        packed: whether the texts of a batch are packed into as few rows as possible, with separate attention and positions, and
+            unpacked again: the outputs are the same, and zeros at padding. Useful for batches whose texts differ much in length;
+            those of `mtl.data.mix` have similar lengths already. Not supported under XLA.
         segments: number of segments: 2 for pairs of texts; 0 for an encoder without `segment_ids`.
         pooling: `"cls"`, `"mean"`, `"max"` or `"attention"`.
         dtype: the type or policy of the layers; None for Keras's global policy.

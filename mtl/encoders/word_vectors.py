@@ -10,17 +10,17 @@ __all__ = ["load_word_vectors"]
 
 
 def load_word_vectors(path: str | Path, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of a vocabulary's tokens from a word2vec (text) or GloVe file, `.gz` or plain.
+    """Return vectors of a vocabulary's tokens from a word2vec (text) or GloVe file, `.gz` or plain.
 
-    A line is a word and its numbers, set apart by spaces; a first line of two integers (word2vec's) is passed over. A token
-    that the file does not have takes the vector of its lower-case form, if there is one.
+    A line is a word and its numbers, separated by spaces; a first line of two integers (word2vec's) is skipped. A token that is
+    not in the file takes the vector of its lower-case form, if there is one.
 
     Args:
         path: the file.
         vocabulary: tokens by id.
 
     Returns:
-        Vectors, float32 `[V, D]`, zeros where none was found; and whether one was found, bool `[V]`.
+        Vectors, float32 `[V, D]`, zeros where none was found; and the mask of found tokens, bool `[V]`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,7 +47,7 @@ def load_word_vectors(path: str | Path, vocabulary: Sequence[str]) -> tuple[np.n
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 continue
             width = width or len(fields) - 1
-            # A word may hold spaces itself: its numbers are counted from the end.
+            # A word may contain spaces: its numbers are counted from the end.
             word, numbers = " ".join(fields[: len(fields) - width]), fields[len(fields) - width :]
             if not word or width < 1:
                 raise ValueError(f"{path}:{number}: expected a word and {max(width, 1)} numbers; got {len(fields)} fields.")

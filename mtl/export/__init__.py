@@ -1,4 +1,4 @@
-"""Models that take strings, as TensorFlow SavedModels."""
+"""Export of models that take strings, as TensorFlow SavedModels."""
 
 from mtl.export.exporting import export
 

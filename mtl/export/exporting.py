@@ -1,4 +1,4 @@
-"""A model as a SavedModel that takes texts."""
+"""Export of a model as a SavedModel that takes texts."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from mtl.data.columns import Column
+from mtl.data.columns import Column, columns_of
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example, split_words
 from mtl.data.tokenizers.in_graph.alignment import align_words
@@ -31,7 +31,7 @@ FORMAT = 1
 DESCRIPTION = "signature.json"
 SIGNATURES = {"serving_default": ("texts",), "serve_pairs": ("texts", "pairs")}
 
-#: What every export is tried on, and as much of the tokenizer's own vocabulary as fills a sequence.
+#: Texts on which every export is checked, besides one made of the tokenizer's vocabulary.
 TEXTS = (
     "The cat sat on the mat, didn't it?",
     "",
@@ -48,30 +48,28 @@ TEXTS = (
 
 
 class TextModel(PredictingModel, Protocol):
-    """What an export asks of a model; a `mtl.MultiTaskModel` is one."""
+    """Protocol of a model that can be exported; a `mtl.MultiTaskModel` has it."""
 
     @property
     def encoder(self) -> Encoder: ...
-    @property
-    def columns(self) -> Mapping[str, Column]: ...
     def _chosen(self, tasks: str | Iterable[str] | None) -> list[str]: ...
     def _flatten_layers(self) -> Iterable[Any]: ...
 
 
 @checked
 def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str] | None = None) -> Path:
-    """Writes a SavedModel that takes texts and gives each task's labels and scores.
+    """Write a SavedModel that takes texts and returns each task's labels and scores.
 
-    Who loads it imports `tensorflow` and `tensorflow_text`, and needs neither Keras nor `mtl`. Its signatures are
-    `serving_default(texts)` and `serve_pairs(texts, pairs)`, of UTF-8 strings `[B]`. They give a dict of tensors named
-    `TASK/NAME`; each head's `serve` says what it gives: `Classification` `label`, `score` and `scores`; `MultiLabel` `labels` and
+    Loading it requires `tensorflow` and `tensorflow_text`, but neither Keras nor `mtl`. Its signatures are
+    `serving_default(texts)` and `serve_pairs(texts, pairs)`, of UTF-8 strings `[B]`. They return a dict of tensors named
+    `TASK/NAME`, as defined by each head's `serve`: `Classification` `label`, `score` and `scores`; `MultiLabel` `labels` and
     `scores`; `Regression` `value`; `Tagging` `tags`, `score`, `starts` and `ends`, and with a scheme `span_types`, `span_starts`
     and `span_ends`. Starts and ends count characters, not bytes.
 
-    The file `signature.json` beside it holds the outputs' shapes, the tasks' labels in the order of their ids, the versions of
-    the packages, and an example.
+    The file `signature.json` in the folder lists the outputs' shapes, the tasks' labels in the order of their ids, the versions
+    of the packages, and an example.
 
-    The export is tried before it takes its place: what it makes of a list of difficult texts must equal what the model does.
+    The export is checked before it gets its name: its outputs for a list of difficult texts must equal those of the model.
 
     Args:
         model: a `mtl.MultiTaskModel`, whose encoder has a tokenizer. `model.export_text(path)` is the same.
@@ -82,9 +80,9 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
         The folder.
 
     Raises:
-        ValueError: an unknown task, no tokenizer, or one that TensorFlow's operations cannot follow.
-        FileExistsError: the path is a file, or a folder that holds something else than an export.
-        RuntimeError: the SavedModel gives something else for a text than the model does.
+        ValueError: an unknown task, no tokenizer, or one that TensorFlow's operations cannot reproduce.
+        FileExistsError: the path is a file, or a folder that holds other files than an export.
+        RuntimeError: the outputs of the SavedModel for a text differ from those of the model.
 
     Example:
 
@@ -108,19 +106,20 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
                 f"export expects heads with `serve`; got task '{name}' with {kind.__name__}, which has none. "
                 "Write its `serve`, or name the other tasks with tasks=[...]."
             )
+    columns = columns_of(model.encoder, [model.head_of(name) for name in names])
     path = expanded(path).resolve()
     _settle(path)
     _check_replaceable(path)
     made_folder(path.parent)
     with working_folder(path.parent) as around:
         work = around / path.name
-        server = _Server(model, names)
+        server = _Server(model, names, columns)
         signatures = {name: getattr(server, name) for name in SIGNATURES}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         with _quiet():
             tf.saved_model.save(server, str(work), signatures=signatures, options=options)
         served = tf.saved_model.load(str(work)).signatures
-        _verify(model, server, served)
+        _verify(model, columns, server, served)
         description = {**_describe(model, names, served), "files": _files(work)}
         (work / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=2), "utf-8")
         _replace(work, path)
@@ -128,18 +127,18 @@ def export(model: TextModel, path: str | os.PathLike, tasks: str | Iterable[str]
 
 
 class _Server(tf.Module):
-    """Texts -> tokens -> the outputs of the model's heads."""
+    """Module that computes the outputs of the model's heads from texts."""
 
-    def __init__(self, model: TextModel, tasks: Sequence[str]):
+    def __init__(self, model: TextModel, tasks: Sequence[str], columns: Mapping[str, Column]):
         super().__init__()
         self.tokenizer = model.encoder.tokenizer.graph()
         max_length = model.encoder.max_length
-        fillers = {"starts": -1, "ends": -1, **{name: column.filler for name, column in model.columns.items()}}
+        fillers = {"starts": -1, "ends": -1, **{name: column.filler for name, column in columns.items()}}
         strings = tf.TensorSpec([None], tf.string)
 
         def read(texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
             tokens = self.tokenizer(texts, pairs, max_length)
-            missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always one column.
+            missing = tf.maximum(1 - tf.shape(tokens["token_ids"])[1], 0)  # There is always at least one column.
             tokens = {
                 name: tf.pad(value, [[0, 0], [0, missing]], constant_values=fillers.get(name, 0))
                 for name, value in tokens.items()
@@ -147,7 +146,7 @@ class _Server(tf.Module):
             return {**tokens, **align_words(tokens, *self.tokenizer.word_spans(texts))}
 
         def outputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            shared = model.trunk({name: tokens[name] for name in model.columns}, training=False)
+            shared = model.trunk({name: tokens[name] for name in columns}, training=False)
             result = {}
             for task in tasks:
                 features, head = model.branch(task, shared, training=False), model.head_of(task)
@@ -159,16 +158,16 @@ class _Server(tf.Module):
             return tf.function(function, autograph=False).get_concrete_function(**arguments)
 
         made = traced(read, texts=strings).structured_outputs
-        for name in model.columns:
+        for name in columns:
             if name not in made:
                 raise ValueError(
-                    f"An export makes the model's columns of texts in TensorFlow's graph, which gives {sorted(made)}; the column "
+                    f"An export makes the tasks' columns of texts in TensorFlow's graph, which gives {sorted(made)}; the column "
                     f"'{name}' is made on the host. Export the tasks that do without it, or predict with predict_text."
                 )
         self.read = read
         with _without_cudnn(model):
             self.outputs = traced(outputs, tokens={name: tf.TensorSpec([None, None], tf.int32) for name in made})
-        # Only what the outputs are made of: neither the optimizer nor the heads of other tasks.
+        # Only the layers that the outputs depend on: neither the optimizer nor the heads of other tasks.
         self.weights = list(self.outputs.graph.variables)
         self.serving_default = traced(lambda texts: self.outputs(tokens=read(texts)), texts=strings)
         self.serve_pairs = traced(lambda texts, pairs: self.outputs(tokens=read(texts, pairs)), texts=strings, pairs=strings)
@@ -176,7 +175,7 @@ class _Server(tf.Module):
 
 @contextmanager
 def _without_cudnn(model: TextModel) -> Iterator[None]:
-    """Within it, recurrent layers are traced as operations that run on every device."""
+    """Context in which recurrent layers are traced as operations that run on every device."""
     before = {layer: layer.use_cudnn for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")}
     try:
         for layer in before:
@@ -189,7 +188,7 @@ def _without_cudnn(model: TextModel) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within it, TensorFlow reports no progress: it would name the folder that is only there while writing."""
+    """Context in which TensorFlow reports no progress, as it would name a temporary folder."""
     logger = tf.get_logger()
     before = logger.level
     logger.setLevel("WARNING")
@@ -199,8 +198,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> None:
-    """Compares what the SavedModel makes of texts with what the tokenizer and the model make of them."""
+def _verify(model: TextModel, columns: Mapping[str, Column], server: _Server, served: Mapping[str, Any]) -> None:
+    """Compare the outputs of the SavedModel for texts with those of the tokenizer and the model."""
     tokenizer, max_length = model.encoder.tokenizer, model.encoder.max_length
     vocabulary = [token for i, token in enumerate(tokenizer.vocabulary()) if token and i not in tokenizer.special_ids]
     length = (max_length or 256) + 8
@@ -222,7 +221,7 @@ def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> Non
                     f"TensorFlow's operations cut the text {_shown(example)} into other tokens than the tokenizer does, so "
                     "that no task's predictions can be relied on. Nothing was written; use `predict_text`, or another tokenizer."
                 )
-        x = pad(encodings, examples, model.columns)
+        x = pad(encodings, examples, columns)
         expected = server.outputs(tokens={**tokens, **{key: tf.constant(value) for key, value in x.items()}})
         for key, value in served[name](**arguments).items():
             for example, one, other in zip(examples, value.numpy(), expected[key].numpy(), strict=True):
@@ -234,7 +233,7 @@ def _verify(model: TextModel, server: _Server, served: Mapping[str, Any]) -> Non
 
 
 def _same_tokens(tokens: Mapping[str, np.ndarray], encoding: Encoding) -> bool:
-    """Whether one row's tokens, and the words they begin, are those of an encoding."""
+    """Return whether one row's tokens, and the words they begin, are those of an encoding."""
     real, words = tokens["padding_mask"] == 1, tokens["word_starts"] >= 0
     spans = split_words(encoding.text)
     return all(
@@ -265,7 +264,7 @@ def _short(value: Any) -> str:
 
 
 def _describe(model: TextModel, tasks: Sequence[str], served: Mapping[str, Any]) -> dict[str, Any]:
-    """What `signature.json` holds."""
+    """Return the contents of `signature.json`."""
     specs = served["serving_default"].structured_outputs
     texts = [TEXTS[0], TEXTS[3]]
     outputs = served["serving_default"](texts=tf.constant(texts))
@@ -309,7 +308,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _exported(path: Path) -> set[str]:
-    """The files of a folder that an export wrote, as its description lists them."""
+    """Return the files that an export wrote to a folder, as its description lists them."""
     try:
         description = json.loads((path / DESCRIPTION).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -324,23 +323,23 @@ def _files(path: Path) -> list[str]:
 
 
 def _replaced(path: Path) -> Path:
-    """Where an earlier export is while the new one takes its place."""
+    """Return the path of an earlier export while the new one replaces it."""
     return path.with_name(f".{path.name}.replaced")
 
 
 def _settle(path: Path) -> None:
-    """Ends a replacement that was killed: the earlier export is put back, or removed where the new one is in its place."""
+    """Finish a killed replacement: restore the earlier export, or remove it if the new one has its name."""
     old = _replaced(path)
     if old.is_dir() and not set(_files(old)) - _exported(old):
         if path.exists():
-            with working_folder(path.parent) as rest:  # Known as a rest even where its removal is killed.
+            with working_folder(path.parent) as rest:  # Its name marks it as a leftover even if its removal is killed.
                 os.replace(old, rest / path.name)
         else:
             os.replace(old, path)
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Puts a folder in the place of another; at no time is there a folder that is half written."""
+    """Replace a folder by another, so that no half-written folder ever has its name."""
     old = _replaced(path)
     if path.exists():
         os.replace(path, old)

@@ -1,6 +1,6 @@
 """Linear-chain conditional random field, as pure functions.
 
-A row's positions where `mask` is 0 are left out wherever they stand: the tag after a gap follows the tag before it.
+Positions of a row where `mask` is 0 are left out, at the end or between others: the tag after a gap follows the tag before it.
 """
 
 from typing import Any
@@ -15,12 +15,13 @@ _TINY = 1e-37
 
 
 def crf_log_likelihood(emissions: Any, tags: Any, mask: Any, transitions: Any, start: Any, end: Any) -> Any:
-    """Log-probability of each row's tags.
+    """Return the log-probability of each row's tags.
 
     `log p(y | e) = start[y_1] + sum_t e_t[y_t] + sum_t T[y_t-1, y_t] + end[y_n] - log Z`.
 
-    `log Z` comes from a forward pass of scaled probabilities (one matrix product a step), and its gradient, the marginals,
-    from a backward pass that runs beside it. Tags whose scores lie more than about 80 below the best one's count as impossible.
+    `log Z` comes from a forward pass of scaled probabilities (one matrix product per step), and its gradient, the
+    marginals, from a backward pass that runs in the same loop. Tags with scores more than about 80 below the best count as
+    impossible.
 
     Args:
         emissions: `[B, S, C]`.
@@ -53,7 +54,7 @@ def crf_log_likelihood(emissions: Any, tags: Any, mask: Any, transitions: Any, s
     first, last = _ends(mask)
     marks = ops.one_hot(tags, kinds, dtype="float32")
     score = ops.sum(marks * (emissions + _on(first) * start + _on(last) * end) * _on(mask), axis=(1, 2))
-    # The pairs of tags that follow each other once the gaps are closed.
+    # Pairs of consecutive tags, gaps left out.
     order = front_order(mask)
     closed = ops.take_along_axis(tags, order, axis=1)
     paired = ops.cast(ops.take_along_axis(mask, order, axis=1)[:, 1:], "float32")
@@ -62,7 +63,7 @@ def crf_log_likelihood(emissions: Any, tags: Any, mask: Any, transitions: Any, s
 
 
 def crf_marginals(emissions: Any, mask: Any, transitions: Any, start: Any, end: Any) -> Any:
-    """The probability of each tag at each position, not differentiable.
+    """Return the probability of each tag at each position, not differentiable.
 
     Args:
         emissions, mask, transitions, start, end: as for `crf_log_likelihood`.
@@ -83,10 +84,10 @@ def crf_marginals(emissions: Any, mask: Any, transitions: Any, start: Any, end: 
 
 
 def crf_viterbi(emissions: Any, mask: Any, transitions: Any, start: Any, end: Any) -> Any:
-    """The most probable tags of each row, int32 `[B, S]`; 0 where `mask` is 0.
+    """Return the most probable tags of each row, int32 `[B, S]`; 0 where `mask` is 0.
 
-    Arguments as for `crf_log_likelihood`. With `transitions`, `start` and `end` of 0 where allowed and -1e4 where not, it is the
-    best allowed sequence under independent scores.
+    Arguments as for `crf_log_likelihood`. With `transitions`, `start` and `end` of 0 where allowed and -1e4 where not, the
+    result is the best allowed sequence under independent scores.
 
     Example:
 
@@ -119,7 +120,7 @@ def crf_viterbi(emissions: Any, mask: Any, transitions: Any, start: Any, end: An
 
 
 def _log_partition(emissions: Any, mask: Any, transitions: Any, start: Any, end: Any) -> Any:
-    """`log Z` of each row, with the marginals as its gradient."""
+    """Return `log Z` of each row, with the marginals as its gradient."""
 
     @ops.custom_gradient
     def log_partition(emissions: Any, transitions: Any, start: Any, end: Any) -> Any:
@@ -139,7 +140,7 @@ def _log_partition(emissions: Any, mask: Any, transitions: Any, start: Any, end:
 
 
 def _forward_backward(emissions: Any, mask: Any, transitions: Any, start: Any, end: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """`log Z [B]`, marginals `[B, S, C]`, and what the marginals of pairs are made of.
+    """Return `log Z [B]`, marginals `[B, S, C]`, and the factors of the pairs' marginals.
 
     Both passes run as one: the backward pass is the forward pass over the flipped rows with the transitions transposed.
     """
@@ -180,13 +181,13 @@ def _forward_backward(emissions: Any, mask: Any, transitions: Any, start: Any, e
 
 
 def _ends(mask: Any) -> tuple[Any, Any]:
-    """Where each row's first and last marked positions are: two bool `[B, S]`."""
+    """Return masks of each row's first and last marked positions: two bool `[B, S]`."""
     count = ops.cumsum(ops.cast(mask, "int32"), axis=1)
     return mask & (count == 1), mask & (count == count[:, -1:])
 
 
 def _max(x: Any) -> Any:
-    """The largest of the last axis. Without `initial`, Keras refuses a batch without rows."""
+    """Return the maximum over the last axis. Without `initial`, Keras refuses a batch without rows."""
     return ops.max(x, axis=-1, initial=-float("inf"))
 
 
@@ -195,5 +196,5 @@ def _on(mask: Any) -> Any:
 
 
 def _steps(mask: Any) -> Any:
-    """The steps to scan over. Keras's `scan` takes one array of unknown length, not several; the rows are read by number."""
+    """Return the indices to scan over: Keras's `scan` accepts only one array of unknown length, so rows are read by index."""
     return ops.arange(ops.shape(mask)[1], dtype="int32")

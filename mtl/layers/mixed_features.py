@@ -1,4 +1,4 @@
-"""Features made of all of an encoder's states."""
+"""Features computed from all of an encoder's states."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ __all__ = ["MixedFeatures"]
 
 @keras.saving.register_keras_serializable("mtl")
 class MixedFeatures(keras.layers.Layer):
-    """A scalar mix of an encoder's states, in the place of its last one.
+    """Scalar mix of an encoder's states, which replaces the last state in its features.
 
     Args:
-        pooling: how the mix is pooled, as in `mtl.layers.Pooling`.
+        pooling: pooling mode of the mix, as in `mtl.layers.Pooling`.
 
     Returns:
-        The features given, without `states`, with the mix as `sequence [B, S, H]` and its pooling as `pooled [B, H]`.
+        The given features, without `states`, with the mix as `sequence [B, S, H]` and its pooling as `pooled [B, H]`.
 
     Example:
 

@@ -12,17 +12,17 @@ __all__ = ["NGramLinear"]
 
 _PRIME, _FACTOR = 2**31 - 1, 1_103_515_245
 
-#: Adam's steps have the learning rate's size. This makes the rates of recurrent layers, about 0.003, large enough for weights
-#: that are seldom met, each one of hundreds.
+#: Factor of the output. Adam's steps have the size of the learning rate; with this factor, rates for recurrent layers, about
+#: 0.003, are large enough for weights of n-grams that occur rarely.
 _SCALE = 5.0
 
 
 @keras.saving.register_keras_serializable("mtl")
 class NGramLinear(keras.layers.Layer):
-    """A linear model of all n-grams of 1 to `order` tokens: what single phrases say, beside what a network makes of the text.
+    """Linear model of all n-grams of 1 to `order` tokens, which adds the evidence of single phrases to a network's output.
 
-    `y = 5 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` begins at zero, so that n-grams that
-    training never met say nothing. Dropout leaves out n-grams, so that no phrase is learned only beside another.
+    `y = 5 / sqrt(n) sum_g W[hash(g)]` over the row's `n` n-grams `g`, in float32. `W` starts at zero, so that n-grams
+    that never occurred in training contribute nothing. Dropout drops n-grams, so that weights of phrases do not co-adapt.
 
     Args:
         units: the number of outputs.
@@ -65,7 +65,7 @@ class NGramLinear(keras.layers.Layer):
         ids, mask = (tf.pad(each, [[0, 0], [0, self.order - 1]]) for each in (ids, mask))
         total, count = 0.0, 0.0
         for n in range(self.order):
-            # The n-gram that begins at each token: whole where its last token is no padding.
+            # The n-gram that begins at each token is complete if its last token is not padding.
             later, whole = ids[:, n : n + length], mask[:, n : n + length]
             hashes = (hashes * _FACTOR + later + n) % _PRIME
             kept = self.drop(whole, training=training)

@@ -10,17 +10,17 @@ __all__ = ["Packing"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Packing(keras.layers.Layer):
-    """Where the tokens of a batch go so that they fill as few rows of the same length as may be.
+    """Positions of a batch's tokens when its texts are packed into few rows of the same length.
 
-    Texts are taken from the longest to the shortest; one goes behind the last in its row, or into a new row where that is full.
+    Texts are placed from the longest to the shortest; each follows the last one in its row, or starts a new row if it is full.
 
     Returns:
-        From `padding_mask [B, S]`, 1 for tokens and 0 for padding, a dict of int32 tensors. Of the `P` packed
-        rows: `source [P, S]`, the token that stands at each place, counted through the flattened batch; and `text [P, S]`, the
-        number of its text, from 1. Of the batch: `place [B, S]`, each token's place, counted through the flattened packed rows.
-        All are 0 where there is no token.
+        From `padding_mask [B, S]`, 1 for tokens and 0 for padding, a dict of int32 tensors. For the `P`
+        packed rows: `source [P, S]`, the index of each token in the flattened batch; and `text [P, S]`, the number of its text,
+        from 1. For the batch: `place [B, S]`, the index of each token in the flattened packed rows. All are 0 where there is no
+        token.
 
-    `P` is known when the batch is: XLA, which wants all shapes beforehand, cannot compile it.
+    `P` depends on the batch: XLA, which needs static shapes, cannot compile this layer.
 
     Example:
 
@@ -40,7 +40,7 @@ class Packing(keras.layers.Layer):
         order = tf.argsort(sizes, direction="DESCENDING", stable=True)
 
         def put(last: tuple[tf.Tensor, tf.Tensor], size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            """Row and end of a text, after those of the text before it."""
+            """Return row and end of a text from those of the text before it."""
             row, end = last
             fits = end + size <= length
             return tf.where(fits, row, row + 1), tf.where(fits, end + size, size)

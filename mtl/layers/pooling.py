@@ -1,4 +1,4 @@
-"""From a sequence of vectors to one vector."""
+"""Pooling of a sequence of vectors to one vector."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ MODES = ("cls", "mean", "max", "attention")
 
 @keras.saving.register_keras_serializable("mtl")
 class Pooling(keras.layers.Layer):
-    """Pools the tokens of each row, padding left out.
+    """Pooling of each row's tokens, without padding.
 
     `cls` takes the first token, `mean` and `max` are over tokens, `attention` is a learned weighted mean,
     `a = softmax(v . tanh(W h))`. A row without tokens pools to zeros (`cls`: to its first vector).

@@ -1,4 +1,4 @@
-"""From a vector to one task's numbers."""
+"""Output layer of a head."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ __all__ = ["Readout"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Readout(keras.layers.Layer):
-    """Dropout, a tanh layer where asked for, and a linear layer.
+    """Dropout, an optional tanh layer, and a linear layer.
 
-    `y = W tanh(V x + a) + b`, or `y = W x + b` for `hidden=0`, with dropout on what each matrix takes. The linear layer computes
+    `y = W tanh(V x + a) + b`, or `y = W x + b` for `hidden=0`, with dropout before each matrix. The linear layer computes
     in float32 under every policy.
 
     Args:

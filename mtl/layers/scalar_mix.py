@@ -13,7 +13,7 @@ __all__ = ["ScalarMix"]
 class ScalarMix(keras.layers.Layer):
     """A learned mean of an encoder's states, `h = gamma * sum_j softmax(s)_j h_j`.
 
-    All states count alike at the start, `s = 0`, and `gamma = 1`.
+    Initially all states have equal weights, `s = 0`, and `gamma = 1`.
 
     Returns:
         `[B, S, H]`, from a list of L tensors `[B, S, H]`.

@@ -1,4 +1,4 @@
-"""Whole tokens left out in training."""
+"""Dropout of whole tokens."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ __all__ = ["TokenDropout"]
 
 @keras.saving.register_keras_serializable("mtl")
 class TokenDropout(keras.layers.Layer):
-    """In training, turns each token into the unknown token with probability `rate`; otherwise gives ids back as they are.
+    """Dropout that replaces each token by the unknown token with probability `rate`; the identity outside training.
 
-    The model learns not to lean on single tokens, and what to do with tokens it has never seen.
+    The model learns not to rely on single tokens, and to handle unknown tokens.
 
     Args:
-        rate: the probability, 0 to below 1.
-        unknown_id: the id that takes the tokens' places.
-        pad_id: the id of padding, which stays.
-        seed: of the draws; None for Keras's own.
+        rate: the probability, in `[0, 1)`.
+        unknown_id: the id that replaces tokens.
+        pad_id: the id of padding, which is kept.
+        seed: random seed; None for Keras's own.
 
     Returns:
         int32 `[B, S]`, from ids of that shape.

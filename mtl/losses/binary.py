@@ -19,22 +19,22 @@ def binary_cross_entropy(
     focal: float = 0.0,
     weights: Any = None,
 ) -> Any:
-    """Binary cross-entropy of each row, averaged over the classes, in float32 and exact for logits of any size.
+    """Return the binary cross-entropy of each row, averaged over the classes, in float32 and exact for logits of any size.
 
     `-mean_c [w_c t_c (1 - p_c)^focal log p_c + (1 - t_c) p_c^focal log(1 - p_c)]`, with `p = sigmoid(logits)` and `t` smoothed to
-    `(1 - label_smoothing) t + label_smoothing / 2`. Classes whose target is NaN are left out; with weights the mean is a weighted
-    one.
+    `(1 - label_smoothing) t + label_smoothing / 2`. Classes whose target is NaN are left out; with `weights` the mean is
+    weighted.
 
     Args:
-        target: `[..., C]`, 1 where the class holds, 0 where not, or a probability; NaN where that is not known.
+        target: `[..., C]`, 1 where the class holds, 0 where not, or a probability; NaN where unknown.
         logits: `[..., C]`.
-        label_smoothing: how far targets are drawn to 1/2.
-        pos_weights: `w`, one number a class, above 1 to find more of the class; None for ones.
-        focal: the exponent that makes light of what is already right; 0 for plain cross-entropy.
-        weights: what each class of each row counts, `[..., C]`; None for ones.
+        label_smoothing: the strength of the smoothing towards 1/2.
+        pos_weights: `w`, one number per class, above 1 for a higher recall of the class; None for ones.
+        focal: exponent that down-weights classes that are already right; 0 for plain cross-entropy.
+        weights: the weight of each class of each row, `[..., C]`; None for ones.
 
     Returns:
-        float32 `[...]`; 0 where no class counts.
+        float32 `[...]`; 0 where all classes have weight 0.
 
     Example:
 

@@ -17,20 +17,20 @@ def cross_entropy(
     class_weights: Sequence[float] | None = None,
     focal: float = 0.0,
 ) -> Any:
-    """Cross-entropy of each row, in float32 and exact for logits of any size.
+    """Return the cross-entropy of each row, in float32 and exact for logits of any size.
 
     `-sum_c w_c t_c (1 - p_c)^focal log p_c`, with `p = softmax(logits)` and `t` smoothed to
     `(1 - label_smoothing) t + label_smoothing / C`.
 
-    With class weights the mean over rows is a weighted one: divide the rows' sum by the sum of their `sum_c w_c t_c`.
+    For a weighted mean over rows with class weights, divide the sum of losses by the rows' sum of `sum_c w_c t_c`.
 
     Args:
         target: class ids `[...]` or `[..., 1]`, or one-hot or soft classes `[..., C]`. The loss of an id outside
             `0 ... C - 1` is NaN.
         logits: `[..., C]`.
         label_smoothing: the share of each target that is spread evenly over the classes.
-        class_weights: `w`, one number a class; None for ones.
-        focal: the exponent that makes light of rows already right; 0 for plain cross-entropy.
+        class_weights: `w`, one number per class; None for ones.
+        focal: exponent that down-weights rows that are already right; 0 for plain cross-entropy.
 
     Returns:
         float32 `[...]`.
@@ -52,7 +52,7 @@ def cross_entropy(
     log_p = ops.where(ops.equal(target, 0.0), 0.0, ops.log_softmax(logits, axis=-1))
     terms = target * log_p
     if focal:
-        # Above 0, where a power below 1 has no derivative.
+        # Kept above 0, where a power below 1 has no derivative.
         terms *= ops.maximum(-ops.expm1(log_p), 1e-12) ** focal
     if class_weights is not None:
         terms *= ops.convert_to_tensor(class_weights, "float32")
@@ -60,10 +60,10 @@ def cross_entropy(
 
 
 def class_distribution(target: Any, logits: Any) -> Any:
-    """Targets of any form as one distribution over the classes a row.
+    """Return targets of any form as one distribution over the classes per row.
 
     Args:
-        target: class ids `[...]` or `[..., 1]`, or one-hot or soft classes `[..., C]`, which pass through.
+        target: class ids `[...]` or `[..., 1]`, or one-hot or soft classes `[..., C]`, which are unchanged.
         logits: `[..., C]`.
 
     Returns:
@@ -86,7 +86,7 @@ def class_distribution(target: Any, logits: Any) -> Any:
 
 
 def smoothed_weights(class_weights: Sequence[float], label_smoothing: float) -> np.ndarray:
-    """What a smoothed target of each class weighs, `sum_c w_c t_c`: float32 `[C]`.
+    """Return the weight of a smoothed target of each class, `sum_c w_c t_c`: float32 `[C]`.
 
     Example:
 

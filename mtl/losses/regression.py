@@ -1,4 +1,4 @@
-"""Losses of numbers."""
+"""Losses for regression."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["absolute_error", "huber", "squared_error"]
 
 
 def squared_error(target: Any, output: Any) -> Any:
-    """Squared error of each number, `(y - t)^2`; its mean is the MSE.
+    """Return the squared error of each number, `(y - t)^2`; its mean is the MSE.
 
     Args:
         target: `[...]`.
@@ -26,7 +26,7 @@ def squared_error(target: Any, output: Any) -> Any:
 
 
 def absolute_error(target: Any, output: Any) -> Any:
-    """Absolute error of each number, `|y - t|`; its mean is the MAE.
+    """Return the absolute error of each number, `|y - t|`; its mean is the MAE.
 
     Args:
         target: `[...]`.
@@ -44,12 +44,12 @@ def absolute_error(target: Any, output: Any) -> Any:
 
 
 def huber(target: Any, output: Any, *, delta: float = 1.0) -> Any:
-    """Huber's loss of each number: `e^2 / 2` for an error `e` up to `delta`, `delta (|e| - delta / 2)` beyond.
+    """Return Huber's loss of each number: `e^2 / 2` for an error `e` up to `delta`, `delta (|e| - delta / 2)` beyond.
 
     Args:
         target: `[...]`.
         output: `[...]`.
-        delta: where the parabola goes over into a line.
+        delta: the error at which the loss changes from quadratic to linear.
 
     Returns:
         float32 `[...]`.

@@ -18,8 +18,8 @@ __all__ = ["ConfusionMatrix"]
 class ConfusionMatrix(TaskMetric):
     """Accuracy, macro precision, recall and F1, and Matthews' correlation.
 
-    The state `total[gold, predicted]` is the weighted confusion matrix. Macro means are over the classes that occur in gold or
-    predictions; what would divide by zero is 0.
+    The state `total[gold, predicted]` is the weighted confusion matrix. Macro means are over the classes that occur in targets or
+    predictions; a division by zero gives 0.
 
     Args:
         classes: the number of classes, `C`.
@@ -45,7 +45,7 @@ class ConfusionMatrix(TaskMetric):
         self.classes = classes
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[C, C]` weights by gold and predicted class.
+        """Return weights by gold and predicted class, `[C, C]`.
 
         Args:
             target: class ids `[B]` or `[B, 1]`, or one-hot or soft classes `[B, C]`.

@@ -16,17 +16,17 @@ __all__ = ["KerasMetric"]
 
 @keras.saving.register_keras_serializable("mtl")
 class KerasMetric(TaskMetric):
-    """A Keras metric as a `TaskMetric`: its statistics are what one batch adds to a state of zeros.
+    """A Keras metric as a `TaskMetric`: its statistics are the change of a zero state by one batch.
 
-    So it is exact on several replicas, for metrics whose state is made of sums, as nearly all of Keras's are. Targets and
-    predictions are shown to it as the head gives them; where weights are per class, `[B, C]`, each class of a row is one
-    prediction.
+    It is therefore exact on several replicas for metrics whose state consists of sums, as in nearly all of Keras's. The Keras
+    metric receives targets and predictions as the head computes them; with weights per class, `[B, C]`, each class of a row is
+    one prediction.
 
     Args:
         metric: the metric.
 
     Raises:
-        ValueError: a metric whose state does not begin with zeros, is not made of floats, or is not there before the first batch;
+        ValueError: a metric whose state does not start from zeros, does not consist of floats, or is created by the first batch;
             or one with `multi_label`.
 
     Example:
@@ -54,10 +54,10 @@ class KerasMetric(TaskMetric):
                 f"got {'another state' if start else 'none before the first batch'}. Write it as a mtl.metrics.TaskMetric."
             )
         super().__init__((sum(value.size for value in start),), name=name or metric.name, **kwargs)
-        # In a function, so that Keras does not count its state, which stays empty.
+        # Inside a function, so that Keras does not track its state, which stays empty.
         self._inner = lambda: metric
         self._shapes = tuple(value.shape for value in start)
-        #: Outputs and features -> predictions; the head's.
+        #: Function from outputs and features to predictions; that of the head.
         self.activate: Any = lambda outputs, features: outputs
 
     @property
@@ -66,7 +66,7 @@ class KerasMetric(TaskMetric):
         return self._inner()
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """Return what the batch adds to the Keras metric's variables, in one row.
+        """Return the batch's additions to the Keras metric's variables, flattened and concatenated.
 
         Args:
             target: as the Keras metric takes it.

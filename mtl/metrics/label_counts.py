@@ -16,11 +16,11 @@ __all__ = ["LabelCounts"]
 
 @keras.saving.register_keras_serializable("mtl")
 class LabelCounts(TaskMetric):
-    """Micro and macro precision, recall and F1 of several labels a row.
+    """Micro and macro precision, recall and F1 of multi-label rows.
 
-    The state `total [C, 4]` holds each label's true positives, false positives, false negatives and true negatives, of the rows
-    where it is known. Micro metrics are of the counts' sum, macro metrics the mean over all labels that were known in some row;
-    what would divide by zero is 0.
+    The state `total [C, 4]` holds each label's true positives, false positives, false negatives and true negatives, over the rows
+    where it is known. Micro metrics use the sum of the counts; macro metrics are means over the labels that were known in some
+    row; a division by zero gives 0.
 
     Args:
         labels: the number of labels, `C`.
@@ -46,10 +46,10 @@ class LabelCounts(TaskMetric):
         self.threshold = threshold
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[C, 4]` weights of true positives, false positives, false negatives and true negatives.
+        """Return the weights of true positives, false positives, false negatives and true negatives, `[C, 4]`.
 
         Args:
-            target: `[B, C]`, 0 or 1, or NaN where that is not known.
+            target: `[B, C]`, 0 or 1, or NaN where unknown.
             outputs: `[B, C]` logits.
             weight: `[B]` or `[B, C]`.
             features: not used.

@@ -14,7 +14,7 @@ __all__ = ["Perplexity"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Perplexity(TaskMetric):
-    """The exponential of the labelled tokens' mean cross-entropy.
+    """Exponential of the labelled tokens' mean cross-entropy.
 
     Returns:
         `result()`: a float32 scalar; NaN without tokens.
@@ -33,7 +33,7 @@ class Perplexity(TaskMetric):
         super().__init__(shape=(2,), name=name, **kwargs)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[2]`: the tokens' cross-entropy, and their weight.
+        """Return the sums of the tokens' cross-entropy and of their weights, `[2]`.
 
         Args:
             target: not used.

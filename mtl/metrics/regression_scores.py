@@ -17,10 +17,10 @@ __all__ = ["RegressionScores"]
 class RegressionScores(TaskMetric):
     """Mean absolute error, mean squared error and its root, in the labels' unit, and Pearson's correlation.
 
-    Pearson's correlation is of sums about the mean, so that labels far from 0 lose no digits. A batch gives the sums
+    Pearson's correlation uses sums about the mean, so that labels far from 0 lose no precision. A batch yields the sums
     `n, w |e|, w e^2, c_t, c_y, w d_t, w d_y, w d_t^2, w d_y^2, w d_t d_y`, with `n` the sum of weights, `c` a number near the
-    batch's mean, and `d` the distance from it. Parts merge about their common mean. Without spread in gold or predictions,
-    the correlation is 0.
+    batch's mean, and `d` the distance from it. Parts are merged about their common mean. The correlation is 0
+    for constant targets or predictions.
 
     Args:
         mean: the mean that the targets were standardised by.
@@ -60,7 +60,7 @@ class RegressionScores(TaskMetric):
         self.range = None if range is None else tuple(range)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[10]`: the sums over the batch.
+        """Return the sums over the batch, `[10]`.
 
         Args:
             target: `[B]` or `[B, 1]`, in the labels' unit.
@@ -94,7 +94,7 @@ class RegressionScores(TaskMetric):
             return sizes * ops.stack([of[:, 0] ** 2, of[:, 1] ** 2, of[:, 0] * of[:, 1]], axis=1)
 
         squares = ops.sum(parts[:, 7:] - products(near) + products(gap), axis=0)
-        # A centre that float32 holds, with what it is off the mean, so that nothing is lost on the way between replicas.
+        # A centre exact in float32, and its distance from the mean, so that no precision is lost between replicas.
         centre = ops.cast(ops.cast(mean, "float32"), "float64")
         off = mean - centre
         squares += size * ops.stack([off[0] ** 2, off[1] ** 2, off[0] * off[1]])
@@ -117,5 +117,5 @@ class RegressionScores(TaskMetric):
 
 
 def _spread(mean: Any, variance: Any) -> Any:
-    """The variance; 0 where it is no more than the rounding of equal numbers, far below the distance of float32's neighbours."""
+    """Return the variance; 0 where it is within the rounding error of equal numbers, far below float32's spacing."""
     return ops.where(variance > 1e-18 * mean**2, variance, 0.0)

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of the spans that tags spell."""
+"""Precision, recall and F1 of the spans that tags denote."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,19 +17,19 @@ __all__ = ["SpanF1", "span_scores"]
 
 @keras.saving.register_keras_serializable("mtl")
 class SpanF1(TaskMetric):
-    """Micro precision, recall and F1 of spans, each right only with both its ends and its type.
+    """Micro precision, recall and F1 of spans, each correct only if both ends and the type are.
 
-    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1), BIOES, BILOU or BMES, valid or not: one
-    begins at `B` and `S`, after `O`, `E` and `S`, and where the type changes; it ends before the next `O` and before the next
+    Spans are read as the CoNLL evaluation reads them, from tags of BIO (also IOB1), BIOES, BILOU or BMES, valid or not. A
+    span begins at `B` and `S`, after `O`, `E` and `S`, and where the type changes. It ends before the next `O` or the next
     beginning (`L` is read as `E`, `U` as `S`).
-    Positions with weight 0 are left out, wherever they stand.
+    Positions with weight 0 are left out, at the end or between others.
 
     Args:
         labels: the tags, in the order of their ids.
 
     Returns:
-        `result()`: a dict of float32 scalars `span_f1`, `span_precision`, `span_recall`; what would divide by zero is 0, and
-        all are NaN without tokens.
+        `result()`: a dict of float32 scalars `span_f1`, `span_precision`, `span_recall`; a division by zero gives 0, and all
+        are NaN without tokens.
 
     Example:
 
@@ -50,12 +50,12 @@ class SpanF1(TaskMetric):
         self._outside, self._opens, self._closes, self._kind = tag_parts(self.labels)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[4]`: the weights of right, of predicted and of gold spans, and of tokens.
+        """Return the weights of correct, predicted and gold spans, and of tokens, `[4]`.
 
         Args:
             target: tag ids `[B, S]`.
             outputs: tag ids `[B, S]` or logits `[B, S, C]`.
-            weight: `[B, S]`; a span weighs what its first token does.
+            weight: `[B, S]`; a span has the weight of its first token.
             features: not used.
         """
         if ops.ndim(outputs) > ops.ndim(target):
@@ -74,7 +74,7 @@ class SpanF1(TaskMetric):
         return ops.stack([ops.sum(ops.where(spans, weight, 0.0)) for spans in (right, begins_too, begins, here)])
 
     def _spans(self, tags: Any, here: Any) -> tuple[Any, Any, Any]:
-        """Where spans begin (bool), and the type and the last position of the span that begins there: three `[B, S]`."""
+        """Return a mask of the beginnings of spans, and the type and last position of the span at each: three `[B, S]`."""
         outside = ops.take(self._outside, tags) | ~here
         kind = ops.where(outside, -1, ops.take(self._kind, tags))
         open_before = _shift(~outside & ~ops.take(self._closes, tags))
@@ -104,12 +104,12 @@ def span_scores(
     per_type: bool = False,
     weights: Iterable[float] | None = None,
 ) -> dict[str, float]:
-    """Micro precision, recall and F1 of a corpus's spans, on the host.
+    """Return micro precision, recall and F1 of a corpus's spans, on the host.
 
     Args:
         gold: each example's spans, `(start, end, type)`.
-        predicted: the same of the predictions.
-        per_type: whether to give each type's F1 too, as `span_f1:TYPE`.
+        predicted: each example's predicted spans, in the same form.
+        per_type: whether to add each type's F1, as `span_f1:TYPE`.
         weights: each example's weight; None for ones.
 
     Example:
@@ -137,5 +137,5 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _shift(x: Any) -> Any:
-    """Each row moved one position to the right; False or 0 comes in."""
+    """Return each row shifted one position to the right, filled with False or 0."""
     return ops.concatenate([ops.zeros_like(x[:, :1]), x[:, :-1]], axis=1)

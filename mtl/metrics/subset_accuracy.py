@@ -16,7 +16,7 @@ __all__ = ["SubsetAccuracy"]
 
 @keras.saving.register_keras_serializable("mtl")
 class SubsetAccuracy(TaskMetric):
-    """The share of rows whose labels are all predicted, and no others, as far as it is known which they are.
+    """Share of rows for which every known label is predicted correctly.
 
     Args:
         threshold: a label is predicted where its probability is this or more.
@@ -39,12 +39,12 @@ class SubsetAccuracy(TaskMetric):
         self.threshold = threshold
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[2]`: the weight of the rows that are right, and of all rows.
+        """Return the weights of correct rows and of all rows, `[2]`.
 
         Args:
-            target: `[B, C]`, 0 or 1, or NaN where that is not known.
+            target: `[B, C]`, 0 or 1, or NaN where unknown.
             outputs: `[B, C]` logits.
-            weight: `[B]`, or `[B, C]`: a row then counts the mean weight of the classes that are known.
+            weight: `[B]`, or `[B, C]`: the weight of a row is then the mean over its known classes.
             features: not used.
         """
         weight = by_class(target, weight)

@@ -1,4 +1,4 @@
-"""The base of metrics in the graph."""
+"""Base class of metrics in the graph."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,19 +12,19 @@ __all__ = ["TaskMetric"]
 
 
 class TaskMetric(keras.metrics.Metric):
-    """A metric whose state is made of per-batch statistics.
+    """Base class of metrics whose state combines per-batch statistics.
 
-    `statistics` is pure: a batch -> one float32 array. The state, in float64, is the sum of those arrays over batches and
-    replicas, and `scores` a pure function of it. A metric whose statistics do not add up sets `additive = False` and defines
-    `merge`. A state of zeros has seen no row: all its figures are then NaN.
+    `statistics` is a pure function from a batch to one float32 array. The state, in float64, is the sum of those arrays over
+    batches and replicas, and `scores` is a pure function of it. A metric whose statistics cannot be summed sets
+    `additive = False` and defines `merge`. A state of zeros contains no row: all results are then NaN.
 
-    To add one of your own, subclass it, define `statistics` and `scores`, and give it to a head: `Regression(metrics=[...])`.
+    To add a metric, subclass it, define `statistics` and `scores`, and give it to a head: `Regression(metrics=[...])`.
 
     Args:
         shape: the shape of the statistics.
 
     Returns:
-        `result()`: what `scores` gives, in float32; NaN before the first row.
+        `result()`: the result of `scores`, in float32; NaN before the first row.
 
     Example:
 
@@ -44,13 +44,13 @@ class TaskMetric(keras.metrics.Metric):
     2.0
     """
 
-    #: Whether the statistics of two batches add up to those of both together.
+    #: Whether the sum of the statistics of two batches is that of both batches together.
     additive = True
 
     @checked
     def __init__(self, shape: tuple[int, ...], name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
-        # Float32 counts no further than 2^24.
+        # Float32 represents counts exactly only up to 2^24.
         self.total = self.add_variable(shape, "zeros", dtype="float64", aggregation="only_first_replica", name="total")
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
@@ -58,7 +58,7 @@ class TaskMetric(keras.metrics.Metric):
 
         Args:
             target: the targets, as the head's `loss` takes them.
-            outputs: what the head's `score` gives, such as logits.
+            outputs: outputs of the head's `score`, such as logits.
             weight: float32 `[B]`, or `[B, S]` for targets per token.
             features: the features that the head reads.
         """
@@ -73,7 +73,7 @@ class TaskMetric(keras.metrics.Metric):
         return ops.sum(parts, axis=0)
 
     def scores(self, state: Any) -> Any:
-        """Return the figures that a state amounts to: a scalar, or name -> scalar.
+        """Return the results for a state: a scalar, or name -> scalar.
 
         Args:
             state: float64, of the statistics' shape, with at least one row in it.

@@ -1,4 +1,4 @@
-"""Accuracy of one class a token."""
+"""Accuracy of one class per token."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["TokenAccuracy"]
 
 @keras.saving.register_keras_serializable("mtl")
 class TokenAccuracy(TaskMetric):
-    """The share of the labelled tokens whose class is predicted.
+    """Share of the labelled tokens whose class is predicted correctly.
 
     Returns:
         `result()`: a float32 scalar; NaN without tokens.
@@ -34,7 +34,7 @@ class TokenAccuracy(TaskMetric):
         super().__init__(shape=(2,), name=name, **kwargs)
 
     def statistics(self, target: Any, outputs: Any, weight: Any, features: Mapping[str, Any]) -> Any:
-        """`[2]`: the weight of the tokens that are right, and of all tokens.
+        """Return the weights of correct tokens and of all tokens, `[2]`.
 
         Args:
             target: class ids `[B, S]`.

@@ -1,4 +1,4 @@
-"""Terms that are added to the loss and depend on weights alone."""
+"""Terms added to the loss that depend on weights only."""
 
 from mtl.penalties.l2_sp import L2SP
 from mtl.penalties.penalty import Penalty

@@ -1,4 +1,4 @@
-"""Weights held near where they started."""
+"""Penalty that keeps weights near their start."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ __all__ = ["L2SP"]
 class L2SP(Penalty):
     """The squared distance of pretrained weights from their start, and of new weights from zero.
 
-    `alpha / 2 ||W - W_0||^2 + beta / 2 ||V||^2`: `W` are the trained weights of the parts named, `W_0` what they were when the
+    `alpha / 2 ||W - W_0||^2 + beta / 2 ||V||^2`: `W` are the trained weights of the named parts, `W_0` their values when the
     model was made, and `V` the trained weights of all other parts. The start is saved with the model.
 
     Args:
@@ -49,14 +49,15 @@ class L2SP(Penalty):
         self.alpha, self.beta = float(alpha), float(beta)
         #: Part -> copies of its weights at the start.
         self.starts: dict[str, list[Any]] = {}
-        self._weights = SimpleNamespace(pulled=[], others=[])  # Keras tracks lists of weights as this layer's own.
+        self._weights = SimpleNamespace(pulled=[], others=[])  # Keras would track lists of weights as part of this layer.
 
     def bind(self, parts: Mapping[str, Any]) -> "L2SP":
         bound = L2SP(self.alpha, self.beta, self.parts)
         new = [name for name in parts if not name.startswith(("head/", "readout/"))]
         chosen = chosen_parts(parts, new if self.parts is None else self.parts, "L2SP")
+        bound._chosen.parts = chosen
         for name, part in chosen.items():
-            known = self.starts.get(name)  # Of a model to which a task is added.
+            known = self.starts.get(name)  # Kept where a task is added to the model.
             bound.starts[name] = known or [
                 bound.add_weight(name=f"start_{i}", shape=weight.shape, initializer=_value_of(weight), trainable=False)
                 for i, weight in enumerate(part.layer.weights)

@@ -1,4 +1,4 @@
-"""What every penalty is."""
+"""Base class of the penalties."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ __all__ = ["Penalty", "chosen_parts", "squared_norm"]
 
 
 class Penalty(keras.layers.Layer):
-    """A term that is added to the loss once per step, a function of the model's weights.
+    """Base class of terms that are added to the loss once per step and depend on the model's weights.
 
-    A penalty is described by its constructor; `bind` gives it the layers that it is about. A penalty of one's own gives `value`,
-    and its constructor keeps each argument as an attribute of the same name. One with variables of its own extends `bind`.
+    The constructor takes the settings; `bind` selects the layers to penalise. A subclass implements `value`, and its constructor
+    stores each argument as an attribute of the same name. A subclass with variables extends `bind`.
 
     Args:
-        parts: names of the parts of the model that it is about, or patterns that match them, such as `"head/*"`; None for all.
+        parts: names of the penalised parts of the model, or patterns that match them, such as `"head/*"`; None for all.
     """
 
     parts: str | Sequence[str] | None = None
@@ -29,7 +29,7 @@ class Penalty(keras.layers.Layer):
     def __init__(self, parts: str | Sequence[str] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.parts = parts if parts is None or isinstance(parts, str) else list(parts)
-        self._chosen = SimpleNamespace(parts={})  # Keras tracks dicts of layers as this layer's own.
+        self._chosen = SimpleNamespace(parts={})  # Keras would track dicts of layers as part of this layer.
 
     def bind(self, parts: Mapping[str, Any]) -> "Penalty":
         """Return a new object of the same kind for a model; `MultiTaskModel` calls it.
@@ -39,7 +39,7 @@ class Penalty(keras.layers.Layer):
                 and `head/TASK` for each task.
 
         Raises:
-            ValueError: the model has nothing that the penalty is about.
+            ValueError: the model has no part that the penalty selects.
         """
         bound = type(self).from_config(self.get_config())
         bound._chosen.parts = chosen_parts(parts, "*" if self.parts is None else self.parts, type(self).__name__)
@@ -48,28 +48,28 @@ class Penalty(keras.layers.Layer):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """The parts that the penalty is about, by name; none before `bind`."""
+        """Penalised parts by name; empty before `bind`."""
         return self._chosen.parts
 
     @property
     def trained(self) -> list[Any]:
-        """The weights of the parts that training moves."""
+        """Trainable weights of the penalised parts."""
         return [weight for part in self.chosen.values() for weight in part.layer.trainable_weights]
 
     def value(self) -> Any:
-        """The term, a float32 scalar."""
+        """Return the term, a float32 scalar."""
         raise NotImplementedError
 
     def carry(self, other: "Penalty") -> None:
-        """Takes over what the same penalty of a larger model remembers, such as where weights started."""
+        """Copy the state, such as the start of weights, from the same penalty of a larger model."""
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, and `parts`."""
+        """Return the constructor's arguments and `parts`."""
         return {**constructor_arguments(self), "parts": self.parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Penalty":
-        """The penalty from `get_config`; a constructor that names no `parts` need not take them."""
+        """Create a penalty from the result of `get_config`; its constructor need not accept `parts`."""
         config = dict(config)
         parts = config["parts"] if "parts" in inspect.signature(cls).parameters else config.pop("parts", None)
         penalty = cls(**config)
@@ -78,10 +78,10 @@ class Penalty(keras.layers.Layer):
 
 
 def chosen_parts(parts: Mapping[str, Any], patterns: str | Sequence[str], owner: str) -> dict[str, Any]:
-    """The parts whose names match a pattern, such as `"top/*"`, or one of several.
+    """Return the parts whose names match a pattern, such as `"top/*"`, or one of several.
 
     Raises:
-        ValueError: none does.
+        ValueError: no name matches.
     """
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     found = {name: part for name, part in parts.items() if any(fnmatchcase(name, pattern) for pattern in wanted)}
@@ -91,5 +91,5 @@ def chosen_parts(parts: Mapping[str, Any], patterns: str | Sequence[str], owner:
 
 
 def squared_norm(values: Iterable[Any]) -> Any:
-    """Sum of the squares of all numbers of some tensors, in float32."""
+    """Return the sum of the squares of all entries of several tensors, in float32."""
     return sum((ops.sum(ops.square(ops.cast(value, "float32"))) for value in values), ops.zeros([]))

@@ -1,4 +1,4 @@
-"""Weights held near their mean."""
+"""Penalty that keeps weights near their mean."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -18,8 +18,8 @@ __all__ = ["TowardsMean"]
 class TowardsMean(Penalty):
     """The squared distance of several tasks' weights from their mean.
 
-    `strength * sum_t ||W_t - mean_s W_s||^2`, over the trained weights of parts of one structure, one per task or group of
-    tasks; `strength / K` times the sum of the squared distances of all K (K - 1) / 2 pairs. `Soft` adds it to its encoders.
+    `strength * sum_t ||W_t - mean_s W_s||^2`, over the trained weights of parts with the same structure, one per task or group
+    of tasks; `strength / K` times the sum of the squared distances of all K (K - 1) / 2 pairs. `Soft` adds it to its encoders.
 
     Args:
         strength: the factor, at least 0.
@@ -46,7 +46,7 @@ class TowardsMean(Penalty):
     def __init__(self, strength: Weight, parts: str | Sequence[str], **kwargs: Any):
         super().__init__(parts, **kwargs)
         self.strength = float(strength)
-        self._tied = SimpleNamespace(weights=[])  # Keras tracks lists of weights as this layer's own.
+        self._tied = SimpleNamespace(weights=[])  # Keras would track lists of weights as part of this layer.
 
     def bind(self, parts: Mapping[str, Any]) -> "TowardsMean":
         bound = super().bind(parts)

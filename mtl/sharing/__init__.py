@@ -1,4 +1,4 @@
-"""How tasks share encoders."""
+"""Ways in which tasks share encoders."""
 
 from mtl.sharing.hard import Hard
 from mtl.sharing.sharing import Part, Sharing

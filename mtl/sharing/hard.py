@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from mtl.sharing.sharing import Part, Sharing
+from mtl.utils import unknown_name
 from mtl.utils.arguments import checked
 from mtl.utils.types import Size
 
@@ -15,19 +16,20 @@ __all__ = ["Hard"]
 
 @keras.saving.register_keras_serializable("mtl")
 class Hard(Sharing):
-    """Hard parameter sharing: one encoder for all tasks, whose top blocks may be each task's own.
+    """Hard parameter sharing: one encoder for all tasks, whose top blocks may be separate for each task.
 
-    With `top_layers=n` the encoder is cut `n` blocks below its top: what lies below runs once for all tasks, and each task has a
-    copy of the `n` blocks and of the pooling above them. Each copy begins with the weights of the encoder given. `groups` joins
-    tasks that use one copy, so that tasks form a tree.
+    With `top_layers=n` the encoder is cut `n` blocks below its top: the part below runs once for all tasks, and each task has a
+    copy of the `n` blocks and of the pooling above them. Each copy starts with the weights of the given encoder. Tasks in one
+    of the `groups` use one copy, so that tasks form a tree.
 
     Args:
-        top_layers: number of blocks that each task has for itself, as `encoder.blocks` counts them; 0 to share all.
-        groups: name of a group -> its tasks, which share one top; a task in no group has a top of its own. None for no groups.
+        top_layers: number of separate blocks per task, as in `encoder.blocks`; 0 to share all.
+        groups: name of a group -> its tasks, which share one top; a task in no group has a separate top. None for no groups.
 
     Raises:
-        ValueError: a negative number, groups without `top_layers`, a task in two groups; from `bind`, an encoder that cannot be
-            cut there or a group without any of the tasks' names.
+        ValueError: a negative number, groups without `top_layers`, a task in two groups, a group without tasks or with a `/` in
+            its name; from `bind`, an encoder that cannot be cut there, a group of a task that the model does not have, or one
+            named like a task outside it.
 
     Example:
 
@@ -51,6 +53,8 @@ class Hard(Sharing):
         self.groups = {name: list(tasks) for name, tasks in (groups or {}).items()}
         self._group_of: dict[str, str] = {}
         for name, tasks in self.groups.items():
+            if not tasks or not name or "/" in name:
+                raise ValueError(f"Hard expects groups of at least one task, and names without '/'; got {name!r}: {tasks}.")
             for task in tasks:
                 if task in self._group_of:
                     raise ValueError(
@@ -65,6 +69,7 @@ class Hard(Sharing):
         assert isinstance(bound, Hard)
         if not self.top_layers:
             return bound
+        self._check_groups(tasks)
         if with_states:
             raise ValueError("Hard(top_layers=...) gives each task a top of its own, whose states are not shared; read the last.")
         known = self.tops if self.lower is not None and self.encoder is encoder else {}
@@ -118,9 +123,25 @@ class Hard(Sharing):
         encoder.split(self.top_layers)[1].set_weights(self.tops[self._group(task)].get_weights())
         return encoder
 
+    def subset(self, tasks: Sequence[str]) -> "Sharing":
+        kept = {name: [task for task in members if task in tasks] for name, members in self.groups.items()}
+        return type(self).from_config(
+            {**self.get_config(), "groups": {name: members for name, members in kept.items() if members}}
+        )
+
     def get_config(self) -> dict[str, Any]:
         groups = {"groups": self.groups} if self.groups else {}
         return {"top_layers": self.top_layers, **groups} if self.top_layers else {}
+
+    def _check_groups(self, tasks: Sequence[str]) -> None:
+        for name, members in self.groups.items():
+            for task in members:
+                if task not in tasks:
+                    raise unknown_name(f"task of Hard's group '{name}'", task, tasks)
+            if name in tasks and name not in members:
+                raise ValueError(
+                    f"Hard expects a group and a task outside it to have different names; got '{name}' for both. Rename one."
+                )
 
     def _group(self, task: str) -> str:
         return self._group_of.get(task, task)

@@ -1,4 +1,4 @@
-"""One encoder per task, held close to one another."""
+"""One encoder per task, with weights kept close to one another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +17,8 @@ class Soft(Sharing):
     """Soft parameter sharing: one encoder per task, tied by the squared distance of their weights.
 
     Adds `strength * sum_t ||W_t - mean_s W_s||^2` to the loss, over the trainable weights of the K encoders; this is
-    `strength / K` times the sum of the squared distances of all pairs. At 0 the tasks share nothing, towards infinity they share
-    all. Each encoder begins as a copy of the one given.
+    `strength / K` times the sum of the squared distances of all pairs. At 0 the tasks share nothing; towards infinity they share
+    all weights. Each encoder starts as a copy of the given one.
 
     Args:
         strength: the factor of the distance, at least 0.

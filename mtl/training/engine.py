@@ -248,10 +248,14 @@ class Engine(Loop):
 
     def _variables_of_some_tasks(self) -> dict[tuple[str, ...], list[keras.Variable]]:
         """Return the trained variables that not all tasks depend on, by their tasks; with a single task, all variables."""
-        variables: dict[tuple[str, ...], list[keras.Variable]] = {}
+        users: dict[int, tuple[keras.Variable, set[str]]] = {}  # A variable may lie in several parts.
         for part in self.parts().values():
-            if len(part.tasks) < len(self.task_names) or len(self.task_names) == 1:
-                variables.setdefault(tuple(part.tasks), []).extend(part.layer.trainable_variables)
+            for variable in part.layer.trainable_variables:
+                users.setdefault(id(variable), (variable, set()))[1].update(part.tasks)
+        variables: dict[tuple[str, ...], list[keras.Variable]] = {}
+        for variable, tasks in users.values():
+            if len(tasks) < len(self.task_names) or len(self.task_names) == 1:
+                variables.setdefault(tuple(task for task in self.task_names if task in tasks), []).append(variable)
         for task in self.task_names:
             variables.setdefault((task,), []).extend(self.balancer.task_variables(task))
         return variables

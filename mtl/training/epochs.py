@@ -11,7 +11,7 @@ __all__ = ["Epochs"]
 
 
 class Epochs(keras.callbacks.Callback):
-    """Reports to the balancer that an epoch of training has ended, with the tasks' metrics.
+    """Callback that reports to the balancer the end of each epoch of training, with the tasks' metrics.
 
     A task's metric is the one that its head names as `progress`, on the training rows; a task without rows has none.
     """

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 CASES: dict[str, Callable[[], Sharing]] = {
     "hard": Hard,
     "hard, own tops": lambda: Hard(top_layers=1),
-    "hard, tops by groups": lambda: Hard(top_layers=1, groups={"both": ["a", "mood"]}),
+    "hard, tops by groups": lambda: Hard(top_layers=1, groups={"both": ["mood", "score"]}),
     "soft": lambda: Soft(0.1),
     "soft, not tied": lambda: Soft(0.0),
 }
@@ -54,10 +54,10 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 @each
 def test_each_task_gets_features_of_its_encoder(make):
     encoder = Bag(width=6, top=cut(make()))
-    sharing = make().bind(encoder, ["a", "b", "c"])
+    sharing = make().bind(encoder, ["mood", "score", "c"])
     x = {"token_ids": np.array([[3, 4, 5, 0]] * 2, "int32"), "padding_mask": np.array([[1, 1, 1, 0]] * 2, "int32")}
-    features = sharing.features({name: keras.ops.convert_to_tensor(value) for name, value in x.items()}, ["a", "c"])
-    assert sorted(features) == ["a", "c"]
+    features = sharing.features({name: keras.ops.convert_to_tensor(value) for name, value in x.items()}, ["mood", "c"])
+    assert sorted(features) == ["c", "mood"]
     for task, found in features.items():
         assert found["sequence"].shape == (2, 4, 6) and found["pooled"].shape == (2, 6)
         for name, value in x.items():
@@ -69,8 +69,8 @@ def test_each_task_gets_features_of_its_encoder(make):
 @each
 def test_it_begins_with_the_encoder_given(make):
     encoder = Bag(top=cut(make()))
-    sharing = make().bind(encoder, ["a", "b"])
-    for task in "ab":
+    sharing = make().bind(encoder, ["mood", "score"])
+    for task in ("mood", "score"):
         for mine, given in zip(sharing.whole_encoder(task).get_weights(), encoder.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, given)
     for penalty in sharing.penalties():
@@ -81,10 +81,10 @@ def test_it_begins_with_the_encoder_given(make):
 def test_one_description_serves_several_models(make):
     top = cut(make())
     described, first, second = make(), Bag(top=top), Bag(top=top)
-    one, two = described.bind(first, ["a", "b"]), described.bind(second, ["a", "b"])
+    one, two = described.bind(first, ["mood", "score"]), described.bind(second, ["mood", "score"])
     assert one is not described and type(one) is type(described)
-    assert one.encoder_of("a") is first and two.encoder_of("a") is second
-    assert one.encoder_of("b") is not two.encoder_of("b")
+    assert one.encoder_of("mood") is first and two.encoder_of("mood") is second
+    assert one.encoder_of("score") is not two.encoder_of("score")
 
 
 @each

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtl.data import Example, Tokenizer
-from mtl.data.columns import WORD_MASK, Column, Target, columns_of, encoder_columns, padded_shape, row_values
+from mtl.data.columns import WORD_MASK, Column, Target, columns_of, encoder_columns, made_from_texts, padded_shape, row_values
 
 
 def test_targets_have_weights_of_their_own_axes_only_where_one_is_named():
@@ -22,8 +22,8 @@ def test_shapes():
 def test_values_of_a_row():
     encoding = Tokenizer.learn("word", ["so very good"]).encode(["so very good"])[0]
     example = Example("so very good", words=((0, 2), (3, 12)))
-    assert row_values(WORD_MASK, example, encoding).tolist() == [1, 1, 0]
-    assert row_values(Column("mask", ("tokens",)), example, encoding).tolist() == [1, 1, 1]
+    assert row_values(WORD_MASK, example, encoding, {}).tolist() == [1, 1, 0]
+    assert row_values(Column("mask", ("tokens",)), example, encoding, {"tokens": 3}).tolist() == [1, 1, 1]
 
 
 def test_all_columns_of_an_encoder_and_heads():
@@ -40,3 +40,11 @@ def test_all_columns_of_an_encoder_and_heads():
         columns_of(encoder, [*heads, SimpleNamespace(columns=(Column("entity", (), "float32"),))])
     with pytest.raises(ValueError, match="an encoder's inputs among .* got 'positions'"):
         encoder_columns(("positions",), 0)
+
+
+def test_a_column_without_values_marks_what_another_one_measures():
+    marks, lengths = Column("marks", ("words",)), Column("lengths", ("words",), values=lambda example, _: [1])
+    for column in (marks, Column("marks", ("tokens", "tokens")), Column("marks")):
+        with pytest.raises(ValueError, match="A column without values marks one axis.*'marks' has the axes"):
+            made_from_texts({"marks": column})
+    assert made_from_texts({"marks": marks, "lengths": lengths}) == [lengths]

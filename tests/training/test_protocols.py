@@ -3,7 +3,7 @@ import inspect
 from pathlib import Path
 
 from mtl.heads import Classification
-from mtl.training.protocols import Part, Target, TrainableHead, TrainableModel
+from mtl.training.protocols import Part, TrainableHead, TrainableModel
 from tests.two_tasks import make_model
 
 ROOT = Path(__file__).parents[2] / "mtl"
@@ -28,7 +28,6 @@ def test_models_give_what_the_engine_asks() -> None:
     for protocol, given in (
         (TrainableModel, model),
         (TrainableHead, head),
-        (Target, head.target),
         (Part, model.parts()["head/mood"]),
     ):
         assert members(protocol) and not [name for name in members(protocol) if not hasattr(given, name)]
@@ -36,5 +35,5 @@ def test_models_give_what_the_engine_asks() -> None:
 
 def test_the_engine_asks_for_nothing_that_it_does_not_read() -> None:
     read = attributes_read(ROOT / "training")
-    for protocol in (TrainableModel, TrainableHead, Target, Part):
+    for protocol in (TrainableModel, TrainableHead, Part):
         assert members(protocol) <= read

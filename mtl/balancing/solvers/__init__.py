@@ -1,1 +1,1 @@
-"""What the balancing methods compute with."""
+"""Solvers and numerical tools of the balancing methods."""

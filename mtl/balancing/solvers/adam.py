@@ -1,4 +1,4 @@
-"""Adam for the weights of tasks, which no Keras optimizer trains."""
+"""Adam for weights of tasks that no Keras optimizer trains."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ __all__ = ["Adam"]
 
 
 class Adam:
-    """Adam over one vector of the balancer's state; each task counts its own steps.
+    """Adam over one vector of the balancer's state, with a separate step count per task.
 
     Args:
-        state: a `State`, which gets the averages.
+        state: a `State`, which will hold the averages.
         count: K.
         rate: the learning rate.
-        decay: a share of the value added to its gradient.
+        decay: weight decay, added to the gradient.
 
     Reference:
         Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
@@ -27,12 +27,12 @@ class Adam:
         self.square = state.add("adam_square", [count])
 
     def step(self, keep: Any, value: Any, gradient: Any, active: Any) -> Any:
-        """The value after a step, `[K]`; what belongs to tasks that are not active stays as it is.
+        """Return the value after a step, `[K]`; entries of tasks that are not active stay unchanged.
 
         Args:
-            keep: sets a variable to a value.
+            keep: function that assigns a value to a variable.
             value: `[K]`, of any float dtype.
-            gradient: the same.
+            gradient: `[K]`, of any float dtype.
             active: bool `[K]`.
         """
         dtype = value.dtype

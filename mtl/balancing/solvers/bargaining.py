@@ -1,4 +1,4 @@
-"""The weights by which every task gains as much as its weight is small."""
+"""Weights for which each task's gain is a decreasing power of its weight."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ __all__ = ["bargain"]
 
 
 def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
-    """The positive solution of `G w = w^{-1 / alpha}`, float64 `[K]`; at a stationary point, where none is, a w with `G w = 0`.
+    """Return the positive solution of `G w = w^{-1 / alpha}`, or a w with `G w = 0` at a stationary point, where none exists.
 
-    It is the minimum of the convex `w^T G w / 2 - sum_t phi(w_t)`, `phi' = w^{-1 / alpha}`, and found by Newton's method with a
-    line search, for weights in units of what they would be if no two gradients had to do with each other.
+    It is the minimum of the convex `w^T G w / 2 - sum_t phi(w_t)`, `phi' = w^{-1 / alpha}`, found by Newton's method with a line
+    search, in units of the solution for orthogonal gradients.
 
     Args:
         gramian: the Gramian.
         alpha: more than 0; 1 gives Nash's bargaining solution.
 
     Returns:
-        The weights; 0 where the gradient is 0.
+        The weights, float64 `[K]`; 0 where the gradient is 0.
     """
     power = 1.0 / alpha
     size = tf.sqrt(gramian.size)
@@ -49,18 +49,18 @@ def bargain(gramian: Gramian, alpha: float = 1.0) -> Any:
         room = tf.reduce_min(tf.where(step < 0, -0.9 * x / step, tf.ones_like(x)))
         lengths = tf.minimum(room, 1.0) * halves
         best = lengths[tf.argmin(value(x[None] + lengths[:, None] * step[None]))]
-        # Where the values differ by no more than rounding, they say nothing, and Newton's own step is right.
+        # Where the values differ by rounding only, they carry no information: take the full Newton step.
         height, drop = tf.abs(value(x[None])[0]), tf.abs(tf.tensordot(step, slope, 1))
         near = drop < 1e-9 * height
         length = tf.where(near, tf.minimum(room, 1.0), best)
-        # Once rounding is all that is left, the steps get no smaller.
+        # Stop when steps no longer shrink: the rest is rounding.
         stalls = tf.where(near & (drop > 0.5 * least), stalls + 1, 0)
         going = (tf.reduce_max(tf.abs(step / x)) > 1e-14) & (stalls < 8)
         return number + 1, x + length * step, tf.minimum(drop, least), stalls, going
 
     start = (0, tf.ones_like(norms), tf.constant(float("inf"), tf.float64), 0, True)
     _, x, _, _, _ = tf.while_loop(lambda number, x, least, stalls, going: going & (number < 200), turn, start)
-    # At a stationary point what is left of the solution is the combination of gradients that is 0.
+    # At a stationary point the result is the combination of gradients that is 0.
     parts = tf.linalg.matvec(vectors, tf.sqrt(curve) * x, transpose_a=True)
     rest = tf.linalg.matvec(vectors, tf.where(values > 0, tf.zeros_like(parts), parts)) / tf.sqrt(curve)
     x = tf.where(stationary(gramian, values, vectors), rest, x)

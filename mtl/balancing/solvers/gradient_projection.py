@@ -1,4 +1,4 @@
-"""Gradients that meet each other in a random order, by their Gramian alone."""
+"""Pairwise changes of gradients in a random order, computed from their Gramian."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,24 +11,24 @@ __all__ = ["project_conflicts", "orders"]
 
 
 def orders(count: int, seed: Any) -> Any:
-    """For each task an order of all tasks, its own number among them, int32 `[K, K]`."""
+    """Return a random order of all tasks, itself included, for each task: int32 `[K, K]`."""
     return tf.argsort(tf.random.stateless_uniform([count, count], seed), axis=1)
 
 
 def project_conflicts(gramian: Gramian, targets: Any, seed: Any, change: Callable[..., Any], rate: float) -> tuple[Any, Any]:
-    """Lets each gradient `g_i'`, which starts as `g_i`, meet the others: `g_i' <- g_i' + a g_j`.
+    """Update each gradient `g_i'`, which starts as `g_i`, with the others in turn: `g_i' <- g_i' + a g_j`.
 
-    A changed gradient is known by its weights `C_i` for the gradients as they were, so its products with them are `C_i G`.
+    A changed gradient is represented by its weights `C_i` on the original gradients; its products with them are `C_i G`.
 
     Args:
         gramian: the Gramian.
-        targets: float64 `[K, K]`, a number for each pair, which moves towards the pair's cosine.
-        seed: of the orders.
+        targets: float64 `[K, K]`, one number per pair, a moving average of the pair's cosine.
+        seed: seed of the random orders.
         change: `(cosine, ||g_i'||, ||g_j||, target) -> a`, each `[K]`; for all i at once.
-        rate: how much of the way the targets move.
+        rate: the share of a new cosine in the targets.
 
     Returns:
-        What each gradient counts in `sum_i g_i'`, and the new targets.
+        The weight of each original gradient in `sum_i g_i'`, and the new targets.
     """
     count = gramian.matrix.shape[0]
     order, rows = orders(count, seed), tf.range(count)
@@ -38,7 +38,7 @@ def project_conflicts(gramian: Gramian, targets: Any, seed: Any, change: Callabl
         places = tf.stack([rows, other], axis=1)
         products = tf.matmul(mixture, gramian.matrix)
         length = tf.sqrt(tf.maximum(tf.reduce_sum(products * mixture, axis=1), 0.0))
-        # A gradient of which only rounding is left has no direction.
+        # A gradient that is 0 up to rounding has no direction.
         there = (length > gramian.tolerance**0.5 * gramian.norms) & tf.gather(gramian.nonzero, other) & (other != rows)
         norm = tf.gather(gramian.norms, other)
         cosine = tf.math.divide_no_nan(tf.gather_nd(products, places), length * norm)

@@ -10,15 +10,15 @@ __all__ = ["least_above", "least_norm", "nonnegative", "stationary"]
 
 
 def nonnegative(matrix: Any, linear: Any) -> Any:
-    """The minimum of `x^T M x / 2 + q^T x` over `x >= 0`.
+    """Return the minimiser of `x^T M x / 2 + q^T x` over `x >= 0`.
 
     At the minimum each coordinate either is 0, with a slope `z = M x + q >= 0`, or has the slope 0. `_pivot` guesses which are
-    free and mends the guess, mostly in one to five turns. Where M is nearly singular it may go round in circles; then `_interior`
-    comes close to the minimum, whatever M, and `_pivot` starts once more from there.
+    free and corrects the guess, mostly within five iterations. Where M is nearly singular it may cycle; then `_interior`
+    approximates the minimum for any M, and `_pivot` restarts from there.
 
     Args:
         matrix: M, positive definite, float64 `[K, K]`.
-        linear: q, float64 `[B, K]`, one problem a row.
+        linear: q, float64 `[B, K]`, one problem per row.
 
     Returns:
         float64 `[B, K]`.
@@ -49,7 +49,7 @@ def nonnegative(matrix: Any, linear: Any) -> Any:
 
 
 def _pivot(matrix: Any, linear: Any, free: Any, turns: int = 10) -> tuple[Any, Any]:
-    """Block principal pivoting: every coordinate with a wrong sign changes sides, until there is none.
+    """Run block principal pivoting: move every coordinate with a wrong sign to the other set, until none is left.
 
     Returns:
         `x [B, K]`, and whether it is the minimum, bool `[B]`.
@@ -58,7 +58,7 @@ def _pivot(matrix: Any, linear: Any, free: Any, turns: int = 10) -> tuple[Any, A
     eye = tf.eye(count, dtype=tf.float64)
 
     def solve(free: Any) -> tuple[Any, Any]:
-        """`x` for these free coordinates, and which of its coordinates have a wrong sign, by more than rounding."""
+        """Return `x` for the given free coordinates, and which coordinates have a wrong sign by more than rounding."""
         inside = tf.cast(free, tf.float64)
         system = tf.where(free[:, :, None] & free[:, None, :], matrix[None], eye[None] * (1.0 - inside)[:, :, None])
         x = tf.linalg.cholesky_solve(tf.linalg.cholesky(system), -(inside * linear)[:, :, None])[:, :, 0]
@@ -81,11 +81,11 @@ def _pivot(matrix: Any, linear: Any, free: Any, turns: int = 10) -> tuple[Any, A
 
 
 def _interior(matrix: Any, linear: Any, turns: int = 60) -> tuple[Any, Any]:
-    """Mehrotra's predictor and corrector, for `|q| <= 1`: `x` and the slopes `z`, both positive, with products near 0."""
+    """Run Mehrotra's predictor-corrector method, for `|q| <= 1`; return `x` and slopes `z`, positive, with products near 0."""
     count = matrix.shape[0]
 
     def longest(value: Any, change: Any) -> Any:
-        """How far a value may go, up to 1, and stay positive."""
+        """Return the largest step, at most 1, that keeps the value positive."""
         ends = tf.where(change < 0, -value / change, tf.ones_like(value))
         return tf.minimum(tf.reduce_min(ends, axis=1, keepdims=True), 1.0)
 
@@ -117,10 +117,10 @@ def _interior(matrix: Any, linear: Any, turns: int = 60) -> tuple[Any, Any]:
 
 
 def least_norm(gramian: Gramian) -> Any:
-    """The minimum of `w^T G w` over the simplex of the active tasks, float64 `[K]`.
+    """Return the minimiser of `w^T G w` over the simplex of the active tasks, float64 `[K]`.
 
-    `w / w^T G w` is the minimum of `y^T G y / 2 - 1^T y` over `y >= 0`. It is found for gradients scaled to length 1, so that
-    their lengths may differ by many orders of magnitude. A gradient of 0 gets all the weight.
+    `w / w^T G w` is the minimiser of `y^T G y / 2 - 1^T y` over `y >= 0`. It is found for gradients scaled to length 1, so that
+    their norms may differ by many orders of magnitude. A gradient of 0 receives all the weight.
     """
     lengths = tf.where(gramian.nonzero, gramian.norms, tf.reduce_max(gramian.norms))
     shortest = tf.reduce_min(tf.where(gramian.active, lengths, tf.reduce_max(lengths)))
@@ -133,11 +133,11 @@ def least_norm(gramian: Gramian) -> Any:
 
 
 def stationary(gramian: Gramian, values: Any, vectors: Any) -> Any:
-    """Whether some convex combination of the gradients that are not 0 is 0, as far as can be told; a bool scalar.
+    """Return whether a convex combination of the nonzero gradients is 0 within the tolerance; a bool scalar.
 
-    `values` and `vectors` are the Gramian's `spectrum`; only where it has a 0 there is something to solve.
+    `values` and `vectors` are the Gramian's `spectrum`; the problem is solved only where it contains a 0.
 
-    The shortest convex combination of unit gradients has the squared length `1 / 1^T x`, where x is the minimum of
+    The shortest convex combination of unit gradients has the squared length `1 / 1^T x`, where x is the minimiser of
     `x^T C x / 2 - 1^T x` over `x >= 0`.
     """
     floor = gramian.tolerance * values[-1]
@@ -148,7 +148,9 @@ def stationary(gramian: Gramian, values: Any, vectors: Any) -> Any:
 
 
 def least_above(gramian: Gramian, floors: Any) -> Any:
-    """The minimum of `v^T G v` over `v >= u`, for each row of floors: `J^T v` is `J^T u` projected on the dual cone, `J d >= 0`.
+    """Return the minimiser of `v^T G v` over `v >= u`, for each row of floors.
+
+    `J^T v` is `J^T u` projected on the dual cone, `J d >= 0`.
 
     Args:
         gramian: the Gramian.

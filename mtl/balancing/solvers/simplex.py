@@ -8,7 +8,7 @@ __all__ = ["portion", "project", "softmax"]
 
 
 def softmax(logits: Any, active: Any) -> Any:
-    """The softmax over the active tasks, 0 for the others; `[K]`."""
+    """Return the softmax over the active tasks, 0 for the others; `[K]`."""
     lowest = tf.fill(tf.shape(logits), tf.constant(logits.dtype.min, logits.dtype))
     powers = tf.exp(logits - tf.reduce_max(tf.where(active, logits, lowest)))
     powers = tf.where(active, powers, tf.zeros_like(powers))
@@ -16,18 +16,18 @@ def softmax(logits: Any, active: Any) -> Any:
 
 
 def portion(values: Any, active: Any) -> tuple[Any, Any]:
-    """The active tasks' values over their sum, 0 for the others; and that sum."""
+    """Return the active tasks' values divided by their sum, 0 for the others, and the sum."""
     values = tf.where(active, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(values, tf.reduce_sum(values)), tf.reduce_sum(values)
 
 
 def project(point: Any, active: Any) -> Any:
-    """The point of the active tasks' simplex that is nearest to `point`, `[K]`.
+    """Return the point of the active tasks' simplex nearest to `point`, `[K]`.
 
     Reference:
         Held, Wolfe and Crowder, "Validation of subgradient optimization", Mathematical Programming, 1974.
     """
-    # The largest value is moved to 0, which keeps the 1 below from drowning in it; what stands below -1 gets nothing.
+    # Subtracting the largest value keeps precision when 1 is added below; values below -1 get weight 0.
     point = point - tf.reduce_max(tf.where(active, point, tf.reduce_min(point) * tf.ones_like(point)))
     point = tf.where(active, point, -2.0 * tf.ones_like(point))
     ordered = tf.sort(point, direction="DESCENDING")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl.data.columns import Axes, Column, columns_of, padded_shape, row_values
+from mtl.data.columns import Axes, Column, columns_of, made_from_texts, padded_shape, row_values
 from mtl.data.encoding import Encoding, encode_examples
 from mtl.data.example import Example
 from mtl.data.mixture.protocols import LabelEncoder, LabelledTask, TextEncoder
@@ -63,7 +63,7 @@ def prepare(
     from mtl.version import __version__
 
     columns = columns_of(encoder, [task.head for task in tasks]) if columns is None else columns
-    made = [column for column in columns.values() if column.values is not None]
+    made = made_from_texts(columns)
     kinds = _kinds(tasks, made)
     size = encoder.tokenizer.vocabulary_size
     folder = None
@@ -184,11 +184,12 @@ def _fill(
     for chunk, encodings in _encoded(source.examples(split), encoder.tokenizer, max_length, offsets):
         lengths = [{"tokens": len(encoding)} for encoding in encodings]
         for column in columns:
-            values = [row_values(column, *row) for row in zip(chunk, encodings, strict=True)]
+            values = [row_values(column, *row) for row in zip(chunk, encodings, lengths, strict=True)]
             if column.axes != ("tokens",):
                 for row, sizes, example in zip(values, lengths, chunk, strict=True):
                     _measure(column.axes, row, sizes, f"column '{column.name}'", example.place)
             files[column.name].write(values)
+        found = []
         for task in tasks:
             place = f"source '{source.name}', split '{split}'"
             targets, weights, unread = _targets(task, source, chunk, encodings, lengths, place, rows)
@@ -196,9 +197,11 @@ def _fill(
             if getattr(task.head, "unknown", None) == "ignore":
                 labels = [task.value(example, source) for example in chunk]
                 unknown[task.name] += sum(task.head.known(label)[1] for label in labels if label is not None)
-            files[f"y.{task.name}"].write(targets)
-            files[f"w.{task.name}"].write(weights)
-            files[f"has.{task.name}"].write([bool(np.any(np.asarray(weight) > 0)) for weight in weights])
+            found.append((task, targets, weights))
+        for task, targets, weights in found:  # The axes of a row without a label are as long as other tasks' labels say.
+            files[f"y.{task.name}"].write(_filled(targets, task.head.target.axes, lengths))
+            files[f"w.{task.name}"].write(_filled(weights, task.head.target.weight_axes, lengths))
+            files[f"has.{task.name}"].write([weight is not None and bool(np.any(np.asarray(weight) > 0)) for weight in weights])
         for name, file in files.items():
             if name.startswith("length."):
                 file.write([sizes.get(name.removeprefix("length."), 0) for sizes in lengths])
@@ -228,8 +231,8 @@ def _targets(
     place: str,
     before: int,
 ) -> tuple[list[Any], list[Any], int]:
-    """Return a task's targets, their weights times the examples' weights (0 for an unlabelled example), and the number of
-    lost labels.
+    """Return a task's targets, their weights times the examples' weights (both None for an unlabelled example), and the number
+    of lost labels.
 
     Args:
         lengths: lengths of each example's axes; axes that only targets have are added.
@@ -243,9 +246,8 @@ def _targets(
     for number, (example, encoding, sizes) in enumerate(rows, before + 1):
         value = task.value(example, source)
         if value is None:
-            sizes.update({axis: 0 for axis in kind.axes if isinstance(axis, str) and axis not in sizes})
-            targets.append(np.zeros(padded_shape(kind.axes, sizes)))
-            weights.append(np.zeros(padded_shape(kind.weight_axes, sizes)) if kind.weight_axes else 0.0)
+            targets.append(None)
+            weights.append(None)
             continue
         try:
             target, weight = head.encode(value, example, encoding)
@@ -260,6 +262,16 @@ def _targets(
         targets.append(target)
         weights.append(weight * example.weight)
     return targets, weights, lost
+
+
+def _filled(values: Sequence[Any], axes: Axes, lengths: Sequence[Mapping[str, int]]) -> list[Any]:
+    """Return the values of each row, and zeros where it has none; an axis that nothing in the row has is of length 0."""
+    filled = []
+    for value, sizes in zip(values, lengths, strict=True):
+        if value is None:
+            value = np.zeros([sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in axes]) if axes else 0.0
+        filled.append(value)
+    return filled
 
 
 class _File:

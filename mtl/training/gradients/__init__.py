@@ -1,1 +1,1 @@
-"""Gradients of each task, and how they become one update."""
+"""Gradients of each task, and their combination into one update."""

@@ -13,7 +13,7 @@ __all__ = ["Conflicts"]
 class Conflicts(keras.metrics.Metric):
     """Norms of the tasks' gradients, cosines between them, and cosines between them and the update.
 
-    All are means over the steps in which the tasks were active. Two tasks conflict in a step where their cosine is below 0.
+    All are means over the steps in which the tasks were active. Two tasks conflict in a step if their cosine is below 0.
 
     Args:
         tasks: names of the K tasks.
@@ -36,17 +36,17 @@ class Conflicts(keras.metrics.Metric):
         self._sums = {name: self._total(name, shape) for name, shape in {**shapes, "together": [count, count]}.items()}
 
     def _total(self, name: str, shape: list[int]) -> keras.Variable:
-        # What is added is the same on every replica.
+        # Added values are the same on every replica.
         return self.add_variable(shape, "zeros", dtype="float32", aggregation="only_first_replica", name=name)
 
     def accumulate(self, gramian: Any, slopes: Any, squared_norm: Any, active: Any) -> None:
-        """Add a step; one that is not finite is left out.
+        """Add a step; one that is not finite is skipped.
 
         Args:
             gramian: the products of the tasks' gradients, `[K, K]`.
             slopes: the products of the tasks' gradients with the update, `[K]`.
             squared_norm: the squared norm of the update.
-            active: which tasks had a labelled row, bool `[K]`.
+            active: whether each task had a labelled row, bool `[K]`.
         """
         gramian, slopes, squared_norm = (tf.cast(value, tf.float32) for value in (gramian, slopes, squared_norm))
         norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))

@@ -12,7 +12,7 @@ from mtl.training.protocols import TrainableModel
 
 __all__ = ["Dependencies", "common_to_tasks", "dependencies_of", "shared_size"]
 
-#: Operations that no gradient passes.
+#: Operations that stop gradients.
 _BARRIERS = ("StopGradient", "PreventGradient")
 
 
@@ -22,7 +22,7 @@ class Dependencies(NamedTuple):
     Args:
         variables: task -> the weights, trained or frozen, that its head's output depends on, in the model's order.
         trunk: the weights that the trunk's outputs depend on.
-        lookup_tables: those of `trunk` that are tables `[V, d]` of which only rows are read, as embeddings are.
+        lookup_tables: the weights of `trunk` that are tables `[V, d]` of which only rows are read, such as embeddings.
     """
 
     variables: dict[str, list[keras.Variable]]
@@ -33,7 +33,7 @@ class Dependencies(NamedTuple):
 def dependencies_of(model: TrainableModel) -> Dependencies:
     """Return the weights that the tasks of a model depend on.
 
-    They are found in the graph of the model, which is traced for this alone and never run.
+    They are found in a graph of the model that is traced for this purpose only, and never run.
 
     Args:
         model: the engine.
@@ -85,7 +85,7 @@ def _ancestors(outputs: Iterable[tf.Tensor]) -> set[str]:
 
 
 def _only_rows_read(resource: tf.Tensor) -> bool:
-    """Whether a graph reads nothing but rows of a variable, given by its handle in the graph."""
+    """Return whether a graph reads only rows of a variable, given by its handle in the graph."""
     reads = resource.consumers()
     uses = [use for read in reads for value in read.outputs for use in value.consumers()]
     return all(read.type == "ReadVariableOp" for read in reads) and all(

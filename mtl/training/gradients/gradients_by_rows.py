@@ -1,4 +1,4 @@
-"""The tasks' gradients, each computed from the rows that are labelled for it."""
+"""Gradients of the tasks, each computed from the rows that are labelled for it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ class ScoresAndGradients(NamedTuple):
     """Scores and gradients of some rows.
 
     Args:
-        scores: of the tasks that the batch has targets of.
+        scores: scores of the tasks that the batch has targets for.
         shared: one entry per shared variable: the gradients of all tasks, float32 `[K, n]`, 0 for a task without rows; of a
             lookup table, row gradients.
         task_specific: task -> the gradients of the variables that it alone depends on.
@@ -40,8 +40,8 @@ class HeadGradients(NamedTuple):
     """One task's gradients, computed back to the trunk's outputs.
 
     Args:
-        outputs: of the trunk's outputs.
-        task_specific: of the variables that the task alone depends on.
+        outputs: gradients of the trunk's outputs.
+        task_specific: gradients of the variables that the task alone depends on.
         shared: index of a shared variable -> its gradient, for those that the branch or head uses itself, such as tied
             embeddings.
     """
@@ -55,8 +55,8 @@ class TrunkOutputs(NamedTuple):
     """Outputs of the trunk for some rows.
 
     Args:
-        shared: what the trunk returned.
-        tensors: the floating tensors in it, each once.
+        shared: the outputs of the trunk.
+        tensors: the floating-point tensors in `shared`, each once.
         tape: the tape that recorded the trunk.
     """
 
@@ -66,15 +66,15 @@ class TrunkOutputs(NamedTuple):
 
 
 class GradientsByRows:
-    """Each task's gradients of the variables that it depends on.
+    """Gradients of each task with respect to the variables that it depends on.
 
-    Rows that are labelled for one task alone go through the trunk with that task's other rows, so that no gradient costs more
-    than the rows it is of. Rows that are labelled for several tasks go forward once, and back once for each task. The trunk is
-    traced twice, once for each kind of row, however many tasks there are.
+    The rows that are labelled for one task alone go through the trunk together, task by task, so that the cost of a gradient is
+    that of its rows. Rows that are labelled for several tasks have one forward pass, and one backward pass per task. The trunk is
+    traced twice, once for each kind of row, for any number of tasks.
 
     Args:
         model: the engine.
-        dependencies: which variables the tasks depend on, and how.
+        dependencies: the weights that the tasks depend on.
         shared: the variables that two or more tasks depend on.
         task_specific: task -> the variables that it alone depends on.
         sparse: whether gradients of lookup tables are kept as row gradients, whose shapes depend on the data.
@@ -104,7 +104,7 @@ class GradientsByRows:
             seeds: task -> the factor of its summed losses.
             training: whether dropout is on.
         """
-        if len(batch.y) == 1 or self.model.static_shapes:  # All rows then go through all heads.
+        if len(batch.y) == 1 or self.model.static_shapes:  # All rows go through all heads.
             return self._multi_task_rows(batch, seeds, training)
         with advance_generators(self.model, times=len(batch.y)):
             return self._by_number_of_labels(batch, seeds, training)
@@ -129,7 +129,7 @@ class GradientsByRows:
             return [tf.zeros([0] * spec.shape.rank, spec.dtype) for spec in specs]
 
         def summed() -> Tensors:
-            pairs = zip(of_several, of_single, specs, strict=True)  # Row gradients, whose number is not known, are concatenated.
+            pairs = zip(of_several, of_single, specs, strict=True)  # Row gradients, whose number is unknown, are concatenated.
             total = [tf.concat([a, b], axis=0) if spec.shape[:1] == [None] else a + b for a, b, spec in pairs]
             shaped = [
                 [tf.ensure_shape(value, spec.shape) for value, spec in zip(part, specs, strict=True)]
@@ -145,7 +145,7 @@ class GradientsByRows:
         return keras.tree.pack_sequence_as(structure, values)
 
     def _multi_task_rows(self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool) -> ScoresAndGradients:
-        """Run rows forward once, and back once for each task."""
+        """Run one forward pass for the rows, and one backward pass per task."""
         trunk = self._run_trunk(batch, training)
         scores, heads = self._run_heads(batch, seeds, training, trunk)
         outputs = [tf.stack(gradients) for gradients in zip(*(head.outputs for head in heads.values()), strict=True)]
@@ -159,7 +159,7 @@ class GradientsByRows:
     def _single_task_rows(
         self, single: tf.Tensor, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool
     ) -> ScoresAndGradients:
-        """Run the rows labelled for one task alone, task by task; `single` marks each task's, bool `[T, B]`."""
+        """Run the rows labelled for one task alone, task by task; `single` marks the rows of each task, bool `[T, B]`."""
         tasks, has_rows = list(batch.y), tf.reduce_any(single, axis=1)
         used: dict[str, list[int]] = {}
 
@@ -178,7 +178,7 @@ class GradientsByRows:
             return *self._through_trunk(trunk, outputs), vectors.write(task, vector)
 
         with_rows = tf.cast(tf.reshape(tf.where(has_rows), [-1]), tf.int32)
-        # A head's results are packed in one vector: their structure differs between tasks.
+        # A head's results are packed in one vector, as their structure differs between tasks.
         vectors = tf.TensorArray(tf.float32, len(tasks), infer_shape=False, element_shape=[None])
         shared, in_trunk, vectors = self._over_tasks(batch, with_rows, of_task, vectors)
         scores, heads = Scores({}, {}, {}), {}
@@ -205,10 +205,10 @@ class GradientsByRows:
             chosen: the tasks' positions in the batch, int32 `[n]`.
             of_task: a position, and `state` -> the gradients of the shared variables, those of the task-specific variables in
                 the trunk, and the new `state`.
-            state: what changes from task to task.
+            state: loop variables.
 
         Returns:
-            As `of_task`, with the gradients of all tasks for each shared variable.
+            The results of `of_task`, with the gradients of all tasks for each shared variable.
         """
         positions = tf.constant([self.model.task_names.index(task) for task in batch.y])
         number, turns = len(self.model.task_names), tf.size(chosen)
@@ -239,14 +239,14 @@ class GradientsByRows:
     def _run_trunk(self, batch: Batch, training: bool) -> TrunkOutputs:
         with tf.GradientTape(persistent=True) as tape:
             shared = self.model.trunk(batch.x, training)
-        # A tensor may have two names.
+        # The same tensor may have two names.
         tensors = {id(value): value for value in keras.tree.flatten(shared) if tf.convert_to_tensor(value).dtype.is_floating}
         return TrunkOutputs(shared, list(tensors.values()), tape)
 
     def _run_heads(
         self, batch: Batch, seeds: Mapping[str, tf.Tensor], training: bool, trunk: TrunkOutputs
     ) -> tuple[Scores, dict[str, HeadGradients]]:
-        """Run the branches and heads of a batch's tasks, forward and back to the trunk's outputs."""
+        """Run the forward pass of the branches and heads of a batch's tasks, and the backward pass to the trunk's outputs."""
         tensors = trunk.tensors
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(tensors)
@@ -264,7 +264,7 @@ class GradientsByRows:
         return scores, heads
 
     def _through_trunk(self, trunk: TrunkOutputs, gradients: Tensors) -> tuple[SharedGradients, Tensors]:
-        """Carry a task's gradients of the trunk's outputs on to the shared variables, and to the task-specific ones."""
+        """Backpropagate a task's gradients of the trunk's outputs to the shared and the task-specific variables."""
         if not gradients:
             return [], []
         variables = [*self.shared, *self._specific_trunk_variables()]
@@ -282,7 +282,7 @@ class GradientsByRows:
     def _combined(
         self, scores: Scores, shared: SharedGradients, in_trunk: Tensors, heads: Mapping[str, HeadGradients]
     ) -> ScoresAndGradients:
-        """Add the gradients through the trunk and those that branches and heads contribute directly."""
+        """Add the gradients through the trunk and the direct ones of branches and heads."""
         for (task, n), gradient in zip(self._specific_in_trunk, in_trunk, strict=True):
             if task in heads:
                 heads[task].task_specific[n] += gradient
@@ -321,7 +321,7 @@ class GradientsByRows:
 
 
 def dense_gradients(tape: tf.GradientTape, targets: Any, sources: Sequence[Any], seeds: Any) -> Tensors:
-    """Dense gradients of their sources' shapes, 0 where there is none."""
+    """Return dense gradients with the shapes of their sources, 0 for a source without a gradient."""
     gradients = tape.gradient(targets, sources, output_gradients=seeds)
     return [_dense(gradient, source) for gradient, source in zip(gradients, sources, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Gradients of a step in which a balancer combines the tasks' gradients."""
+"""Steps in which a balancer combines the tasks' gradients."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,12 @@ __all__ = ["TaskGradients"]
 
 
 class BatchGradients(NamedTuple):
-    """The tasks' gradients of a batch, of losses that are weighted sums times `seeds`.
+    """Gradients of the tasks' losses on a batch, each a weighted sum over rows times a seed.
 
     Args:
-        scores: of this replica's rows.
-        compared: one entry per variable, or feature, at which gradients are compared: `[K, n]`; of a lookup table, in the rows
-            that the batch reads.
+        scores: scores of this replica's rows.
+        compared: one entry per variable, or feature, at which gradients are compared: `[K, n]`; for a lookup table, only the
+            rows that the batch reads.
         task_specific: the gradients of the variables that one task alone depends on.
         update: weights `[K]` of the tasks -> the gradients of the shared variables.
         shared: the gradients of the shared variables, for a window of batches.
@@ -40,26 +40,26 @@ class BatchGradients(NamedTuple):
 
 
 class TaskGradients:
-    """The tasks' gradients of the variables that they share, and their combination by a balancer.
+    """Gradients of the tasks with respect to the variables that they share, and their combination by a balancer.
 
     A variable that two or more tasks depend on gets the balancer's update; any other gets its task's gradient.
 
-    A balancer that needs no more than the Gramian can compare gradients where that costs less: at the features that the tasks
-    share, or at the variables of some layers. One pass back through the encoders follows, of the weighted losses.
+    A balancer that needs only the Gramian can compare gradients at a lower cost: at the features that the tasks share, or at the
+    variables of some layers. One backward pass of the weighted losses through the encoders follows.
 
     Args:
         model: the engine.
         at: `"parameters"`, `"representation"`, or names of layers.
-        window: whether the gradients of several batches make one update, so that each task's are kept.
+        window: whether an update has the gradients of several batches, so that those of each task are kept.
 
     Raises:
-        ValueError: the tasks share nothing there, or the balancer needs the gradients of all parameters.
+        ValueError: the tasks share nothing at `at`, or the balancer needs the gradients of all parameters.
     """
 
     def __init__(self, model: TrainableModel, at: str | Sequence[str] = "parameters", window: bool = False):
         self.model, self.at, self.window = model, at, window
         balancer = model.balancer
-        #: Whether the update is made of gradients; else of losses.
+        #: Whether the balancer combines gradients; else losses.
         self.compares = balancer.needs != "losses" and len(model.task_names) > 1
         dependencies = dependencies_of(model)
         if adding := layers_with_losses(model):
@@ -75,7 +75,7 @@ class TaskGradients:
         self.task_specific = {
             task: [v for v in variables if id(v) in trained - several] for task, variables in dependencies.variables.items()
         }
-        # Gradients that are compared on one replica, and not kept, may be of any length.
+        # Gradients that are compared on one replica, and not kept, may have any length.
         sparse = (balancer.needs == "gramian" and balancer.batches == 1) or (window and not self.compares)
         sparse &= model.distribute_strategy.num_replicas_in_sync == 1 and not model.static_shapes
         sparse &= not (window and at == "representation" and self.compares)
@@ -115,7 +115,7 @@ class TaskGradients:
 
         Args:
             data: the replica's rows.
-            before: how many labelled rows each task had earlier in the window, `[K]`.
+            before: number of labelled rows that each task had earlier in the window, `[K]`.
         """
         model = self.model
         batch, scale = Batch.of(model, data), self.scale()
@@ -140,7 +140,7 @@ class TaskGradients:
         model, scale = self.model, self.scale()
         sizes, totals = measured.weight_sums, measured.totals
         size = tf.add_n(sizes)
-        # Losses were divided by the sums of their rows' weights; what the heads count is known only now.
+        # Losses were divided by the sums of their rows' weights; the heads' normalization is known only now.
         counted = tf.math.divide_no_nan(size, totals.weights)
         losses, active = totals.means, totals.active
         heads, of_balancer = self._combination(losses, active, scale)
@@ -171,7 +171,7 @@ class TaskGradients:
         gramian = gramian * unit[:, None] * unit
         if balancer.needs == "gramian":
             estimate = gramian
-            if len(sizes) > 1:  # What a task has rows of in one half only is known from the whole batch.
+            if len(sizes) > 1:  # For a task with rows in one half only, the whole batch is used.
                 both = tf.reduce_all(tf.stack(sizes) > 0, axis=0)
                 crossed = self._gramian(*measured.compared) * unit[:, None] * unit
                 estimate = tf.where(both[:, None] & both, crossed, gramian)
@@ -193,7 +193,7 @@ class TaskGradients:
         return tf.cast(self.model.optimizer.scale_loss(tf.constant(1.0)), tf.float32)
 
     def jacobian(self, data: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """The tasks' gradients of the shared variables, of each `[K, n]`, without dropout; and what `losses` gives."""
+        """Return the tasks' gradients of each shared variable, `[K, n]`, without dropout; and the results of `losses`."""
         batch = Batch.of(self.model, data)
         (size,) = sum_over_replicas([self._weight_sums(batch)])
         gradients = self.gradients.compute(batch, _loss_seeds(self.model, tf.constant(1.0), size), False)
@@ -205,18 +205,18 @@ class TaskGradients:
         return [counted[:, None] * row for row in sum_gradients(rows)], totals.means, totals.active
 
     def losses(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """The tasks' losses `[K]`, without dropout, and which tasks have a labelled row, bool `[K]`."""
+        """Return the tasks' losses `[K]`, without dropout, and whether each has a labelled row, bool `[K]`."""
         batch = Batch.of(self.model, data)
         totals = total(self.model, batch, score(self.model, batch, False), tf.constant(0.0))
         return totals.means, totals.active
 
     def _with_frozen(self, rows: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The tasks' gradients side by side, `[K, P]`: 0 for frozen variables."""
+        """Return the tasks' gradients concatenated, `[K, P]`, with 0 for frozen variables."""
         remaining, count = iter(rows), len(self.model.task_names)
         return tf.concat([next(remaining) if trained else tf.zeros([count, numbers]) for numbers, trained in self._sizes], axis=1)
 
     def _weight_sums(self, batch: Batch) -> tf.Tensor:
-        """The sums of the tasks' weights on this replica, `[K]`."""
+        """Return the sums of the tasks' weights on this replica, `[K]`."""
         return tf.stack([tf.reduce_sum(batch.weights.get(task, 0.0)) for task in self.model.task_names])
 
     def _gradients_of(self, batch: Batch, scale: tf.Tensor, size: tf.Tensor) -> BatchGradients:
@@ -225,7 +225,7 @@ class TaskGradients:
         return self._at_parameters(batch, seeds) if at_parameters else self._at_features(batch, seeds)
 
     def _combination(self, losses: tf.Tensor, active: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
-        """The losses' weights for the heads, `[K]`; and the gradients of the variables that the balancer trains itself."""
+        """Return the losses' weights for the heads, `[K]`, and the gradients of the balancer's variables."""
         learned = self.model.balancer.state.trainable_variables
         with tf.GradientTape() as tape:
             tape.watch(losses)
@@ -235,7 +235,7 @@ class TaskGradients:
         return heads, {id(v): gradient * scale for v, gradient in zip(learned, gradients, strict=True)}
 
     def penalty(self, scale: tf.Tensor) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
-        """This replica's part of the penalty, and the gradients of the whole."""
+        """Return this replica's part of the penalty, and the gradients of the whole penalty."""
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             added = penalty(self.model)
@@ -248,14 +248,14 @@ class TaskGradients:
         return sum_over_replicas([gramian])[0] if self.at == "representation" else gramian
 
     def compared_gradients(self, shared: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The gradients that are compared, out of those of the shared variables."""
+        """Return the gradients that are compared, given those of the shared variables."""
         compared = {id(v) for v in self.compared or self.shared}
         return [row for row, v in zip(shared, self.shared, strict=True) if id(v) in compared]
 
-    # Where gradients are compared ---------------------------------------------------------------------------------
+    # Places of comparison ----------------------------------------------------------------------------------------
 
     def _at_parameters(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> BatchGradients:
-        """Gradients at all shared variables."""
+        """Return the gradients at all shared variables."""
         scores, shared, task_specific = self.gradients.compute(batch, seeds, True)
         count = len(self.model.task_names)
         pairs = zip(shared, self.shared, strict=True)
@@ -266,7 +266,7 @@ class TaskGradients:
         return BatchGradients(scores, rows, _over_replicas(task_specific), update, kept)
 
     def _at_features(self, batch: Batch, seeds: Mapping[str, tf.Tensor]) -> BatchGradients:
-        """Gradients at features, or at some variables."""
+        """Return the gradients at features, or at some variables."""
         tasks = list(batch.y)
         with tf.GradientTape(persistent=True) as tape:
             trunk = self.model.trunk(batch.x, True)
@@ -294,7 +294,7 @@ class TaskGradients:
         return BatchGradients(scores, rows, _over_replicas(task_specific), update, kept)
 
     def _rows(self, gradients: ByTask, points: Sequence[Any]) -> list[tf.Tensor]:
-        """The tasks' gradients at each point, `[K, n]`; zeros for a task without targets."""
+        """Return the tasks' gradients at each point, `[K, n]`, with zeros for a task without targets."""
         rows = []
         for i, point in enumerate(points):
             flat = {task: tf.reshape(tf.cast(of_task[i], tf.float32), [-1]) for task, of_task in gradients.items()}
@@ -304,17 +304,17 @@ class TaskGradients:
 
 
 def _loss_seeds(model: TrainableModel, scale: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Task -> the factor that makes its summed losses a mean."""
+    """Return task -> the factor that turns its sum of losses into a mean."""
     return dict(zip(model.task_names, tf.unstack(tf.math.divide_no_nan(scale, size)), strict=True))
 
 
 def _over_replicas(gradients: ByTask) -> ByTask:
-    """The sums over the replicas."""
+    """Return the sums over the replicas."""
     return keras.tree.pack_sequence_as(gradients, sum_gradients(keras.tree.flatten(gradients)))
 
 
 def _shared_features(tape: tf.GradientTape, shared: Mapping[str, Any]) -> list[tf.Tensor]:
-    """The features that the trunk gives to all tasks, without those that are computed from others."""
+    """Return the features of the trunk that all tasks get, without those that are computed from others."""
     if "states" in shared:
         raise ValueError(
             "Gradients are compared at the encoder's last state, and here a task reads all of its states. "
@@ -331,7 +331,7 @@ def _shared_features(tape: tf.GradientTape, shared: Mapping[str, Any]) -> list[t
 
 
 def _halves(batch: Batch, tasks: Sequence[str], earlier: tf.Tensor | float) -> list[Batch]:
-    """Two batches that get each task's labelled rows alternately; `earlier` counts the rows `[K]` of the window before."""
+    """Return two batches with each task's labelled rows alternately; `earlier` counts the previous rows of the window, `[K]`."""
     labelled = {task: tf.cast(mask, tf.float32) for task, mask in batch.labelled().items()}
     before = sum_before(tf.stack([tf.reduce_sum(mask) for mask in labelled.values()]))
     before += tf.gather(tf.zeros([len(tasks)]) + earlier, [list(tasks).index(task) for task in labelled])

@@ -1,1 +1,1 @@
-"""Every private name of Keras and TensorFlow that the engine touches."""
+"""All uses of private names of Keras and TensorFlow in the engine."""

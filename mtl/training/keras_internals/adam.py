@@ -10,10 +10,10 @@ from mtl.training.keras_internals.optimizer_internals import optimizers_in, slot
 
 __all__ = ["Adam", "AdamW", "adam_in_one_pass", "named_optimizer"]
 
-# The names "adam" and "adamw" make the subclasses below. Instances of Keras's classes, which users give and saved models hold,
-# take the same step by methods bound to the instance, so that no class changes for other models, and what is saved names Keras's
-# class. Only a class derived from Keras's keeps Keras's step, which takes a training step of a model with 5 M weights from 58 to
-# 73 ms on two cores; derived from `AdamW` here, as `mtl.transfer.ScaledAdamW` is, it goes on to the one operation.
+# The names "adam" and "adamw" create the subclasses below. Instances of Keras's classes, from users and saved models, get the
+# same step by methods bound to the instance, so that no class changes for other models, and saved models name Keras's class.
+# Classes derived from Keras's keep Keras's step, with which a training step of a model with 5 M weights takes 73 instead of 58
+# ms on two cores; classes derived from `AdamW` here, such as `mtl.transfer.ScaledAdamW`, use the one operation.
 KERAS_CLASSES = (keras.optimizers.Adam, keras.optimizers.AdamW)
 
 
@@ -43,7 +43,7 @@ class Adam(keras.optimizers.Adam):
         if self.amsgrad or variable.dtype != tf.float32:
             keras.optimizers.Adam.update_step(self, gradient, variable, learning_rate)
             return
-        steps = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)  # With accumulation it is no variable.
+        steps = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)  # With accumulation it is not a variable.
         tf.raw_ops.ResourceApplyAdam(
             var=trained.value.handle,
             m=momentum.value.handle,
@@ -67,13 +67,13 @@ class AdamW(Adam, keras.optimizers.AdamW):
 
 
 def named_optimizer(optimizer: Any) -> Any:
-    """Return `Adam` or `AdamW` for their names in any case; whatever else `compile` takes, as it is."""
+    """Return `Adam` or `AdamW` for their names in any case, and any other argument unchanged."""
     classes = {"adam": Adam, "adamw": AdamW}
     return classes[optimizer.lower()]() if isinstance(optimizer, str) and optimizer.lower() in classes else optimizer
 
 
 def adam_in_one_pass(optimizer: Any) -> None:
-    """Make instances of Keras's Adam and AdamW take the step of `Adam`, each by itself; other optimizers stay as they are.
+    """Let instances of Keras's Adam and AdamW use the step of `Adam`; other optimizers are not changed.
 
     Args:
         optimizer: an optimizer, or a wrapper around some.

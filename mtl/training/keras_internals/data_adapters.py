@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` make of data: Keras's adapters, with batches that no strategy splits."""
+"""Data adapters of Keras for `fit`, `evaluate` and `predict`, whose batches no strategy splits."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +21,8 @@ __all__ = ["ResumableAdapter", "split_validation", "unrepeatable", "whole_batche
 class _WholeDataset(tf.distribute.DistributedDataset):
     """A dataset that Keras does not distribute: each replica takes its rows of a batch in the step.
 
-    Autotuning is off unless the dataset's options ask for it: its thread can miss the end of an iterator, which then waits for
-    the thread's next round, as long as the epoch has taken, up to a minute. Without it, `AUTOTUNE` means one thread per core.
+    Autotuning is off unless the dataset's options enable it: its thread can miss the end of an iterator, which then waits for
+    the thread's next round, as long as the epoch took, up to a minute. Without it, `AUTOTUNE` means one thread per core.
     """
 
     def __init__(self, dataset: tf.data.Dataset):
@@ -43,11 +43,11 @@ class _WholeDataset(tf.distribute.DistributedDataset):
 
 
 class ResumableAdapter(DataAdapter):
-    """Data that `fit` takes as `x`, whose first epoch begins at a step.
+    """Adapter for the `x` of `fit`, whose first epoch starts at a step.
 
     Args:
         epochs: the batches of each epoch.
-        epoch, step: where to begin.
+        epoch, step: the start.
     """
 
     batch_size = has_partial_batch = partial_batch_size = None
@@ -91,7 +91,7 @@ class _WholeBatches(DataAdapter):
 
 
 def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> DataAdapter:
-    """Return what `fit`, `evaluate` and `predict` take as `x` so that no strategy splits the batches.
+    """Return an adapter for the `x` of `fit`, `evaluate` and `predict` whose batches no strategy splits.
 
     Args:
         x, y, sample_weight: arrays, or a dataset as `x`. Weights by task may be of some of the tasks in `y`.
@@ -109,7 +109,7 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
         first = next(x, None)
         refuse_texts(*keras.utils.unpack_x_y_sample_weight(first)[:2])
         x = _begun(first, x)
-    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):  # Keras wants the same entries in both.
+    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):  # Keras requires the same entries in both.
         for task in sample_weight:
             if task not in y:
                 raise unknown_name("task with targets", task, y)
@@ -128,15 +128,15 @@ def whole_batches(x: Any, y: Any = None, sample_weight: Any = None, **options: A
 
 
 def _begun(first: Any, others: Iterator[Any]) -> Iterator[Any]:
-    """A generator of batches whose first is known; of none where that is None."""
+    """Yield a first batch and the others; nothing if the first is None."""
     if first is not None:
         yield first
         yield from others
 
 
 def unrepeatable(dataset: tf.data.Dataset) -> bool:
-    """Whether a dataset is shuffled in an order that another epoch, or another process, does not repeat."""
-    mixture = getattr(dataset, "mixture", None)  # A dataset derived from a mixture's begins with the mixture's next epoch.
+    """Return whether a dataset is shuffled in an order that differs between epochs or processes."""
+    mixture = getattr(dataset, "mixture", None)  # A dataset derived from a mixture's starts with the mixture's next epoch.
     reshuffled = getattr(dataset, "_reshuffle_each_iteration", False) is not False or getattr(mixture, "shuffle", False)
     reshuffled |= getattr(dataset, "shuffled_anew", False)  # Set by `mtl.transfer.extract`.
     seeds = [int(getattr(dataset, name)) for name in ("_seed", "_seed2") if hasattr(dataset, name)]
@@ -144,5 +144,5 @@ def unrepeatable(dataset: tf.data.Dataset) -> bool:
 
 
 def split_validation(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
-    """Arrays without their last rows, and those rows, as Keras's `validation_split` divides them."""
+    """Return arrays without their last rows, and these rows, as Keras's `validation_split` divides them."""
     return array_slicing.train_validation_split(arrays, validation_split=share)

@@ -1,7 +1,7 @@
 """Dropout on several replicas.
 
-It draws by a row's place in the batch: a replica's rows get the numbers that they would get on one device. TensorFlow's
-generator makes a tensor's numbers in blocks that are numbered, so that a replica draws its own rows' blocks and no others.
+Random numbers depend on a row's place in the batch: a replica's rows get the numbers that they would get on one device.
+TensorFlow's generator creates a tensor's numbers in numbered blocks, so a replica draws only the blocks of its rows.
 """
 
 import math
@@ -17,14 +17,14 @@ from mtl.training.replicas import place_of_rows
 
 __all__ = ["draw_by_place", "uniform_from"]
 
-#: The number of TensorFlow's usual generator on CPUs and GPUs.
+#: Identifier of TensorFlow's default generator on CPUs and GPUs.
 _PHILOX = 1
 
 
 def draw_by_place(model: keras.Model) -> None:
-    """Make Keras's dropouts draw by a row's place in the batch, and replicas draw different random numbers for all else.
+    """Let Keras's dropout layers draw by a row's place in the batch, and all others draw different numbers on each replica.
 
-    All else is other layers, and tensors whose first axis is not the replica's rows. The generators' states stay equal.
+    The others are other layers, and tensors whose first axis is not the replica's rows. The generators' states stay equal.
     """
     draw_per_replica(model)
     for layer in layers_in(model):
@@ -33,7 +33,7 @@ def draw_by_place(model: keras.Model) -> None:
 
 
 def _dropout(layer: Any, inputs: Any, training: bool | None = False) -> Any:
-    """`Dropout.call`, by a row's place."""
+    """Apply dropout as `Dropout.call` does, with random numbers by a row's place."""
     place = place_of_rows()
     if place is None or not training or not 0 < layer.rate < 1:
         return type(layer).call(layer, inputs, training=training)
@@ -53,13 +53,13 @@ def _dropout(layer: Any, inputs: Any, training: bool | None = False) -> Any:
 
 
 def uniform_from(first: Any, shape: Sequence[Any], dtype: Any, seed: Any) -> tf.Tensor:
-    """Return the rows of `tf.random.stateless_uniform` that begin with the row `first`, of a tensor of any number of rows.
+    """Return rows of `tf.random.stateless_uniform`, starting with the row `first`, for a tensor of any number of rows.
 
     Args:
-        first: the number of the first row.
-        shape: of what is returned; sizes, or int32 scalars.
-        dtype: a floating type.
-        seed: integers `[2]`, as Keras's generators give them.
+        first: index of the first row.
+        shape: shape of the result, as sizes or int32 scalars.
+        dtype: a floating-point dtype.
+        seed: integers `[2]`, as Keras's generators return them.
 
     Example:
 
@@ -68,7 +68,7 @@ def uniform_from(first: Any, shape: Sequence[Any], dtype: Any, seed: Any) -> tf.
     True
     """
     seed = tf.cast(tf.math.floormod(seed, tf.cast(tf.int32.max - 1, seed.dtype)), tf.int32)  # As Keras casts it.
-    block = 2 if tf.as_dtype(dtype) == tf.float64 else 4  # Numbers that the generator makes at once.
+    block = 2 if tf.as_dtype(dtype) == tf.float64 else 4  # Numbers per block of the generator.
     fixed = math.prod(size for size in shape[1:] if isinstance(size, int))
     free = [tf.cast(size, tf.int64) for size in shape[1:] if not isinstance(size, int)]
     before = tf.cast(first, tf.int64) * math.prod(free, start=tf.constant(fixed, tf.int64))
@@ -78,7 +78,7 @@ def uniform_from(first: Any, shape: Sequence[Any], dtype: Any, seed: Any) -> tf.
     def drawn(shape: Any) -> tf.Tensor:
         return tf.raw_ops.StatelessRandomUniformV2(shape=shape, key=key, counter=counter, alg=_PHILOX, dtype=dtype)
 
-    if fixed % block == 0:  # Rows begin with blocks.
+    if fixed % block == 0:  # Each row starts a block.
         return drawn(tf.stack(shape))
     over = tf.cast(before % block, tf.int32)
     return tf.reshape(drawn([over + tf.reduce_prod(tf.stack(shape))])[over:], tf.stack(shape))

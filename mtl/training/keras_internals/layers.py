@@ -1,4 +1,4 @@
-"""What the engine takes from a model's layers: the layers themselves, their losses and their random generators."""
+"""Layers inside a model, their losses and their random generators."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,22 +9,22 @@ import tensorflow as tf
 
 __all__ = ["advance_generators", "draw_per_replica", "layers_in", "layers_with_losses", "seed_offset"]
 
-#: Far between the replicas' seeds, so that no two generators of a model draw alike.
+#: A large distance between the replicas' seeds, so that no two generators of a model draw the same numbers.
 _SEED_STEP = 1_000_003
 
 
 def layers_in(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model, and all layers inside it."""
+    """Return the model, and all layers inside it."""
     return list(model._flatten_layers())
 
 
 def layers_with_losses(model: keras.Model) -> list[str]:
-    """Names of the layers that added a loss when they were last called."""
+    """Return names of the layers that added a loss in their last call."""
     return [layer.name for layer in layers_in(model) if layer._losses]
 
 
 def draw_per_replica(model: keras.Model) -> None:
-    """Make replicas draw different random numbers from equal states; replica 0 draws what a single one would."""
+    """Let replicas draw different random numbers from equal states; replica 0 draws the numbers of a single device."""
     for layer in layers_in(model):
         for generator in layer._seed_generators:
             generator.next = _next_of_replica.__get__(generator)
@@ -36,7 +36,7 @@ def _next_of_replica(generator: Any, ordered: bool = True) -> Any:
 
 
 def seed_offset(dtype: Any) -> tf.Tensor:
-    """The distance from the seed of replica 0 to that of this one, `[2]`."""
+    """Return the difference between the seeds of this replica and replica 0, `[2]`."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return tf.zeros([2], dtype)
@@ -45,9 +45,9 @@ def seed_offset(dtype: Any) -> tf.Tensor:
 
 @contextmanager
 def advance_generators(model: keras.Model, times: int) -> Iterator[None]:
-    """Make random generators advance by a number of draws that does not depend on the data.
+    """Context in which random generators advance by a number of draws that does not depend on the data.
 
-    Within, numbers are drawn inside conditions and loops that replicas run more or less often. On exit, each generator has
+    Inside, numbers are drawn in conditions and loops that replicas run different numbers of times. On exit, each generator has
     advanced as if every branch had run `times` times, so that the replicas' states stay equal.
     """
     generators = list({id(generator): generator for layer in layers_in(model) for generator in layer._seed_generators}.values())

@@ -1,4 +1,4 @@
-"""What the engine takes from Keras's optimizers."""
+"""Internals of Keras's optimizers that the engine uses."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,7 @@ def unscaled(optimizer: Any) -> Any:
 
 
 def trained_by(optimizer: Any) -> list[keras.Variable]:
-    """The variables that an optimizer was built for."""
+    """Return the variables that an optimizer was built for."""
     return optimizer._trainable_variables
 
 
@@ -52,25 +52,25 @@ def state_of(optimizer: Any) -> list[Any]:
 
 
 def iterations_of(optimizer: Any) -> keras.Variable:
-    """Number of batches that an optimizer, or the first of several, has seen, accumulated ones included."""
+    """Return the number of batches that an optimizer, or the first of several, has counted, accumulated ones included."""
     return built_optimizers_in(optimizer)[0]._iterations
 
 
 def built_optimizers_in(optimizer: Any) -> list[Any]:
-    """Return the optimizers that update variables and have some; all of them before they are built."""
+    """Return the optimizers that have variables to update; all of them before they are built."""
     optimizers = optimizers_in(optimizer)
     return [inner for inner in optimizers if inner.built] or optimizers
 
 
 def accumulating_steps(optimizer: Any) -> int:
-    """Number of batches per update of one optimizer."""
+    """Return the number of batches per update of one optimizer."""
     return optimizer.gradient_accumulation_steps or 1
 
 
 def build(optimizer: Any, variables: Sequence[keras.Variable]) -> None:
-    """Make an optimizer's variables, without those that Keras would accumulate gradients in.
+    """Create an optimizer's variables, without those in which Keras would accumulate gradients.
 
-    Where several batches make an update, the optimizer gets the gradient of all of them and only applies it.
+    If an update has several batches, the optimizer gets the gradient of all of them and only applies it.
     """
     optimizers = optimizers_in(optimizer)
     steps = [inner.gradient_accumulation_steps for inner in optimizers]
@@ -124,10 +124,10 @@ def slots_of_adam(optimizer: Any, variable: Any) -> tuple[keras.Variable, keras.
 
 
 def update_each_replica(optimizer: Any) -> None:
-    """Make an optimizer update each replica's copy of the variables by itself; the replicas hold the same gradients already.
+    """Let an optimizer update each replica's copy of the variables separately; the replicas have the same gradients already.
 
-    Keras would sum the gradients once more, after clipping them, and synchronise the replicas where TensorFlow cannot: inside the
-    conditions of gradient accumulation and of averages that overwrite weights.
+    Keras would sum the gradients again, after clipping, and synchronise the replicas inside conditions (of gradient accumulation,
+    and of averages that overwrite weights), where TensorFlow cannot.
     """
     for name, per_replica in UPDATES.items():
         keras_own = getattr(TFOptimizer, name)
@@ -140,7 +140,7 @@ def update_each_replica(optimizer: Any) -> None:
 def _unless_marked(keras_own: Callable[..., Any], per_replica: Callable[..., Any]) -> Callable[..., Any]:
     """Return Keras's method for optimizers without the mark, and another for those with it.
 
-    It stands in the class, not in the instance, because methods of some optimizers call it by `super()`.
+    The method is set on the class, not the instance, because methods of some optimizers call it through `super()`.
     """
 
     @functools.wraps(keras_own, assigned=("__name__", "__qualname__", "__doc__"))
@@ -155,7 +155,7 @@ def _update_replica(optimizer: Any, gradients: Any, variables: Any, learning_rat
         optimizer.update_step(gradient, variable.value, learning_rate)
 
 
-#: Methods by which Keras's optimizers for TensorFlow go through the strategy -> what replaces them on each replica.
+#: Methods of Keras's optimizers for TensorFlow that use the strategy -> their replacements on each replica.
 UPDATES = {
     "_backend_update_step": _update_replica,
     **{

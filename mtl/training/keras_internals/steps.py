@@ -1,7 +1,7 @@
-"""The functions that Keras's loops call, one for a step of `fit` and `evaluate`, one for `predict`.
+"""Functions that Keras's loops call: one for a step of `fit` and `evaluate`, one for `predict`.
 
-Keras's `fit`, callbacks and logs stay; the step under them is the engine's. Each replica gets the whole batch and takes its rows
-of it, gradients are summed once, and from then on every replica does the same arithmetic on its own copy of the variables.
+Keras's `fit`, callbacks and logs are used unchanged; only the step is the engine's. Each replica gets the whole batch and takes
+its rows, gradients are summed once, and then every replica computes the same update of its copy of the variables.
 """
 
 import itertools
@@ -25,7 +25,7 @@ class BuiltModel(keras.Model):
     """A model that is built in its constructor."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Build nothing: Keras's method takes a batch of the data, and fails where its rows do not divide by the replicas."""
+        """Do nothing: Keras's method takes a batch of the data, and fails if the number of replicas does not divide its rows."""
         check_scope(self)
         if isinstance(data := getattr(iterator, "data_adapter", None), ResumableAdapter):
             iterator._enumerate_iterator = partial(data.steps, iterator.steps_per_execution)
@@ -39,25 +39,25 @@ class BuiltModel(keras.Model):
         return super()._run_through_graph(*args, **kwargs)
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
-        """Return an epoch's metrics, also of an epoch that is resumed after its last step."""
+        """Return an epoch's metrics, also for an epoch that is resumed after its last step."""
         return self.get_metrics_result()
 
 
 def named_arguments(
     method: Callable[..., Any], model: keras.Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments of a method by name, whether given by name or by position."""
+    """Return arguments of a method by name, given by name or by position."""
     given = signature(method).bind(model, *args, **kwargs).arguments
     return {**{name: value for name, value in list(given.items())[1:] if name != "kwargs"}, **given.get("kwargs", {})}
 
 
 class AfterStep(NamedTuple):
-    """Functions that each replica runs after a step, one of two.
+    """Two functions, one of which each replica runs after a step.
 
     Args:
         due: whether `run` follows the step, a bool scalar evaluated before the step.
-        run: the function for steps at which it is due.
-        skip: the function for all other steps.
+        run: the function if `due`.
+        skip: the function otherwise.
     """
 
     due: Callable[[], tf.Tensor]
@@ -68,24 +68,24 @@ class AfterStep(NamedTuple):
 def make_function(model: keras.Model, step: Callable[[Any], Any], after: AfterStep | None = None) -> Callable[[Any], Any]:
     """Return the function that Keras's loops call with an iterator.
 
-    It runs `steps_per_execution` steps and returns the logs of the last. A step is traced once per element spec. It begins only
-    when its batch is there, so that the end of the data changes nothing.
+    It runs `steps_per_execution` steps and returns the logs of the last. A step is traced once per element spec. It starts only
+    once its batch is available, so that the end of the data changes no state.
 
     Args:
         model: the engine.
         step: a batch -> logs; run by each replica with its rows.
-        after: what follows each step, if anything does.
+        after: functions after each step, or None.
     """
     strategy, steps = model.distribute_strategy, model.steps_per_execution
 
     def run(data: Any) -> Any:
         due = None if after is None else after.due()
         logs = strategy.run(_on_rows(step, data), args=(_without_optionals(data),))
-        if after is not None:  # A condition around the replicas, not in them: there they may not meet.
+        if after is not None:  # A condition around the replicas, not in them: replicas cannot synchronise in a condition.
             tf.cond(due, lambda: strategy.run(after.run), lambda: strategy.run(after.skip))
         return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
-    # A function of its own inside the other only for XLA: replicas cannot meet in a function inside a condition.
+    # A separate function only for XLA: replicas cannot synchronise in a function inside a condition.
     graph = partial(tf.function, reduce_retracing=True, autograph=False)
     single: Any = run if model.run_eagerly else graph(run, jit_compile=model.jit_compile)
     nested = single if model.jit_compile else run
@@ -147,11 +147,11 @@ def make_predict_function(model: keras.Model) -> Callable[[Any], Any]:
 
 
 def _on_rows(step: Callable[[Any], Any], data: Any) -> Callable[[Any], Any]:
-    """A step that takes the replica's rows of a batch, unless the batch is distributed already, by the user."""
+    """Return a step on the replica's rows of a batch, unless the user has distributed the batch already."""
     distributed = any(isinstance(leaf, tf.distribute.DistributedValues) for leaf in keras.tree.flatten(data))
     return step if distributed else partial(on_rows_of_replica, step)
 
 
 def _without_optionals(data: Any) -> Any:
-    """A batch with None in place of empty optionals, which stand in Keras's datasets where the arrays had None."""
+    """Return a batch with None in place of empty optionals, by which Keras's datasets represent None."""
     return keras.tree.map_structure(lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, data)

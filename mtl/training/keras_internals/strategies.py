@@ -1,4 +1,4 @@
-"""What the engine takes from Keras and TensorFlow about strategies and processes."""
+"""Internals of Keras and TensorFlow about strategies and processes."""
 
 import random
 from typing import Any
@@ -15,20 +15,20 @@ __all__ = ["agree_on_shuffling", "check_scope", "prepare_saving", "several_proce
 
 
 def strategy_of(model: keras.Model) -> Any:
-    """The strategy in whose scope a model was made; None for a model made outside of any."""
+    """Return the strategy in whose scope a model was made, or None."""
     return model._distribute_strategy
 
 
 def several_processes(strategy: Any) -> bool:
-    """Whether some replicas of a strategy run in other processes."""
+    """Return whether some replicas of a strategy run in other processes."""
     return strategy is not None and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
 def check_scope(model: keras.Model) -> None:
-    """Check that a model and its optimizer were made under the strategy that is in use.
+    """Check that a model and its optimizer were made under the current strategy.
 
     Raises:
-        ValueError: the model was made outside the scope that it is used in, or its optimizer outside the model's.
+        ValueError: the model was made outside the current scope, or its optimizer outside the scope of the model.
     """
     strategy = strategy_of(model)
     if tf.distribute.has_strategy() and strategy is not tf.distribute.get_strategy():
@@ -46,21 +46,21 @@ def check_scope(model: keras.Model) -> None:
 
 
 def prepare_saving() -> None:
-    """Make in every process what Keras makes when it first saves an optimizer: another optimizer, to compare it with.
+    """Create in every process the reference optimizer that Keras creates when it first saves an optimizer.
 
-    The variables of that optimizer are broadcast to all processes, which would not take part where the chief alone saves. Keras
-    stores the result under another name than the one it looks it up by, so it would make the optimizer at each save.
+    The variables of that optimizer are broadcast to all processes, which would not take part if only the chief saves. Keras
+    stores the result under another name than the one it looks up, so it would create the optimizer at each save.
     """
     set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
 
 
 def tensorflow_in_use() -> bool:
-    """Whether TensorFlow has started its threads in this process, or in the process that it was forked from."""
+    """Return whether TensorFlow has started its threads in this process, or in its parent before a fork."""
     return getattr(context_safe(), "_initialized", False)
 
 
 def agree_on_shuffling(strategy: Any) -> None:
-    """Set one seed in all processes, where none was set, so that they shuffle arrays alike."""
+    """Set the same seed in all processes, unless one was set, so that they shuffle arrays in the same order."""
     if global_seed() is not None:
         return
     seed = random.getrandbits(30)

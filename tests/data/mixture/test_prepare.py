@@ -64,8 +64,8 @@ def test_no_example_at_all(encoder):
 def test_word_tokens_of_words_are_marked():
     offsets = np.array([(-1, -1), (0, 3), (4, 6), (6, 8), (-1, -1)], np.int32)
     encoding = Encoding(np.zeros(5, np.int32), np.zeros(5, np.int32), offsets, "New York")
-    assert row_values(WORD_MASK, Example("New York"), encoding).tolist() == [0, 1, 1, 0, 0]
-    assert row_values(WORD_MASK, Example("New York", words=((0, 8),)), encoding).tolist() == [0, 1, 0, 0, 0]
+    assert row_values(WORD_MASK, Example("New York"), encoding, {}).tolist() == [0, 1, 1, 0, 0]
+    assert row_values(WORD_MASK, Example("New York", words=((0, 8),)), encoding, {}).tolist() == [0, 1, 0, 0, 0]
 
 
 def test_prepared_data_is_found_again_and_never_stale(encoder, tmp_path):
