@@ -10,11 +10,12 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test test-long lint notebooks clean
+.PHONY: help quickstart check test test-long lint notebooks clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make quickstart   install, then train several tasks on one encoder: recipes/quickstart.yaml'
+	@echo 'make check PART=heads   ruff, the layout, and the tests and the contract of one part of mtl/'
 	@echo 'make test         install what the tests need, then lint and test'
 	@echo 'make test-long    the tests that take many minutes: every case on every layout of replicas'
 	@echo 'make lint         only ruff and mypy'
@@ -23,6 +24,14 @@ help:
 
 quickstart: .venv/.installed-demo
 	$(BIN)/mtl train recipes/quickstart.yaml
+
+# A part is a folder or file below mtl/: heads, data/sources, recipe. Contracts are named after families: balancing, balancers.
+NAME = $(notdir $(PART))
+check: .venv/.installed-test
+	@test -n "$(PART)" || { echo 'Expected a part of mtl/; got none. Name one: make check PART=heads'; exit 1; }
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --quiet --numprocesses 2 tests/test_layout.py $(wildcard tests/$(PART)/. tests/$(dir $(PART))test_$(NAME).py tests/contracts/test_$(patsubst %ing,%,$(NAME))*.py)
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
