@@ -238,17 +238,17 @@ def completed(x: Any, columns: Mapping[str, Column]) -> dict[str, Any]:
             raise unknown_name("input", name, known)
     refuse_texts(x)
     given = {n: keras.ops.convert_to_tensor(x[n], c.dtype) for n, c in columns.items() if x.get(n) is not None}
+    for name, value in given.items():
+        axes = ("rows", *columns[name].axes)
+        if len(value.shape) != len(axes):
+            raise ValueError(
+                f"The model expects {name.replace('_', ' ')} of shape [{', '.join(map(str, axes))}]; got {tuple(value.shape)}. "
+                "Give several inputs as a dict by name."
+            )
     for name, column in columns.items():
         if name in given:
             continue
         if column.default is None:
             raise ValueError(f"The model expects x['{name}']; got {sorted(x)}. Give it, as mtl.data.mix does.")
         given[name] = keras.ops.cast(column.default(given), column.dtype)
-    for name, column in columns.items():
-        if len(given[name].shape) != 1 + len(column.axes):
-            axes = ", ".join(map(str, ("rows", *column.axes)))
-            raise ValueError(
-                f"The model expects {name.replace('_', ' ')} of shape [{axes}]; got {tuple(given[name].shape)}. "
-                "Give several inputs as a dict by name."
-            )
     return {name: given[name] for name in columns}
